@@ -1,0 +1,1 @@
+"""Presets: pydantic models and the TOML loader. No torch."""

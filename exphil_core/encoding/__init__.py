@@ -1,0 +1,1 @@
+"""Columns become model inputs; controllers become target tokens and back. Torch starts here."""

@@ -1,0 +1,1 @@
+"""A policy that plays: state, delay queue, sampling."""

@@ -1,0 +1,107 @@
+"""The characters of Melee, under both of the game's numberings.
+
+Game-start data uses *external* ids (select-screen order); post frames and libmelee use *internal* ids.
+Both are small integers and some coincide, so a number without its numbering is a bug that nothing reports.
+Zelda and Sheik change the internal id within a game; the external id is what was selected.
+
+Source of the ids: the Slippi replay specification and the Melee community's data sheets.
+"""
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Character:
+    name: str
+    """The key in presets, on the command line and in reports."""
+    title: str
+    """What people read."""
+    external_id: int
+    internal_id: int
+    aliases: tuple[str, ...] = ()
+
+
+def _character(name: str, title: str, external_id: int, internal_id: int, *aliases: str) -> Character:
+    return Character(
+        name=name, title=title, external_id=external_id, internal_id=internal_id, aliases=aliases
+    )
+
+
+CHARACTERS: tuple[Character, ...] = (
+    _character("falcon", "Captain Falcon", 0, 2, "captainfalcon", "cf"),
+    _character("dk", "Donkey Kong", 1, 3, "donkeykong"),
+    _character("fox", "Fox", 2, 1),
+    _character("gameandwatch", "Mr. Game & Watch", 3, 24, "gnw", "mrgameandwatch", "mrgamewatch", "gw"),
+    _character("kirby", "Kirby", 4, 4),
+    _character("bowser", "Bowser", 5, 5),
+    _character("link", "Link", 6, 6),
+    _character("luigi", "Luigi", 7, 17),
+    _character("mario", "Mario", 8, 0),
+    _character("marth", "Marth", 9, 18),
+    _character("mewtwo", "Mewtwo", 10, 16, "m2"),
+    _character("ness", "Ness", 11, 8),
+    _character("peach", "Peach", 12, 9),
+    _character("pikachu", "Pikachu", 13, 12, "pika"),
+    _character("iceclimbers", "Ice Climbers", 14, 10, "ics", "ic", "popo", "iceclimber"),
+    _character("jigglypuff", "Jigglypuff", 15, 15, "puff", "jiggs"),
+    _character("samus", "Samus", 16, 13),
+    _character("yoshi", "Yoshi", 17, 14),
+    _character("zelda", "Zelda", 18, 19),
+    _character("sheik", "Sheik", 19, 7),
+    _character("falco", "Falco", 20, 22),
+    _character("younglink", "Young Link", 21, 20, "yl", "ylink"),
+    _character("drmario", "Dr. Mario", 22, 21, "doc", "doctormario"),
+    _character("roy", "Roy", 23, 26),
+    _character("pichu", "Pichu", 24, 23),
+    _character("ganondorf", "Ganondorf", 25, 25, "ganon"),
+    _character("masterhand", "Master Hand", 26, 27),
+    _character("wireframemale", "Male Wireframe", 27, 29),
+    _character("wireframefemale", "Female Wireframe", 28, 30),
+    _character("gigabowser", "Giga Bowser", 29, 31),
+    _character("crazyhand", "Crazy Hand", 30, 28),
+    _character("sandbag", "Sandbag", 31, 32),
+    _character("nana", "Nana", 32, 11),
+)
+"""Every character, in external order: `CHARACTERS[i].external_id == i`."""
+
+PLAYABLE_COUNT = 26
+"""External ids below this are on the select screen."""
+
+INTERNAL_ID_COUNT = 33
+"""Internal ids are 0 to 32; the width of the one-hot character input."""
+
+LOW_TIER: tuple[str, ...] = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
+"""The characters that exphil puts first, in the order in which it names them."""
+
+_BY_INTERNAL = {character.internal_id: character for character in CHARACTERS}
+_BY_NAME = {name: character for character in CHARACTERS for name in (character.name, *character.aliases)}
+
+
+def by_external_id(external_id: int) -> Character:
+    """The character that a game-start block means. ValueError where there is none."""
+    if not 0 <= external_id < len(CHARACTERS):
+        raise ValueError(f"external character id {external_id}: expected 0 to {len(CHARACTERS) - 1}")
+    return CHARACTERS[external_id]
+
+
+def by_internal_id(internal_id: int) -> Character:
+    """The character that a post frame means. ValueError where there is none."""
+    if internal_id not in _BY_INTERNAL:
+        raise ValueError(f"internal character id {internal_id}: expected 0 to {INTERNAL_ID_COUNT - 1}")
+    return _BY_INTERNAL[internal_id]
+
+
+def by_name(name: str) -> Character:
+    """The character of a name or alias; case, spaces, dots, dashes and underscores don't matter.
+
+    ValueError with the nearest name where there is none.
+    """
+    key = "".join(letter for letter in name.lower().replace("&", "and") if letter.isalnum())
+    if key in _BY_NAME:
+        return _BY_NAME[key]
+    near = get_close_matches(key, _BY_NAME, n=1)
+    if near:
+        raise ValueError(f"unknown character '{name}'; did you mean '{_BY_NAME[near[0]].name}'?")
+    known = ", ".join(sorted(character.name for character in CHARACTERS[:PLAYABLE_COUNT]))
+    raise ValueError(f"unknown character '{name}'; expected one of {known}")

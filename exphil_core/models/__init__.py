@@ -1,0 +1,1 @@
+"""Backbones, controller heads and the policy made of them."""

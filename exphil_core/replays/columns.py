@@ -1,0 +1,183 @@
+"""Every column of a game, declared once: name, peppi's field, dtype group, missing value, first Slippi version.
+
+In: nothing. Out: the tables below, from which the parser, the dataset, the encoding and the replay pane derive
+what they read. A value that a replay does not have is its group's missing value, never zero: NaN in `f32`,
+255 in `u8`, 65535 in `u16`.
+
+A *row* of a dataset is one frame of a two-player game. Its columns lie in blocks,
+
+    [player 0 | follower 0 | player 1 | follower 1 | items | stage]
+
+the same in every dtype group, so that choosing the ego swaps two halves and touches nothing else.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+Group = Literal["f32", "u16", "u8"]
+
+GROUPS: tuple[Group, ...] = ("f32", "u16", "u8")
+
+DTYPES: dict[Group, np.dtype] = {
+    "f32": np.dtype(np.float32),
+    "u16": np.dtype(np.uint16),
+    "u8": np.dtype(np.uint8),
+}
+
+MISSING: dict[Group, float | int] = {"f32": float("nan"), "u16": 65535, "u8": 255}
+
+SCHEMA_VERSION = 1
+"""Raised whenever a column, a block or a meaning changes: a dataset of another version is refused."""
+
+
+class Version(NamedTuple):
+    """A Slippi replay version."""
+
+    major: int
+    minor: int
+    build: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}.{self.build}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    name: str
+    field: str
+    """peppi's dotted attribute below the player's `leader` or `follower`, the item table or the frame."""
+    group: Group
+    since: Version = Version(0, 1)
+    low: float | None = None
+    high: float | None = None
+    """Values outside of [low, high] are damage: they are read as missing."""
+
+    @property
+    def missing(self) -> float | int:
+        return MISSING[self.group]
+
+
+def _f32(name: str, field: str, since: Version = Version(0, 1), low: float = -1e5, high: float = 1e5) -> Column:
+    return Column(name=name, field=field, group="f32", since=since, low=low, high=high)
+
+
+def _u8(name: str, field: str, since: Version = Version(0, 1), high: int | None = None) -> Column:
+    return Column(name=name, field=field, group="u8", since=since, low=0, high=high)
+
+
+def _u16(name: str, field: str, since: Version = Version(0, 1), high: int | None = None) -> Column:
+    return Column(name=name, field=field, group="u16", since=since, low=0, high=high)
+
+
+PRE_COLUMNS: tuple[Column, ...] = (
+    _f32("main_x", "pre.joystick.x", low=-1.05, high=1.05),
+    _f32("main_y", "pre.joystick.y", low=-1.05, high=1.05),
+    _f32("c_x", "pre.cstick.x", low=-1.05, high=1.05),
+    _f32("c_y", "pre.cstick.y", low=-1.05, high=1.05),
+    # 0.1.0 and 1.0.0 files hold 3.78e22 here, which would read as "fully pressed".
+    _f32("trigger_l", "pre.triggers_physical.l", low=0.0, high=2.0),
+    _f32("trigger_r", "pre.triggers_physical.r", low=0.0, high=2.0),
+    _u16("buttons", "pre.buttons_physical"),
+)
+"""The controller that acts within the frame."""
+
+POST_COLUMNS: tuple[Column, ...] = (
+    _f32("position_x", "post.position.x", low=-2e4, high=2e4),
+    _f32("position_y", "post.position.y", low=-2e4, high=2e4),
+    _f32("direction", "post.direction", low=-1.0, high=1.0),
+    _f32("percent", "post.percent", low=0.0, high=999.0),
+    _f32("shield", "post.shield", low=-1.0, high=100.0),
+    _f32("state_age", "post.state_age", Version(0, 2), low=-1e4),
+    _f32("misc_as", "post.misc_as", Version(2, 0)),
+    _f32("velocity_air_x", "post.velocities.self_x_air", Version(3, 5), low=-200, high=200),
+    _f32("velocity_ground_x", "post.velocities.self_x_ground", Version(3, 5), low=-200, high=200),
+    _f32("velocity_y", "post.velocities.self_y", Version(3, 5), low=-200, high=200),
+    _f32("knockback_x", "post.velocities.knockback_x", Version(3, 5), low=-200, high=200),
+    _f32("knockback_y", "post.velocities.knockback_y", Version(3, 5), low=-200, high=200),
+    _f32("hitlag", "post.hitlag", Version(3, 8), low=0.0, high=1e3),
+    _u16("action_state", "post.state", high=525),
+    _u8("internal_id", "post.character", high=32),
+    _u8("stocks", "post.stocks", high=99),
+    _u8("last_attack_landed", "post.last_attack_landed"),
+    _u8("combo_count", "post.combo_count"),
+    _u8("last_hit_by", "post.last_hit_by"),
+    _u8("flags_1", "post.state_flags.0", Version(2, 0)),
+    _u8("flags_2", "post.state_flags.1", Version(2, 0)),
+    _u8("flags_3", "post.state_flags.2", Version(2, 0)),
+    _u8("flags_4", "post.state_flags.3", Version(2, 0)),
+    _u8("flags_5", "post.state_flags.4", Version(2, 0)),
+    _u8("airborne", "post.airborne", Version(2, 0), high=1),
+    _u8("jumps", "post.jumps", Version(2, 0), high=10),
+    _u8("l_cancel", "post.l_cancel", Version(2, 0), high=2),
+    _u8("hurtbox_state", "post.hurtbox_state", Version(2, 1), high=2),
+)
+"""The outcome of the frame."""
+
+PLAYER_COLUMNS: tuple[Column, ...] = PRE_COLUMNS + POST_COLUMNS
+
+_FOLLOWER_NAMES = (
+    "position_x",
+    "position_y",
+    "direction",
+    "percent",
+    "shield",
+    "hitlag",
+    "action_state",
+    "internal_id",
+    "airborne",
+    "jumps",
+)
+FOLLOWER_COLUMNS: tuple[Column, ...] = tuple(c for c in POST_COLUMNS if c.name in _FOLLOWER_NAMES)
+"""What a dataset keeps of Nana. A missing `action_state` says that she is not there."""
+
+ITEM_COLUMNS: tuple[Column, ...] = (
+    _f32("position_x", "position.x", Version(3, 0), low=-2e4, high=2e4),
+    _f32("position_y", "position.y", Version(3, 0), low=-2e4, high=2e4),
+    _f32("velocity_x", "velocity.x", Version(3, 0), low=-200, high=200),
+    _f32("velocity_y", "velocity.y", Version(3, 0), low=-200, high=200),
+    _u16("type", "type", Version(3, 0), high=1000),
+    _u8("state", "state", Version(3, 0)),
+    # peppi's owner is a port index and -1 for none; a game stores the player's position in `players`.
+    _u8("owner", "owner", Version(3, 6), high=3),
+)
+
+STAGE_COLUMNS: tuple[Column, ...] = (
+    _f32("fod_left", "fod_platforms.left", Version(3, 18), low=-100, high=200),
+    _f32("fod_right", "fod_platforms.right", Version(3, 18), low=-100, high=200),
+    _u8("stadium_event", "stadium_transformation.event", Version(3, 18)),
+    _u8("stadium_type", "stadium_transformation.type", Version(3, 18)),
+)
+
+ITEM_SLOTS = 8
+"""Items a dataset keeps per frame: the nearest to either player, ordered by spawn id."""
+
+
+def _block(prefix: str, columns: tuple[Column, ...], group: Group) -> list[str]:
+    return [f"{prefix}.{column.name}" for column in columns if column.group == group]
+
+
+def _half(player: int, group: Group) -> list[str]:
+    return _block(f"p{player}", PLAYER_COLUMNS, group) + _block(f"n{player}", FOLLOWER_COLUMNS, group)
+
+
+LAYOUT: dict[Group, tuple[str, ...]] = {
+    group: tuple(
+        _half(0, group)
+        + _half(1, group)
+        + [name for slot in range(ITEM_SLOTS) for name in _block(f"item{slot}", ITEM_COLUMNS, group)]
+        + _block("stage", STAGE_COLUMNS, group)
+    )
+    for group in GROUPS
+}
+"""Per group, the full names of a dataset row's columns in order: `p0.main_x`, `n1.percent`, `item3.type`,
+`stage.fod_left`. After the ego is chosen, `p0`/`n0` are the ego's and `p1`/`n1` the opponent's."""
+
+HALF: dict[Group, int] = {group: len(_half(0, group)) for group in GROUPS}
+"""Columns of one player with its follower: rows start `[0:HALF] = player 0`, `[HALF:2*HALF] = player 1`."""
+
+POSITION: dict[str, tuple[Group, int]] = {
+    name: (group, index) for group in GROUPS for index, name in enumerate(LAYOUT[group])
+}
+"""Full name → (group, column index within it)."""

@@ -1,0 +1,77 @@
+"""A game: one replay's match as columns, before any ego is chosen.
+
+In: nothing (the parser builds it). Out: frozen values of numpy arrays, one entry a frame, rollback resolved to
+the first occurrence of each frame id. Two to four players, in port order.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from exphil_core.replays.columns import Version
+
+Columns = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Player:
+    port_index: int
+    external_id: int
+    type: Literal["human", "cpu", "demo"]
+    costume: int
+    team: int | None
+    start_stocks: int
+    name: str
+    """Name tag or netplay name, sanitised; may be empty. Shown to people, never stored in a dataset."""
+    code: str
+    """Netplay connect code, sanitised; may be empty. Never stored in a dataset."""
+    leader: Columns
+    """`PLAYER_COLUMNS` by name, each [T]."""
+    follower: Columns | None
+    """The same for Nana; all missing where she is not there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Items:
+    """The items of every frame, as one table: those of frame t are rows `offsets[t]:offsets[t + 1]`."""
+
+    offsets: np.ndarray
+    """int64 [T + 1]."""
+    spawn_id: np.ndarray
+    """uint32 [N]."""
+    columns: Columns
+    """`ITEM_COLUMNS` by name, each [N]; `owner` is an index into the game's `players`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Game:
+    content_id: str
+    """32 hexadecimal digits: BLAKE2b-128 over what was played, not over the file's bytes."""
+    version: Version
+    external_stage_id: int
+    is_teams: bool
+    is_pal: bool | None
+    random_seed: int
+    match_id: str
+    """Slippi's session id where the version has it, else empty."""
+    played_on: str
+    """The console or program that wrote the file, sanitised."""
+    end_method: str | None
+    """`game`, `no_contest`, `time`…; None where no Game End was written."""
+    frame_id: np.ndarray
+    """int32 [T], strictly increasing."""
+    players: tuple[Player, ...]
+    items: Items | None
+    """None where the version has no items."""
+    stage: Columns
+    """`STAGE_COLUMNS` by name, each [T]."""
+    rollback_rows: int
+    """Rows that repeated a frame id and were dropped."""
+    salvaged: bool
+    """Cut to the last complete frame of a truncated file."""
+
+    @property
+    def frames(self) -> int:
+        return len(self.frame_id)

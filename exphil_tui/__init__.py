@@ -1,0 +1,1 @@
+"""The terminal workbench. Never imports torch."""

@@ -16,6 +16,22 @@ Columns = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What is known of a dojo bot's inputs: the loss that no honest model gets below. Nats per frame.
+
+    Counted over the frames from the first playable one (`FIRST_PLAYABLE_FRAME_ID`) to the last.
+    """
+
+    entropy: float
+    """Mean entropy of the distributions that the inputs were drawn from."""
+    surprisal: float
+    """Mean of -log p of the inputs that were drawn: the same quantity as it came out in this game."""
+    stderr: float
+    """Standard error of `surprisal` around `entropy`."""
+    frames: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Player:
     port_index: int
     external_id: int
@@ -31,6 +47,8 @@ class Player:
     """`PLAYER_COLUMNS` by name, each [T]."""
     follower: Columns | None
     """The same for Nana; all missing where she is not there."""
+    floor: Floor | None = None
+    """Only in replays that the dojo wrote (`metadata.dojo`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What a backbone can be told: one frozen model per kind, joined on `kind`.
 
-In: a preset's `backbone` table. Out: a `BackboneConfig`. What a reader gets wrong is `window_size`: for attention
-it is the band, the frames that *each layer* looks back on, itself included (so two layers see nearly two windows);
-for the others it is only the length of a training chunk, and state is carried for as long as a game lasts.
+In: a preset's `backbone` table. Out: a `BackboneConfig`. What a reader gets wrong is `window_size`: for
+attention it is the band, the frames that *each layer* looks back on, itself included (so two layers see nearly
+two windows); for the others it is only the length of a training chunk, and state lasts as long as a game.
 """
 
 from typing import Annotated, Literal, Self, assert_never
@@ -45,7 +45,7 @@ class AttentionConfig(_Backbone):
         if self.width % (2 * self.heads):
             fitting = [heads for heads in range(1, self.width // 2 + 1) if self.width % (2 * heads) == 0]
             if not fitting:
-                raise ValueError(f"width {self.width} is odd, but rotary positions turn pairs: use an even width")
+                raise ValueError(f"width {self.width} is odd, but rotary positions turn pairs: make it even")
             nearest = min(fitting, key=lambda heads: (abs(heads - self.heads), heads))
             raise ValueError(
                 f"width {self.width} does not split into {self.heads} heads of even width; "
@@ -62,8 +62,8 @@ BACKBONE_KINDS: tuple[str, ...] = ("mlp", "gru", "attention")
 def default_chunk_length(config: MlpConfig | GruConfig | AttentionConfig) -> int:
     """Frames of a training window where the preset names none.
 
-    Attention trains on twice its band, so that frames whose band has filled up (all of play but its first second)
-    are met in training.
+    Attention trains on twice its band, so that frames whose band has filled up (all of play but its first
+    second) are met in training.
     """
     match config:
         case AttentionConfig():

@@ -1,8 +1,8 @@
 """What a backbone can be told: one frozen model per kind, joined on `kind`.
 
 In: a preset's `backbone` table. Out: a `BackboneConfig`. What a reader gets wrong is `window_size`: for
-attention it is the band, the frames that *each layer* looks back on, itself included (so two layers see nearly
-two windows); for the others it is only the length of a training chunk, and state lasts as long as a game.
+attention it is the band, the frames that *each layer* looks back on, itself included (so two layers see
+nearly two windows); for the others it is only the length of a training chunk, and state lasts a whole game.
 """
 
 from typing import Annotated, Literal, Self, assert_never

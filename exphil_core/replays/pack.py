@@ -10,8 +10,20 @@ from typing import Literal
 
 import numpy as np
 
-from exphil_core.replays.columns import Group, Version
-from exphil_core.replays.game import Floor
+from exphil_core.replays.columns import (
+    DTYPES,
+    GROUPS,
+    ITEM_COLUMNS,
+    ITEM_SLOTS,
+    LAYOUT,
+    MISSING,
+    POSITION,
+    Group,
+    Version,
+)
+from exphil_core.replays.game import Columns, Floor, Game, Items, Player
+
+_ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,3 +53,76 @@ class PackedGame:
     @property
     def frames(self) -> int:
         return len(self.frame_id)
+
+
+def pack_game(game: Game) -> PackedGame:
+    """The rows of a two-player game. Of more than `ITEM_SLOTS` items, the nearest to either player are kept."""
+    first, second = game.players
+    blocks: dict[str, Columns] = {"p0": first.leader, "p1": second.leader, "stage": game.stage}
+    for name, player in (("n0", first), ("n1", second)):
+        if player.follower is not None:
+            blocks[name] = player.follower
+    groups = {group: _rows(group, blocks, game.frames) for group in GROUPS}
+    if game.items is not None and len(game.items.spawn_id):
+        _fill_items(groups, game, game.items)
+    return PackedGame(
+        content_id=game.content_id,
+        version=game.version,
+        external_stage_id=game.external_stage_id,
+        end_method=game.end_method,
+        salvaged=game.salvaged,
+        rollback_rows=game.rollback_rows,
+        sides=(_side(first), _side(second)),
+        frame_id=game.frame_id,
+        groups=groups,
+    )
+
+
+def _side(player: Player) -> PackedSide:
+    return PackedSide(
+        port_index=player.port_index, external_id=player.external_id, type=player.type, floor=player.floor
+    )
+
+
+def _rows(group: Group, blocks: Mapping[str, Columns], frames: int) -> np.ndarray:
+    """[T, columns of the group]; what no block gives is missing."""
+    rows = np.empty((frames, len(LAYOUT[group])), DTYPES[group])
+    columns: list[tuple[int, np.ndarray | None]] = []
+    for index, full_name in enumerate(LAYOUT[group]):
+        block, name = full_name.split(".")
+        columns.append((index, blocks[block][name] if block in blocks else None))
+    # Some rows at a time, so that the strided writes of all columns stay within the processor's cache.
+    for start in range(0, frames, _ROWS_AT_A_TIME):
+        stop = min(start + _ROWS_AT_A_TIME, frames)
+        for index, column in columns:
+            rows[start:stop, index] = MISSING[group] if column is None else column[start:stop]
+    return rows
+
+
+def _fill_items(groups: Mapping[Group, np.ndarray], game: Game, items: Items) -> None:
+    """Writes items into their frames' slots, ordered by spawn id: an item mostly keeps its slot while it lives."""
+    counts = np.diff(items.offsets)
+    frame = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((items.spawn_id, frame))
+    if counts.max() > ITEM_SLOTS:
+        order = order[_nearest(game, items, frame)[order]]
+    frame = frame[order]
+    # The slot is the position among the frame's items that are left.
+    slot = np.arange(len(frame)) - np.searchsorted(frame, frame, side="left")
+    for column in ITEM_COLUMNS:
+        first = POSITION[f"item0.{column.name}"][1]
+        step = POSITION[f"item1.{column.name}"][1] - first
+        groups[column.group][frame, first + slot * step] = items.columns[column.name][order]
+
+
+def _nearest(game: Game, items: Items, frame: np.ndarray) -> np.ndarray:
+    """[N] whether an item is among its frame's `ITEM_SLOTS` nearest to either player."""
+    distance = np.full(len(frame), np.inf, np.float32)
+    for player in game.players:
+        x = items.columns["position_x"] - player.leader["position_x"][frame]
+        y = items.columns["position_y"] - player.leader["position_y"][frame]
+        distance = np.fmin(distance, np.hypot(x, y))
+    by_distance = np.lexsort((items.spawn_id, distance, frame))
+    rank = np.empty(len(frame), np.int64)
+    rank[by_distance] = np.arange(len(frame)) - items.offsets[frame[by_distance]]
+    return rank < ITEM_SLOTS

@@ -1,0 +1,367 @@
+"""Reads one replay into a `Game`. The only importer of peppi_py.
+
+In: a path. Out: every column of `columns.py`, rollback resolved to the first occurrence of each frame id:
+what a live player sees. peppi reads a whole file at once, holds the GIL while it does, may panic with a
+`BaseException` and prints to file descriptor 2: outside of tests and the replay pane, call it in a worker.
+"""
+
+import hashlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from peppi_py._peppi import read_slippi  # the public reader builds an object per field, twice the time
+
+from exphil_core.melee.frames import FIRST_FRAME_ID
+from exphil_core.replays.columns import (
+    DTYPES,
+    ITEM_COLUMNS,
+    MISSING,
+    PLAYER_COLUMNS,
+    STAGE_COLUMNS,
+    Column,
+    Version,
+)
+from exphil_core.replays.game import Floor, Game, Items, Player
+from exphil_core.replays.refusals import Refused
+from exphil_core.replays.salvage import is_truncated, salvage
+from exphil_core.replays.text import sanitise
+
+PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 1"
+"""Part of a dataset's cache key: the number rises when the same file would give other columns."""
+
+_PARSER_ERRORS: tuple[tuple[str, str], ...] = (
+    ("expected: [123, 85, 3", "not_slippi"),
+    ("invalid game end method", "bad_game_end"),
+    ("invalid payload size", "bad_payload_size"),
+    ("zero-size event payload", "bad_payload_size"),
+)
+"""What peppi says, and our stable name for it. Whatever else it says is `corrupt`."""
+
+_TYPES: dict[str, Literal["human", "cpu", "demo"]] = {"Human": "human", "Cpu": "cpu", "Demo": "demo"}
+
+_END_METHODS = {
+    "Unresolved": "unresolved",
+    "Time": "time",
+    "Game": "game",
+    "Resolved": "resolved",
+    "NoContest": "no_contest",
+}
+
+_NUMPY: dict[pa.DataType, np.dtype] = {
+    pa.float32(): np.dtype(np.float32),
+    pa.int8(): np.dtype(np.int8),
+    pa.int32(): np.dtype(np.int32),
+    pa.uint8(): np.dtype(np.uint8),
+    pa.uint16(): np.dtype(np.uint16),
+    pa.uint32(): np.dtype(np.uint32),
+}
+"""pyarrow's own table of these needs pandas."""
+
+IDENTITY_COLUMNS: tuple[str, ...] = (
+    "main_x",
+    "main_y",
+    "c_x",
+    "c_y",
+    "trigger_l",
+    "trigger_r",
+    "buttons",
+    "position_x",
+    "position_y",
+    "direction",
+    "percent",
+    "shield",
+    "action_state",
+    "internal_id",
+    "stocks",
+)
+"""What a content id is taken over: columns that every version has, so that a new column changes no id."""
+
+
+def parse_replay(path: str | Path) -> Game:
+    """The game of a replay; a truncated file is cut to its last complete frame and marked `salvaged`.
+
+    Raises `Refused` (a DataError) with a stable reason. A panic of the parser passes through.
+    """
+    subject = str(path)
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(64)
+            size = file.seek(0, 2)
+            truncated = is_truncated(head, size)
+            if truncated:
+                file.seek(0)
+                data = salvage(file.read(), subject)
+    except OSError as error:
+        raise Refused("unreadable", subject, error.strerror or str(error)) from error
+    if not truncated:
+        return _read_game(subject, subject, salvaged=False)
+    with tempfile.NamedTemporaryFile(suffix=".slp") as rewritten:
+        rewritten.write(data)
+        rewritten.flush()
+        return _read_game(rewritten.name, subject, salvaged=True)
+
+
+def _read_game(path: str, subject: str, *, salvaged: bool) -> Game:
+    try:
+        raw = read_slippi(path, False)
+    except Exception as error:
+        message = str(error)
+        reason = next((name for text, name in _PARSER_ERRORS if text in message), "corrupt")
+        raise Refused(reason, subject, sanitise(message, limit=160)) from error
+    try:
+        return _game(raw, subject, salvaged=salvaged)
+    except (KeyError, IndexError, TypeError, AttributeError, pa.ArrowException) as error:
+        # A flipped bit can parse: a field that is not what the format says shows only here.
+        raise Refused("corrupt", subject, sanitise(f"{type(error).__name__}: {error}", limit=160)) from error
+
+
+def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
+    start, frames = raw.start, raw.frames
+    if frames is None or len(frames) == 0:
+        raise Refused("no_frames", subject)
+    version = Version(*start["slippi"]["version"])
+    all_ids = _values(frames.field("id")).astype(np.int32, copy=False)
+    rows = first_rows(all_ids)
+    frame_id = all_ids if rows is None else all_ids[rows]
+    if frame_id[0] != FIRST_FRAME_ID or frame_id[-1] - frame_id[0] != len(frame_id) - 1:
+        raise Refused(
+            "bad_frame_ids", subject, f"{len(frame_id)} frames from {frame_id[0]} to {frame_id[-1]}"
+        )
+    metadata = raw.metadata if isinstance(raw.metadata, Mapping) else {}
+    floors = _floors(metadata, subject)
+    ports = frames.field("ports")
+    players = tuple(
+        _player(player, ports.field(player["port"]), version, rows, metadata, floors)
+        for player in sorted(start["players"], key=lambda player: player["port"])
+    )
+    slots = {player.port_index: slot for slot, player in enumerate(players)}
+    fields = _names(frames)
+    end_method = (raw.end or {}).get("method")
+    game = Game(
+        content_id="",  # taken over the finished game below
+        version=version,
+        external_stage_id=start["stage"],
+        is_teams=bool(start["is_teams"]),
+        is_pal=start.get("is_pal"),
+        random_seed=start["random_seed"],
+        match_id=sanitise((start.get("match") or {}).get("id"), limit=64),
+        played_on=sanitise(metadata.get("playedOn")),
+        end_method=None if end_method is None else _END_METHODS[end_method],
+        frame_id=frame_id,
+        players=players,
+        items=_items(frames.field("item"), version, rows, slots) if "item" in fields else None,
+        stage=_stage(frames, version, rows, len(frame_id)),
+        rollback_rows=len(all_ids) - len(frame_id),
+        salvaged=salvaged,
+    )
+    return replace(game, content_id=content_id(game))
+
+
+def first_rows(frame_ids: np.ndarray) -> np.ndarray | None:
+    """Rows of the first occurrence of each frame id, or None where none repeats."""
+    before = np.maximum.accumulate(frame_ids[:-1])
+    first = np.concatenate(([True], frame_ids[1:] > before))
+    return None if first.all() else np.flatnonzero(first)
+
+
+def content_id(game: Game) -> str:
+    """BLAKE2b-128 over what was played: the same for a renamed, re-packed or re-annotated file."""
+    digest = hashlib.blake2b(digest_size=16)
+    header = [game.external_stage_id, game.random_seed, game.is_teams]
+    for player in game.players:
+        header += [player.port_index, player.external_id, player.costume, player.start_stocks]
+    digest.update(repr([int(value) for value in header]).encode())
+    digest.update(np.ascontiguousarray(game.frame_id))
+    for player in game.players:
+        for name in IDENTITY_COLUMNS:
+            digest.update(np.ascontiguousarray(player.leader[name]))
+    return digest.hexdigest()
+
+
+def _names(struct: pa.StructArray) -> set[str]:
+    return {field.name for field in struct.type}
+
+
+def _values(array: pa.Array) -> np.ndarray:
+    """The numbers of a primitive array without a copy; what is null in a struct above it holds rubbish."""
+    dtype = _NUMPY[array.type]
+    return np.frombuffer(array.buffers()[1], dtype, count=len(array), offset=array.offset * dtype.itemsize)
+
+
+def _find(struct: pa.StructArray, field: str) -> pa.Array | None:
+    """The array of a dotted field, or None where the replay's version does not have it."""
+    found: pa.Array = struct
+    for name in field.split("."):
+        if found.type.get_field_index(name) < 0:
+            return None
+        found = found.field(name)
+    return found
+
+
+def _clean(values: np.ndarray, column: Column) -> np.ndarray:
+    """`values` as the column's dtype, what lies outside of its range missing. NaN stays NaN."""
+    low, high = column.low, column.high
+    dtype = DTYPES[column.group]
+    if len(values) == 0 or (low is None and high is None):
+        return values.astype(dtype, copy=False)
+    below = low is not None and not values.min() >= low  # written so that a NaN takes the slow path
+    above = high is not None and not values.max() <= high
+    if not below and not above:
+        return values.astype(dtype, copy=False)
+    with np.errstate(invalid="ignore"):
+        outside = (values < low) if low is not None else np.zeros(len(values), bool)
+        if high is not None:
+            outside |= values > high
+        cleaned = values.astype(dtype)
+    cleaned[outside] = column.missing
+    return cleaned
+
+
+def _read(
+    struct: pa.StructArray, columns: Iterable[Column], version: Version, rows: np.ndarray | None, length: int
+) -> dict[str, np.ndarray]:
+    """Columns by name at `rows` (None: all). A null row, or a column that the version lacks, is missing."""
+    absent: np.ndarray | None = None
+    if struct.null_count:
+        absent = struct.is_null().to_numpy(zero_copy_only=False)
+        absent = absent if rows is None else absent[rows]
+    read: dict[str, np.ndarray] = {}
+    for column in columns:
+        found = _find(struct, column.field) if version >= column.since else None
+        if found is None:
+            read[column.name] = np.full(length, column.missing, DTYPES[column.group])
+            continue
+        values = _values(found)
+        cleaned = _clean(values if rows is None else values[rows], column)
+        if absent is not None:
+            cleaned = np.where(absent, DTYPES[column.group].type(column.missing), cleaned)
+        read[column.name] = cleaned
+    return read
+
+
+def _player(
+    start: Mapping[str, Any],
+    port: pa.StructArray,
+    version: Version,
+    rows: np.ndarray | None,
+    metadata: Mapping[str, Any],
+    floors: Mapping[int, Floor],
+) -> Player:
+    port_index = int(start["port"][1:]) - 1
+    length = len(port) if rows is None else len(rows)
+    netplay = start.get("netplay") or {}
+    # Netplay names are in Game Start since 3.9; before, only in the metadata.
+    names = _mapping(_mapping(_mapping(metadata, "players"), str(port_index)), "names")
+    name = netplay.get("name") or names.get("netplay") or start.get("name_tag")
+    team = start.get("team")
+    return Player(
+        port_index=port_index,
+        external_id=start["character"],
+        type=_TYPES[start["type"]],
+        costume=start["costume"],
+        team=None if team is None else team["color"],
+        start_stocks=start["stocks"],
+        name=sanitise(name),
+        code=sanitise(netplay.get("code") or names.get("code")).replace("＃", "#"),
+        leader=_read(port.field("leader"), PLAYER_COLUMNS, version, rows, length),
+        follower=(
+            _read(port.field("follower"), PLAYER_COLUMNS, version, rows, length)
+            if "follower" in _names(port)
+            else None
+        ),
+        floor=floors.get(port_index),
+    )
+
+
+def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    child = parent.get(key)
+    return child if isinstance(child, Mapping) else {}
+
+
+def _floors(metadata: Mapping[str, Any], subject: str) -> dict[int, Floor]:
+    """By port index, what the dojo wrote of its bots. Its numbers are decimal strings."""
+    if "dojo" not in metadata:
+        return {}
+    try:
+        return {
+            int(port_index): Floor(
+                entropy=float(floor["entropy"]),
+                surprisal=float(floor["surprisal"]),
+                stderr=float(floor["stderr"]),
+                frames=int(floor["frames"]),
+            )
+            for port_index, floor in metadata["dojo"]["players"].items()
+        }
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        detail = sanitise(f"{type(error).__name__}: {error}", limit=160)
+        raise Refused("bad_dojo_metadata", subject, detail) from error
+
+
+def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots: Mapping[int, int]) -> Items:
+    offsets = _values(table.offsets).astype(np.int64)
+    entries: np.ndarray | None = None
+    if rows is not None:
+        counts = np.diff(offsets)[rows]
+        kept = np.concatenate(([0], np.cumsum(counts)))
+        # The n-th entry of a kept row is the n-th of the same row before.
+        entries = np.repeat(offsets[rows] - kept[:-1], counts) + np.arange(kept[-1])
+        offsets = kept
+    length = int(offsets[-1])
+    columns = _read(table.values, ITEM_COLUMNS, version, entries, length)
+    slot_of_port = np.full(256, MISSING["u8"], np.uint8)
+    for port_index, slot in slots.items():
+        slot_of_port[port_index] = slot
+    columns["owner"] = slot_of_port[columns["owner"]]
+    spawn_id = _values(table.values.field("id"))
+    return Items(
+        offsets=offsets, spawn_id=spawn_id if entries is None else spawn_id[entries], columns=columns
+    )
+
+
+def _stage(
+    frames: pa.StructArray, version: Version, rows: np.ndarray | None, length: int
+) -> dict[str, np.ndarray]:
+    """Events happen on single frames; what they set holds until the next, so columns are filled forward."""
+    stage = {column.name: np.full(length, column.missing, DTYPES[column.group]) for column in STAGE_COLUMNS}
+    columns = {column.name: column for column in STAGE_COLUMNS if version >= column.since}
+    fields = _names(frames)
+    if "fod_platform" in fields and "fod_left" in columns:
+        row, events = _events(frames.field("fod_platform"), rows)
+        platform, height = events["platform"], events["height"]
+        for name, number in (("fod_right", 0), ("fod_left", 1)):
+            chosen = platform == number
+            stage[name] = _forward_fill(row[chosen], height[chosen], columns[name], length)
+    if "stadium_transformation" in fields and "stadium_event" in columns:
+        row, events = _events(frames.field("stadium_transformation"), rows)
+        stage["stadium_event"] = _forward_fill(row, events["event"], columns["stadium_event"], length)
+        stage["stadium_type"] = _forward_fill(row, events["type"], columns["stadium_type"], length)
+    return stage
+
+
+def _events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """(frame index, fields) of the events of all kept rows, in order."""
+    counts = np.diff(_values(table.offsets))
+    index = np.arange(len(counts))
+    if rows is not None:
+        index = np.full(len(counts), -1)
+        index[rows] = np.arange(len(rows))
+    row = np.repeat(index, counts)
+    kept = row >= 0
+    values = table.values
+    return row[kept], {name: _values(values.field(name))[kept] for name in _names(values)}
+
+
+def _forward_fill(row: np.ndarray, values: np.ndarray, column: Column, length: int) -> np.ndarray:
+    filled = np.full(length, column.missing, DTYPES[column.group])
+    if len(row) == 0:
+        return filled
+    cleaned = _clean(values, column)
+    latest = np.searchsorted(row, np.arange(length), side="right") - 1
+    known = latest >= 0
+    filled[known] = cleaned[latest[known]]
+    return filled

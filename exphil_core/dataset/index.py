@@ -1,0 +1,243 @@
+"""What a dataset on disk holds: one entry a game, and the versions under which it was built.
+
+In: a dataset's directory. Out: a frozen `DatasetIndex`. `index.parquet` is the truth (its metadata carries
+the versions); `dataset.json` says the same to people. The order of `games` depends on their content alone:
+two builds of the same replays, with any number of workers, give the same indices.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from platformdirs import user_cache_path
+
+from exphil_core.dataset.atomic import replacing
+from exphil_core.errors import DataError
+from exphil_core.melee.characters import by_external_id
+from exphil_core.replays.columns import SCHEMA_VERSION
+from exphil_core.replays.game import Floor
+
+INDEX_FILE = "index.parquet"
+DATASET_FILE = "dataset.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """One player of a game, and whether its inputs are worth imitating."""
+
+    external_id: int
+    port_index: int
+    type: Literal["human", "cpu", "demo"]
+    human: bool
+    active: bool
+    """Its inputs change often enough; a side that stands idle is not."""
+    plausible: bool
+    """Its inputs lie where a controller's can lie."""
+    activity: float
+    """Share of frames on which its inputs change."""
+    floor: Floor | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Imitated by default."""
+        return self.human and self.active and self.plausible
+
+    @property
+    def character(self) -> str:
+        return by_external_id(self.external_id).name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GameEntry:
+    content_id: str
+    shard: str
+    """File name below `shards/`."""
+    row_start: int
+    frames: int
+    external_stage_id: int
+    version: str
+    sides: tuple[Side, Side]
+    salvaged: bool
+    source: str
+    """The replay, as `path` or `archive!member`."""
+    current: bool = True
+    """False for a game whose replay is no longer below the paths of the last build: its rows stay in the
+    shard and are listed again when the replay is back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildKey:
+    """What, besides the replays, decides the content of a dataset."""
+
+    parser_version: str
+    options: str
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetIndex:
+    path: Path
+    key: BuildKey
+    games: tuple[GameEntry, ...]
+    """The games of the paths of the last build, ordered by content id."""
+
+    @classmethod
+    def open(cls, path: Path) -> "DatasetIndex":
+        """The index of the dataset in `path`. DataError where there is none, or one of another schema."""
+        key, games = read_index(Path(path))
+        return cls(path=Path(path), key=key, games=tuple(game for game in games if game.current))
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the games, or what was kept of them, change."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(f"{self.key.schema_version}\n{self.key.parser_version}\n{self.key.options}\n".encode())
+        for game in self.games:
+            digest.update(game.content_id.encode())
+        return digest.hexdigest()
+
+    @property
+    def frames(self) -> int:
+        return sum(game.frames for game in self.games)
+
+    def per_character(self) -> dict[str, dict[str, int]]:
+        """Name → `games` it is in and `frames` over its sides (a ditto has two sides)."""
+        found: dict[str, dict[str, int]] = {}
+        for game in self.games:
+            for side in game.sides:
+                counts = found.setdefault(side.character, {"games": 0, "frames": 0})
+                counts["frames"] += game.frames
+            for name in {side.character for side in game.sides}:
+                found[name]["games"] += 1
+        return found
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether `path` is a built dataset rather than a folder of replays."""
+    return (path / DATASET_FILE).is_file()
+
+
+def cache_root() -> Path:
+    """Where datasets without an --out live: `EXPHIL_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("EXPHIL_CACHE")
+    return Path(chosen) if chosen else user_cache_path("exphil", appauthor=False)
+
+
+def default_dataset_dir(paths: Iterable[Path]) -> Path:
+    """The directory that the dataset of these replays has when no other is chosen."""
+    resolved = sorted({str(Path(path).resolve()) for path in paths})
+    digest = hashlib.blake2b("\0".join(resolved).encode(), digest_size=8).hexdigest()
+    name = Path(resolved[0]).stem if len(resolved) == 1 else "replays"
+    return cache_root() / "datasets" / f"{name}-{digest}"
+
+
+_SIDE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("external_id", pa.uint8()),
+    ("port_index", pa.uint8()),
+    ("type", pa.string()),
+    ("human", pa.bool_()),
+    ("active", pa.bool_()),
+    ("plausible", pa.bool_()),
+    ("activity", pa.float64()),
+)
+_FLOOR_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("entropy", pa.float64()),
+    ("surprisal", pa.float64()),
+    ("stderr", pa.float64()),
+    ("frames", pa.int64()),
+)
+_GAME_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("content_id", pa.string()),
+    ("shard", pa.string()),
+    ("row_start", pa.int64()),
+    ("frames", pa.int64()),
+    ("external_stage_id", pa.uint8()),
+    ("version", pa.string()),
+    ("salvaged", pa.bool_()),
+    ("source", pa.string()),
+    ("current", pa.bool_()),
+)
+
+
+def _side_type() -> pa.DataType:
+    return pa.struct([*_SIDE_FIELDS, ("floor", pa.struct(list(_FLOOR_FIELDS)))])
+
+
+def _side_row(side: Side) -> dict[str, Any]:
+    floor = side.floor and {name: getattr(side.floor, name) for name, _ in _FLOOR_FIELDS}
+    return {**{name: getattr(side, name) for name, _ in _SIDE_FIELDS}, "floor": floor}
+
+
+def _side_of(row: dict[str, Any]) -> Side:
+    floor = row.pop("floor")
+    return Side(**row, floor=Floor(**floor) if floor else None)
+
+
+def write_index(path: Path, key: BuildKey, games: Sequence[GameEntry]) -> None:
+    """Replaces `index.parquet` in `path`, atomically."""
+    fields = [*_GAME_FIELDS, ("side0", _side_type()), ("side1", _side_type())]
+    schema = pa.schema(
+        fields,
+        metadata={
+            "schema_version": str(key.schema_version),
+            "parser_version": key.parser_version,
+            "options": key.options,
+        },
+    )
+    rows = [
+        {
+            **{name: getattr(game, name) for name, _ in _GAME_FIELDS},
+            "side0": _side_row(game.sides[0]),
+            "side1": _side_row(game.sides[1]),
+        }
+        for game in sorted(games, key=lambda game: game.content_id)
+    ]
+    with replacing(path / INDEX_FILE) as file:
+        file.write(parquet_bytes(pa.Table.from_pylist(rows, schema=schema)))
+
+
+def parquet_bytes(table: pa.Table) -> bytes:
+    """The table as a Parquet file. In memory, so that a full disk is met in one place only."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue().to_pybytes()
+
+
+def read_index(path: Path) -> tuple[BuildKey, list[GameEntry]]:
+    """Every game in the shards of `path`, current or not. DataError as `DatasetIndex.open` has it."""
+    if not path.exists():
+        raise DataError(f"{path}: there is no such folder; expected a dataset written by `exphil data build`")
+    if not (path / DATASET_FILE).is_file() or not (path / INDEX_FILE).is_file():
+        raise DataError(f"{path}: this is no dataset; expected a folder written by `exphil data build`")
+    try:
+        said = json.loads((path / DATASET_FILE).read_text())["schema_version"]
+        table = pq.read_table(path / INDEX_FILE, memory_map=False)
+        metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+        stored = int(metadata["schema_version"])
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+        raise DataError(f"{path}: the index is damaged ({error}); {_rebuild(path)}") from error
+    for version in (said, stored):
+        if version != SCHEMA_VERSION:
+            raise DataError(
+                f"{path}: the dataset has schema version {version}, "
+                f"this exphil reads version {SCHEMA_VERSION}; {_rebuild(path)}"
+            )
+    key = BuildKey(
+        schema_version=stored, parser_version=metadata["parser_version"], options=metadata["options"]
+    )
+    return key, [_game_of(row) for row in table.to_pylist()]
+
+
+def _game_of(row: dict[str, Any]) -> GameEntry:
+    sides = (_side_of(row.pop("side0")), _side_of(row.pop("side1")))
+    return GameEntry(**row, sides=sides)
+
+
+def _rebuild(path: Path) -> str:
+    return f"build it again: `exphil data build REPLAYS --out {path}`"

@@ -1,0 +1,123 @@
+"""Shards and the store: what is written is what is read, whoever is the ego."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from exphil_core.dataset.index import DatasetIndex, default_dataset_dir, is_dataset, write_index
+from exphil_core.dataset.shards import SHARD_FOLDER
+from exphil_core.dataset.store import MISSING_FRAME_ID, ColumnStore
+from exphil_core.errors import DataError
+from exphil_core.replays.columns import GROUPS, HALF, MISSING
+from exphil_core.replays.game import Floor
+from tests.dataset.conftest import packed_game
+
+Make = Callable[..., DatasetIndex]
+
+
+def _games() -> list:
+    return [packed_game(number, frames=610 + number) for number in range(4)]
+
+
+def test_a_stored_game_is_the_packed_game(make_dataset: Make) -> None:
+    games = {game.content_id: game for game in _games()}
+    index = make_dataset(list(games.values()))
+    store = ColumnStore(index)
+    for number, entry in enumerate(index.games):
+        rows = store.game(number)
+        np.testing.assert_array_equal(rows.frame_id, games[entry.content_id].frame_id)
+        for group in GROUPS:
+            np.testing.assert_array_equal(rows.columns[group], games[entry.content_id].groups[group])
+            assert not rows.columns[group].flags.writeable
+
+
+def test_a_shard_is_an_ordinary_safetensors_file(make_dataset: Make) -> None:
+    games = _games()
+    index = make_dataset(games)
+    found = load_file(index.path / SHARD_FOLDER / index.games[0].shard)
+    for group in GROUPS:
+        np.testing.assert_array_equal(found[group], np.concatenate([game.groups[group] for game in games]))
+    np.testing.assert_array_equal(found["frame_id"], np.concatenate([game.frame_id for game in games]))
+
+
+def test_the_other_ego_swaps_the_halves_and_nothing_else(make_dataset: Make) -> None:
+    store = ColumnStore(make_dataset(_games()))
+    first, second = (store.window(1, 30, 50, slot) for slot in (0, 1))
+    for group in GROUPS:
+        half = HALF[group]
+        one, two = first.columns[group], second.columns[group]
+        np.testing.assert_array_equal(one[:, :half], two[:, half : 2 * half])
+        np.testing.assert_array_equal(one[:, half : 2 * half], two[:, :half])
+        np.testing.assert_array_equal(one[:, 2 * half :], two[:, 2 * half :])
+    np.testing.assert_array_equal(first.frame_id, second.frame_id)
+
+
+def test_past_the_end_of_a_game_is_missing_not_the_next_game(make_dataset: Make) -> None:
+    index = make_dataset(_games())
+    store = ColumnStore(index)
+    frames = index.games[0].frames
+    window = store.window(0, frames - 10, 25, 1)
+    assert window.valid.tolist() == [True] * 10 + [False] * 15
+    assert set(window.frame_id[10:]) == {MISSING_FRAME_ID}
+    for group in GROUPS:
+        tail = window.columns[group][10:]
+        np.testing.assert_array_equal(tail, np.full_like(tail, MISSING[group]))
+
+
+def test_the_index_survives_its_round_trip(make_dataset: Make, tmp_path: Path) -> None:
+    index = make_dataset(_games())
+    floor = Floor(entropy=2.5, surprisal=2.4, stderr=0.01, frames=600)
+    game = index.games[0]
+    changed = replace(game, salvaged=True, sides=(replace(game.sides[0], floor=floor), game.sides[1]))
+    gone = replace(index.games[1], current=False)
+    write_index(tmp_path, index.key, [changed, gone, *index.games[2:]])
+    again = DatasetIndex.open(tmp_path)
+    assert again.games == (changed, *index.games[2:])
+    assert again.fingerprint != index.fingerprint
+
+
+def test_another_schema_version_is_refused_with_the_way_out(make_dataset: Make) -> None:
+    index = make_dataset(_games())
+    (index.path / "dataset.json").write_text(json.dumps({"schema_version": 99}))
+    with pytest.raises(DataError, match=r"version 99.*reads version 1.*data build"):
+        DatasetIndex.open(index.path)
+
+
+def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
+    assert not is_dataset(tmp_path)
+    with pytest.raises(DataError, match="no dataset"):
+        DatasetIndex.open(tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        DatasetIndex.open(tmp_path / "nowhere")
+
+
+def test_a_damaged_index_is_refused(make_dataset: Make) -> None:
+    index = make_dataset(_games())
+    (index.path / "index.parquet").write_bytes(b"PAR1 and nothing more")
+    with pytest.raises(DataError, match="damaged"):
+        DatasetIndex.open(index.path)
+
+
+def test_a_truncated_shard_is_refused(make_dataset: Make) -> None:
+    index = make_dataset(_games())
+    shard = index.path / SHARD_FOLDER / index.games[0].shard
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(DataError, match="missing or damaged"):
+        ColumnStore(index)
+
+
+def test_the_default_place_depends_on_the_replays_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert default_dataset_dir([one, two]) == default_dataset_dir([two, one, one])
+    assert default_dataset_dir([one]) != default_dataset_dir([two])
+    assert default_dataset_dir([one]).is_relative_to(tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    assert default_dataset_dir([Path("one")]) == default_dataset_dir([one])

@@ -56,7 +56,7 @@ class PackedGame:
 
 
 def pack_game(game: Game) -> PackedGame:
-    """The rows of a two-player game. Of more than `ITEM_SLOTS` items, the nearest to either player are kept."""
+    """The rows of a two-player game. Of more than `ITEM_SLOTS` items, the nearest to a player are kept."""
     first, second = game.players
     blocks: dict[str, Columns] = {"p0": first.leader, "p1": second.leader, "stage": game.stage}
     for name, player in (("n0", first), ("n1", second)):
@@ -100,7 +100,7 @@ def _rows(group: Group, blocks: Mapping[str, Columns], frames: int) -> np.ndarra
 
 
 def _fill_items(groups: Mapping[Group, np.ndarray], game: Game, items: Items) -> None:
-    """Writes items into their frames' slots, ordered by spawn id: an item mostly keeps its slot while it lives."""
+    """Writes items into their frames' slots, by spawn id: an item mostly keeps its slot while it lives."""
     counts = np.diff(items.offsets)
     frame = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((items.spawn_id, frame))

@@ -176,10 +176,10 @@ def content_id(game: Game) -> str:
     for player in game.players:
         header += [player.port_index, player.external_id, player.costume, player.start_stocks]
     digest.update(repr([int(value) for value in header]).encode())
-    digest.update(np.ascontiguousarray(game.frame_id))
+    digest.update(np.ascontiguousarray(game.frame_id).data)
     for player in game.players:
         for name in IDENTITY_COLUMNS:
-            digest.update(np.ascontiguousarray(player.leader[name]))
+            digest.update(np.ascontiguousarray(player.leader[name]).data)
     return digest.hexdigest()
 
 

@@ -2,8 +2,8 @@
 
 In: the bytes of a file whose recording was cut off (the length of its event stream is still 0, as the console
 writes it during play, or promises more than is there). Out: bytes of a well-formed replay. Damage in the
-middle is not a truncation: a stream that stops making sense before its end is refused, since what would be cut
-off there is not known to be the end of anything.
+middle is not a truncation: a stream that stops making sense before its end is refused, since what would be
+cut off there is not known to be the end of anything.
 """
 
 import struct

@@ -1,0 +1,184 @@
+"""Which games a dataset takes, and what is known of each side of them.
+
+In: a `Game`. Out: the name of the first predicate that removes it, or per side a `SideQuality`. A predicate
+removes a game; quality never does. A game of an idle player is kept, as the other side may be worth
+imitating: who becomes an ego is decided where egos are selected.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from exphil_core.melee import stages
+from exphil_core.melee.characters import PLAYABLE_COUNT
+from exphil_core.melee.controller import BUTTON_MASK, STICK_STEP
+from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID, FRAMES_PER_SECOND
+from exphil_core.replays.columns import MISSING
+from exphil_core.replays.game import Game, Player
+
+FILTERS_VERSION = 1
+"""Part of a dataset's cache key: rises when the same game would be judged otherwise."""
+
+_MAX_MISSING = 0.05
+
+ACTIVE_SHARE = 0.08
+"""Inputs of a side that plays change on at least this share of frames (people's on 0.1 to 0.65 of them)."""
+
+_MAX_OFF_GRID = 0.02
+"""Human sticks lie on the grid of 1/80; 6 to 11 % of a CPU player's values do not."""
+
+_MIN_STICK_POSITIONS = 4
+"""Players with a box controller use 13 or more positions of the main stick, people with a stick hundreds, a
+script that repeats one trick two or three."""
+
+_MAX_PRESSES_PER_SECOND = 15.0
+
+_LOOP_WINDOW = 60
+_LOOP_CHANGES = 8
+_MAX_REPEATED = 0.5
+"""Of all windows of this many frames with at least so many changes of input, the share that occurred before
+to the last bit. People's is 0.001 at most, that of scripts 0.54 to 0.97."""
+
+_MULTIPLIER = 0x9E3779B97F4A7C15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SideQuality:
+    human: bool
+    """Typed human in the replay, which idle players and scripts are, too."""
+    active: bool
+    plausible: bool
+    """Inputs as a hand gives them: on the grid, no faster than fingers, not a loop."""
+    activity: float
+    """Share of playable frames on which the inputs change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predicate:
+    name: str
+    sentence: str
+    removes: Callable[[Game, int], bool]
+    """Of a game and the minimum number of frames."""
+
+
+def _player_missing(game: Game, min_frames: int) -> bool:
+    return any(
+        np.mean(player.leader["action_state"] == MISSING["u16"]) > _MAX_MISSING for player in game.players
+    )
+
+
+def _no_damage(game: Game, min_frames: int) -> bool:
+    return not any(np.any(player.leader["percent"] > 0) for player in game.players)
+
+
+PREDICATES: tuple[Predicate, ...] = (
+    Predicate(
+        name="not_1v1",
+        sentence="it does not have exactly two players",
+        removes=lambda game, _: len(game.players) != 2,
+    ),
+    Predicate(name="teams", sentence="it is a team game", removes=lambda game, _: game.is_teams),
+    Predicate(
+        name="unknown_character",
+        sentence="a player has no character of the select screen",
+        removes=lambda game, _: any(player.external_id >= PLAYABLE_COUNT for player in game.players),
+    ),
+    Predicate(
+        name="unsupported_stage",
+        sentence="it is not on one of the six tournament stages",
+        removes=lambda game, _: not stages.is_supported(game.external_stage_id),
+    ),
+    Predicate(
+        name="too_short",
+        sentence="it has fewer frames than the minimum",
+        removes=lambda game, min_frames: game.frames < min_frames,
+    ),
+    Predicate(
+        name="player_missing",
+        sentence=f"a player is missing on more than {_MAX_MISSING:.0%} of the frames",
+        removes=_player_missing,
+    ),
+    Predicate(name="no_damage", sentence="nobody took damage", removes=_no_damage),
+)
+"""In the order in which they are tried: a game is counted under the first that removes it."""
+
+
+def removed_by(game: Game, *, min_frames: int) -> Predicate | None:
+    """The first predicate that removes the game, or None."""
+    return next((predicate for predicate in PREDICATES if predicate.removes(game, min_frames)), None)
+
+
+def side_quality(game: Game, player: Player) -> SideQuality:
+    playable = game.frame_id >= FIRST_PLAYABLE_FRAME_ID
+    buttons = player.leader["buttons"][playable]
+    buttons = np.where(buttons == MISSING["u16"], 0, buttons & BUTTON_MASK)
+    axes = [
+        np.nan_to_num(player.leader[name][playable])
+        for name in ("main_x", "main_y", "c_x", "c_y", "trigger_l", "trigger_r")
+    ]
+    if len(buttons) < 2:
+        return SideQuality(human=player.type == "human", active=False, plausible=False, activity=0.0)
+    changes = np.diff(buttons) != 0
+    for axis in axes:
+        changes |= np.diff(axis) != 0
+    activity = float(changes.mean())
+    return SideQuality(
+        human=player.type == "human",
+        active=activity >= ACTIVE_SHARE,
+        plausible=_is_plausible(axes, buttons, changes),
+        activity=activity,
+    )
+
+
+def _is_plausible(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarray) -> bool:
+    main_x, main_y, c_x, c_y, _, _ = axes
+    off_grid = np.mean([_off_grid(axis) for axis in (main_x, main_y, c_x, c_y)])
+    steps = np.round(np.stack((main_x, main_y)) / STICK_STEP).astype(np.int64)
+    positions = len(np.unique(steps[0] * 1024 + steps[1]))
+    pressed = np.count_nonzero(buttons[1:] & ~buttons[:-1])
+    return bool(
+        off_grid <= _MAX_OFF_GRID
+        and positions >= _MIN_STICK_POSITIONS
+        and pressed * FRAMES_PER_SECOND <= _MAX_PRESSES_PER_SECOND * len(buttons)
+        and _repeated(axes, buttons, changes) <= _MAX_REPEATED
+    )
+
+
+def _off_grid(axis: np.ndarray) -> float:
+    steps = axis / STICK_STEP
+    return float(np.mean(np.abs(steps - np.round(steps)) > 0.01))
+
+
+def _repeated(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarray) -> float:
+    """Share of the busy windows whose inputs are, bit for bit, those of another busy window.
+
+    A window's hash is a difference of prefix sums: sum of token[i] * m**i over the window, divided by
+    m**start, in arithmetic modulo 2**64, where the odd m has an inverse.
+    """
+    length = len(buttons)
+    if length <= _LOOP_WINDOW:
+        return 0.0
+    token = buttons.astype(np.uint64)
+    for axis in axes:
+        bits = np.ascontiguousarray(axis, np.float32).view(np.uint32)
+        token = (token ^ (token >> np.uint64(29))) * np.uint64(_MULTIPLIER) + bits
+    token = (token ^ (token >> np.uint64(31))) * np.uint64(_MULTIPLIER)
+    sums = _from_zero(np.cumsum(token * _powers(_MULTIPLIER, length)))
+    inverses = _powers(pow(_MULTIPLIER, -1, 2**64), length - _LOOP_WINDOW + 1)
+    windows = (sums[_LOOP_WINDOW:] - sums[:-_LOOP_WINDOW]) * inverses
+    # A change between frames i and i + 1 belongs to the windows that hold both.
+    changed = np.concatenate((np.zeros(1, np.int64), np.cumsum(changes)))
+    busy = changed[_LOOP_WINDOW - 1 :] - changed[: length - _LOOP_WINDOW + 1] >= _LOOP_CHANGES
+    found = windows[busy]
+    return 1 - len(np.unique(found)) / len(found) if len(found) else 0.0
+
+
+def _from_zero(sums: np.ndarray) -> np.ndarray:
+    return np.concatenate((np.zeros(1, sums.dtype), sums))
+
+
+def _powers(base: int, count: int) -> np.ndarray:
+    powers = np.full(count, base, np.uint64)
+    powers[0] = 1
+    return np.cumprod(powers)

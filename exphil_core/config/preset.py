@@ -1,0 +1,233 @@
+"""What a run can be told: one frozen model per table of a preset, and the contradictions between them.
+
+In: plain values, as TOML gives them (`loader` reads the files and says where a mistake stands). Out: a
+`Preset` with every value filled in. What a reader gets wrong: a limit that is absent is `None` here and the
+word "none" in TOML, and a run may have several limits on its length: the first that is reached ends it.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from exphil_core.config.backbones import BackboneConfig, default_chunk_length
+from exphil_core.config.encoder import EncoderConfig
+from exphil_core.melee.characters import PLAYABLE_COUNT, by_name
+
+_FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+NONE = "none"
+"""How TOML and the command line say that a limit is off, since TOML has no null."""
+
+
+def _none(value: object) -> object:
+    return None if value == NONE else value
+
+
+def _playable(name: str) -> str:
+    character = by_name(name)
+    if character.external_id >= PLAYABLE_COUNT:
+        raise ValueError(f"'{character.name}' cannot be selected in a game; expected one of the 26 fighters")
+    return character.name
+
+
+CharacterName = Annotated[str, AfterValidator(_playable)]
+"""A name or alias on the way in, the character's `name` on the way out."""
+
+
+class DataConfig(BaseModel):
+    """Which games are learned from, and whose inputs."""
+
+    model_config = _FROZEN
+
+    replays: tuple[str, ...] = ()
+    """Files, folders, archives or built datasets, from the folder that the command runs in."""
+    characters: tuple[CharacterName, ...] = ()
+    """Whose inputs are imitated; empty means everybody's."""
+    validation_share: float = Field(default=0.1, gt=0.0, lt=1.0)
+    """Share of the games that is held out."""
+    split_seed: int = Field(default=0, ge=0)
+    """Which games those are."""
+    include_cpu: bool = False
+    """Imitate computer players too."""
+    include_idle: bool = False
+    """Imitate sides that hardly move or look scripted too."""
+    min_frames: int = Field(default=600, ge=1)
+    """Games shorter than this are filtered."""
+
+    @model_validator(mode="after")
+    def _each_character_once(self) -> Self:
+        twice = sorted({name for name in self.characters if self.characters.count(name) > 1})
+        if twice:
+            raise ValueError(f"characters names {', '.join(twice)} more than once")
+        return self
+
+
+class PolicyConfig(BaseModel):
+    """What is predicted, and by which head."""
+
+    model_config = _FROZEN
+
+    codec: Literal["clusters", "axes"] = "clusters"
+    """How a controller becomes target tokens."""
+    delay: int = Field(default=0, ge=0, le=120)
+    """Frames between the observation and the input it causes, beyond the next frame."""
+    prediction: Literal["dense", "last", "interleaved"] = "dense"
+    """A prediction at every frame of a window, or only at its last."""
+    head_width: int = Field(default=128, ge=1)
+    """Hidden width of each component's head."""
+    head_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the head's hidden values dropped in training."""
+
+    @model_validator(mode="after")
+    def _prediction_is_built(self) -> Self:
+        if self.prediction == "interleaved":
+            raise ValueError(
+                "prediction 'interleaved' is planned but not built yet; expected 'dense' or 'last'"
+            )
+        return self
+
+
+class TrainConfig(BaseModel):
+    """How long, how fast and on what a run learns."""
+
+    model_config = _FROZEN
+
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    """Decides the first weights, every batch and every augmentation."""
+    epochs: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
+    """End after as many passes over the training frames."""
+    max_steps: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
+    """End after as many optimiser steps."""
+    max_minutes: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
+    """End after as many minutes of training, counted over resumes."""
+    batch_size: int = Field(default=32, ge=1)
+    """Windows a forward pass."""
+    accumulation: int = Field(default=1, ge=1)
+    """Forward passes an optimiser step."""
+    chunk_length: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=2)
+    """Frames a training window; by default twice the attention's window, the window of any other backbone."""
+    lr: float = Field(default=3e-4, gt=0, le=1.0)
+    """Learning rate after the warm-up."""
+    lr_final: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of `lr` that is left at the end of the cosine."""
+    warmup_steps: int = Field(default=100, ge=0)
+    """Steps over which the learning rate rises from nothing."""
+    weight_decay: float = Field(default=0.01, ge=0.0)
+    """AdamW's decay of the weight matrices."""
+    clip_norm: float = Field(default=1.0, gt=0)
+    """Gradients are scaled down to at most this norm."""
+    ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Of the averaged weights that are evaluated and kept; 0 turns them off."""
+    mirror: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Share of the windows that are reflected left to right."""
+    noise_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the windows whose numeric inputs get noise."""
+    noise_scale: float = Field(default=0.01, ge=0.0)
+    """Standard deviation of that noise, after normalisation."""
+    balance_characters: bool = False
+    """Draw rare characters more often than their share of the frames."""
+    balance_temperature: float = Field(default=1.0, gt=0.0, le=1.0)
+    """How far: 1 gives every character the same share within limits, near 0 leaves the shares alone."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the model lives; auto takes CUDA where there is one."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of the matrix products; the loss is always computed in float32."""
+    loader_workers: int = Field(default=1, ge=0, le=64)
+    """Threads that prepare batches; 0 prepares them in line. Batches are the same for any number."""
+    log_steps: int = Field(default=10, ge=1)
+    """Optimiser steps between `step` events."""
+    checkpoint_minutes: float = Field(default=2.0, gt=0)
+    """Minutes between checkpoints."""
+    keep_checkpoints: int = Field(default=3, ge=1)
+    """Checkpoints kept besides the best."""
+
+    @model_validator(mode="after")
+    def _ends(self) -> Self:
+        if self.epochs is None and self.max_steps is None and self.max_minutes is None:
+            raise ValueError(
+                "the run would never end: give at least one of epochs, max_steps and max_minutes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_without_effect(self) -> Self:
+        if self.noise_share > 0 and self.noise_scale == 0:
+            raise ValueError(
+                f"noise_share is {self.noise_share} but noise_scale is 0, so no noise would be added"
+            )
+        if not self.balance_characters and self.balance_temperature != 1.0:
+            raise ValueError(
+                f"balance_temperature is {self.balance_temperature} but balance_characters is off, "
+                "so it would have no effect: turn balance_characters on or leave the temperature out"
+            )
+        return self
+
+
+class EvaluationConfig(BaseModel):
+    """When and on how much the held-out games are looked at during training."""
+
+    model_config = _FROZEN
+
+    every_steps: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
+    """Optimiser steps between evaluations."""
+    every_minutes: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
+    """Minutes between evaluations; with `every_steps` too, whichever is due first."""
+    max_frames: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
+    """Cap on the frames of an evaluation during training, in whole games; none means all of them."""
+    rows: int = Field(default=16, ge=1)
+    """Games evaluated side by side."""
+    patience: int = Field(default=0, ge=0)
+    """Evaluations without a better validation loss before the run stops early; 0 turns that off."""
+    min_delta: float = Field(default=0.001, ge=0.0)
+    """By how many nats a loss must be lower to count as better."""
+
+
+class Preset(BaseModel):
+    """Everything that decides a run, but the data that it finds."""
+
+    model_config = _FROZEN
+
+    name: str = Field(min_length=1)
+    """What the run is named after."""
+    description: str = ""
+    """One sentence for `exphil presets list`."""
+    data: DataConfig = DataConfig()
+    """Which games are learned from."""
+    encoder: EncoderConfig = EncoderConfig()
+    """How columns become the model's input."""
+    backbone: BackboneConfig
+    """The sequence model."""
+    policy: PolicyConfig = PolicyConfig()
+    """What is predicted."""
+    train: TrainConfig
+    """How it is learned."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """When it is measured."""
+
+    @property
+    def chunk_length(self) -> int:
+        """Frames of a training window, with the default resolved."""
+        if self.train.chunk_length is not None:
+            return self.train.chunk_length
+        return default_chunk_length(self.backbone)
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.encoder.width != self.backbone.width:
+            raise ValueError(
+                f"encoder.width is {self.encoder.width} but backbone.width is {self.backbone.width}: "
+                "the backbone takes the encoder's output as it is, so give both the same width"
+            )
+        if self.chunk_length < self.backbone.window_size:
+            raise ValueError(
+                f"train.chunk_length is {self.chunk_length} but backbone.window_size is "
+                f"{self.backbone.window_size}: a training window must be at least as long as what the "
+                "backbone looks back on"
+            )
+        return self
+
+
+def plain_values(preset: Preset) -> Mapping[str, object]:
+    """The preset as tables of plain values, without what is None: what TOML can hold."""
+    return preset.model_dump(mode="json", exclude_none=True)

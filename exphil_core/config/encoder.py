@@ -1,7 +1,7 @@
 """What a preset says of the encoder: how one frame of the game becomes one vector.
 
-In: the `[encoder]` table of a preset. Out: a frozen, checked value. The widths here are those of the encoder's
-own tables; `width` is what comes out of it, and the backbone's width has to equal it.
+In: the `[encoder]` table of a preset. Out: a frozen, checked value. The widths here are those of the
+encoder's own tables; `width` is what comes out of it, and the backbone's width has to equal it.
 """
 
 from typing import Literal

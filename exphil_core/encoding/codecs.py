@@ -1,16 +1,17 @@
 """Codecs: controller states ↔ the tokens that a policy predicts, one small class per component.
 
-In: `ControllerTensors` of any shape. Out: int64 tokens [..., K], and back. What one gets wrong: the digital L and R
-are buttons of their own, whatever the analogue triggers hold; all 256 combinations of the eight buttons survive both
-codecs exactly. Sticks and analogue triggers do not: docs/codecs.md has their error on real play.
+In: `ControllerTensors` of any shape. Out: int64 tokens [..., K], and back. What one gets wrong: the digital L
+and R are buttons of their own, whatever the analogue triggers hold; all 256 combinations of the eight buttons
+survive both codecs exactly. Sticks and analogue triggers do not: docs/codecs.md has their error on real play.
 
-Encoding never fails: a missing value (NaN, or 65535 for buttons) becomes neutral, and it is for whoever makes targets
-to mask it. Decoding and encoding again gives the same tokens.
+Encoding never fails: a missing value (NaN, or 65535 for buttons) becomes neutral, and it is for whoever makes
+targets to mask it. Decoding and encoding again gives the same tokens.
 
 Legend: K components; `...` any leading shape.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple, Protocol, assert_never
 
 import torch
@@ -73,26 +74,13 @@ def build_codec(name: CodecName) -> Codec:
     assert_never(name)
 
 
-_BITS = torch.tensor([BUTTON_BITS[name] for name in BUTTONS])
-_WEIGHTS = 2 ** torch.arange(len(BUTTONS))
-
-
-def _pressed(buttons: Tensor) -> Tensor:
-    """Bits [...] to bool [..., 8] in the order of `BUTTONS`; none where the buttons are missing."""
-    known = (buttons != MISSING["u16"])[..., None]
-    return (buttons[..., None].to(torch.int64) & _BITS.to(buttons.device)).ne(0) & known
-
-
-def _bits(pressed: Tensor) -> Tensor:
-    return (pressed.to(torch.int64) * _BITS.to(pressed.device)).sum(dim=-1)
-
-
 TRIGGER_LEVELS = (0, 49, 80, 110, 140)
 """Analogue levels of one shoulder, in 1/140: released, the light shield of button-box controllers (0.35), two
 between, fully pressed."""
 
 TRIGGER_DEAD_ZONE = 43
-"""In 1/140: the game shields from 0.3 (rounded up), so what lies below is released and what does not is not."""
+"""In 1/140: the game shields from 0.3 (rounded up), so what lies below is released and what does not is
+not."""
 
 
 def _trigger_lookup() -> Tensor:
@@ -101,6 +89,52 @@ def _trigger_lookup() -> Tensor:
     levels = torch.tensor(TRIGGER_LEVELS)
     held = 1 + (positions[:, None] - levels[None, 1:]).abs().argmin(dim=1)
     return torch.where(positions < TRIGGER_DEAD_ZONE, 0, held)
+
+
+class _Tables(NamedTuple):
+    main: Tensor
+    """float32 [79, 2]."""
+    main_lookup: Tensor
+    c: Tensor
+    """float32 [9, 2]."""
+    c_lookup: Tensor
+    trigger: Tensor
+    """float32 [5]."""
+    trigger_lookup: Tensor
+    bits: Tensor
+    """int64 [8]: the bit of each button."""
+    weights: Tensor
+    """int64 [8]: its weight in the joint class."""
+
+
+@cache
+def _tables(device: torch.device) -> _Tables:
+    """Kept on each device: a copy from the host would cost more than the rest of a decision."""
+    with torch.inference_mode(False):
+        return _Tables(
+            main=(_MAIN.points / STEPS).to(device),
+            main_lookup=_MAIN.lookup.to(device),
+            c=(_C.points / STEPS).to(device),
+            c_lookup=_C.lookup.to(device),
+            trigger=(torch.tensor(TRIGGER_LEVELS) / 140).to(device),
+            trigger_lookup=_trigger_lookup().to(device),
+            bits=torch.tensor([BUTTON_BITS[name] for name in BUTTONS]).to(device),
+            weights=(2 ** torch.arange(len(BUTTONS))).to(device),
+        )
+
+
+_MAIN: StickGrid = main_grid()
+_C: StickGrid = c_grid()
+
+
+def _pressed(buttons: Tensor) -> Tensor:
+    """Bits [...] to bool [..., 8] in the order of `BUTTONS`; none where the buttons are missing."""
+    known = (buttons != MISSING["u16"])[..., None]
+    return (buttons[..., None].to(torch.int64) & _tables(buttons.device).bits).ne(0) & known
+
+
+def _bits(pressed: Tensor) -> Tensor:
+    return (pressed * _tables(pressed.device).bits).sum(dim=-1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,32 +153,29 @@ class ClustersCodec:
         )
 
     def encode(self, controller: ControllerTensors) -> Tensor:
-        device = controller.main_x.device
-        main = _MAIN.lookup.to(device)[grid_index(controller.main_x, controller.main_y)]
-        c = _C.lookup.to(device)[grid_index(controller.c_x, controller.c_y)]
-        left = self._trigger(controller.trigger_l)
-        right = self._trigger(controller.trigger_r)
-        buttons = (_pressed(controller.buttons) * _WEIGHTS.to(device)).sum(dim=-1)
+        tables = _tables(controller.main_x.device)
+        main = tables.main_lookup[grid_index(controller.main_x, controller.main_y)]
+        c = tables.c_lookup[grid_index(controller.c_x, controller.c_y)]
+        left, right = (
+            tables.trigger_lookup[(position * 140).nan_to_num(nan=0.0).round().clamp(0, 140).to(torch.int64)]
+            for position in (controller.trigger_l, controller.trigger_r)
+        )
+        buttons = (_pressed(controller.buttons) * tables.weights).sum(dim=-1)
         return torch.stack((main, c, left * len(TRIGGER_LEVELS) + right, buttons), dim=-1)
 
-    def _trigger(self, position: Tensor) -> Tensor:
-        steps = (position * 140).nan_to_num(nan=0.0).round().clamp(0, 140).to(torch.int64)
-        return _TRIGGERS.to(position.device)[steps]
-
     def decode(self, tokens: Tensor) -> ControllerTensors:
-        device = tokens.device
+        tables = _tables(tokens.device)
         main, c, triggers, buttons = tokens.unbind(dim=-1)
-        main_xy = _MAIN.points.to(device)[main] / STEPS
-        c_xy = _C.points.to(device)[c] / STEPS
-        levels = torch.tensor(TRIGGER_LEVELS, device=device) / 140
+        main_x, main_y = tables.main[main].unbind(dim=-1)
+        c_x, c_y = tables.c[c].unbind(dim=-1)
         return ControllerTensors(
-            main_x=main_xy[..., 0],
-            main_y=main_xy[..., 1],
-            c_x=c_xy[..., 0],
-            c_y=c_xy[..., 1],
-            trigger_l=levels[triggers // len(TRIGGER_LEVELS)],
-            trigger_r=levels[triggers % len(TRIGGER_LEVELS)],
-            buttons=_bits((buttons[..., None] & _WEIGHTS.to(device)).ne(0)),
+            main_x=main_x,
+            main_y=main_y,
+            c_x=c_x,
+            c_y=c_y,
+            trigger_l=tables.trigger[triggers // len(TRIGGER_LEVELS)],
+            trigger_r=tables.trigger[triggers % len(TRIGGER_LEVELS)],
+            buttons=_bits((buttons[..., None] & tables.weights).ne(0)),
         )
 
 
@@ -159,8 +190,9 @@ SHOULDER_LEVELS = 5
 class AxesCodec:
     """The first ExPhil's targets: each axis on its own, one analogue shoulder, eight buttons.
 
-    The shoulder is the further pressed of the two; it is decoded onto R where R alone is clicked, onto L otherwise.
-    What would fall just inside one of the game's dead zones (0.25) is decoded to its edge: sticks 0.2875, shoulder 43/140.
+    The shoulder is the further pressed of the two; it is decoded onto R where R alone is clicked, onto L
+    otherwise. What would fall just inside one of the game's dead zones (0.25) is decoded to its edge: sticks
+    0.2875, shoulder 43/140.
     """
 
     name: CodecName = "axes"
@@ -177,7 +209,9 @@ class AxesCodec:
         # The grid comes first: 25/80 lies between two buckets, and float32 must not choose.
         grid = (axes * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS)
         buckets = (grid / STEPS * half).round().to(torch.int64) + half
-        analogue = torch.maximum(controller.trigger_l.nan_to_num(nan=0.0), controller.trigger_r.nan_to_num(nan=0.0))
+        analogue = torch.maximum(
+            controller.trigger_l.nan_to_num(nan=0.0), controller.trigger_r.nan_to_num(nan=0.0)
+        )
         shoulder = (analogue.clamp(0, 1) * (SHOULDER_LEVELS - 1)).round().to(torch.int64)
         buttons = _pressed(controller.buttons).to(torch.int64)
         return torch.cat((buckets, shoulder[..., None], buttons), dim=-1)
@@ -201,8 +235,3 @@ class AxesCodec:
             trigger_r=torch.where(onto_r, shoulder, released),
             buttons=_bits(pressed),
         )
-
-
-_MAIN: StickGrid = main_grid()
-_C: StickGrid = c_grid()
-_TRIGGERS = _trigger_lookup()

@@ -1,8 +1,8 @@
 """Every number that the encoder feeds to the network: how it is brought to about -1 to 1, and why so.
 
-In: raw values, NaN where missing. Out: normalised values, 0 where missing, with a mask beside them that says which.
-What one gets wrong: 0 percent and a percent that the replay does not have both come out as 0; the mask is what tells
-them apart, and a network is never given one without the other.
+In: raw values, NaN where missing. Out: normalised values, 0 where missing, with a mask beside them that says
+which. What one gets wrong: 0 percent and a percent that the replay does not have both come out as 0; the mask
+is what tells them apart, and a network is never given one without the other.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,16 @@ from torch import Tensor, nn
 Transform = Literal["scale", "tanh", "log"]
 
 LIMIT = 5.0
-"""Scaled values are cut at ± this: a fighter far beyond a blast line, or damage that passed the range check."""
+"""Scaled values are cut at ± this: a fighter far beyond a blast line, or damage that passed the range
+check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numeric:
     name: str
     transform: Transform
-    """`scale`: x / constant, cut at ±LIMIT. `tanh`: tanh(x / constant). `log`: log1p(x) / log1p(constant), x ≥ 0."""
+    """`scale`: x / constant, cut at ±LIMIT. `tanh`: tanh(x / constant). `log`: log1p(x) / log1p(constant), x
+    ≥ 0."""
     constant: float
     reason: str
     """Source of the constant."""
@@ -41,7 +43,12 @@ PLAYER_NUMERICS: tuple[Numeric, ...] = (
     _n("hitlag", "scale", 20.0, "the game's longest ordinary hitlag is 20 frames"),
     _n("stocks", "scale", 4.0, "stocks of a tournament game"),
     _n("jumps", "scale", 6.0, "jumps of Jigglypuff and Kirby, the most there are"),
-    _n("ledge_distance", "scale", 100.0, "|position_x| - the stage's edge: positive is offstage; as position_x"),
+    _n(
+        "ledge_distance",
+        "scale",
+        100.0,
+        "|position_x| - the stage's edge; as position_x",
+    ),
     _n("facing_outward", "scale", 100.0, "position_x × direction; as position_x"),
     _n("velocity_air_x", "tanh", 5.0, "the fastest self-induced speeds are about 5 units a frame"),
     _n("velocity_ground_x", "tanh", 5.0, "as velocity_air_x"),
@@ -57,7 +64,12 @@ PLAYER_NUMERICS: tuple[Numeric, ...] = (
 FOLLOWER_NUMERICS: tuple[Numeric, ...] = (
     *(n for n in PLAYER_NUMERICS if n.name in ("position_x", "position_y", "direction", "percent", "shield")),
     *(n for n in PLAYER_NUMERICS if n.name in ("hitlag", "jumps")),
-    _n("leader_dx", "tanh", 20.0, "Nana is desynced or in danger when further than about a dash away from Popo"),
+    _n(
+        "leader_dx",
+        "tanh",
+        20.0,
+        "Nana is desynced when further than about a dash away",
+    ),
     _n("leader_dy", "tanh", 20.0, "as leader_dx"),
 )
 

@@ -1,8 +1,8 @@
 """Stick positions as clusters: a few points of the 1/80 grid, and which of them stands for each position.
 
-In: the tables below. Out: a `StickGrid`, whose lookup maps every point of the 161 × 161 grid to a cluster. What one
-gets wrong: the nearest point is not always the right one. The game acts on thresholds (dead zone, dash, tap jump),
-so on the main stick a position is only ever replaced by one on its own side of each.
+In: the tables below. Out: a `StickGrid`, whose lookup maps every point of the 161 × 161 grid to a cluster.
+What one gets wrong: the nearest point is not always the right one. The game acts on thresholds (dead zone,
+dash, tap jump), so on the main stick a position is only ever replaced by one on its own side of each.
 """
 
 from dataclasses import dataclass
@@ -43,8 +43,8 @@ MAIN_QUADRANT = (
     (36, 71),
     (26, 75),
 )
-"""The first quadrant, in 1/80; the other three mirror it. Near the weighted medoids of human play in each region
-(docs/codecs.md has the measurement)."""
+"""The first quadrant, in 1/80; the other three mirror it. Near the weighted medoids of human play in each
+region (docs/codecs.md has the measurement)."""
 
 C_RADIUS = 80
 C_DIAGONAL = 56
@@ -58,7 +58,9 @@ class StickGrid:
     """int64 [161 * 161]: the point that stands for grid position `(x + 80) * 161 + (y + 80)`."""
 
 
-def _mirrored(right: tuple[int, ...], up: tuple[int, ...], quadrant: tuple[tuple[int, int], ...]) -> list[tuple[int, int]]:
+def _mirrored(
+    right: tuple[int, ...], up: tuple[int, ...], quadrant: tuple[tuple[int, int], ...]
+) -> list[tuple[int, int]]:
     points = [(0, 0)]
     points += [(sign * x, 0) for x in right for sign in (1, -1)]
     points += [(0, sign * y) for y in up for sign in (1, -1)]
@@ -87,7 +89,9 @@ def _region(positions: Tensor, thresholds_x: tuple[int, ...], thresholds_y: tupl
     return levels[0] * 16 + levels[1]
 
 
-def _grid(points: list[tuple[int, int]], thresholds_x: tuple[int, ...], thresholds_y: tuple[int, ...]) -> StickGrid:
+def _grid(
+    points: list[tuple[int, int]], thresholds_x: tuple[int, ...], thresholds_y: tuple[int, ...]
+) -> StickGrid:
     clusters = torch.tensor(points)
     # Only the right half is searched and then mirrored: a tie must fall the same way on both sides.
     mirror = torch.tensor([points.index((-x, y)) for x, y in points])
@@ -95,7 +99,9 @@ def _grid(points: list[tuple[int, int]], thresholds_x: tuple[int, ...], threshol
     right = positions.clone()
     right[:, 0] = right[:, 0].abs()
     distance = (right[:, None, :] - clusters[None, :, :]).float().square().sum(dim=2)
-    other_side = _region(right, thresholds_x, thresholds_y)[:, None] != _region(clusters, thresholds_x, thresholds_y)
+    other_side = _region(right, thresholds_x, thresholds_y)[:, None] != _region(
+        clusters, thresholds_x, thresholds_y
+    )
     distance = distance + 1e9 * other_side
     nearest = distance.argmin(dim=1)
     assert distance.min(dim=1).values.max() < 1e9, "a region of the stick has no cluster"
@@ -115,7 +121,8 @@ def c_grid() -> StickGrid:
 
 
 def grid_index(x: Tensor, y: Tensor) -> Tensor:
-    """Where positions in -1 to 1 lie in a lookup. NaN counts as neutral; what lies beyond the grid as its edge."""
+    """Where positions in -1 to 1 lie in a lookup. NaN counts as neutral; what lies beyond the grid as its
+    edge."""
     column = (x * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS).to(torch.int64) + STEPS
     row = (y * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS).to(torch.int64) + STEPS
     return column * SIDE + row

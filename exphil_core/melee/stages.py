@@ -106,12 +106,13 @@ _RANDALL_PATH: tuple[tuple[float, float, float], ...] = (
     (1072.0, -103.08, -32.54),
     (1076.0, -101.85, -33.25),
 )
-"""(frame, left edge, height) where Randall's path bends; between them it is flown at 0.3548 units a frame. Measured
-by the community; within 0.3 units of libmelee's `randall_position`."""
+"""(frame, left edge, height) where Randall's path bends; between them it is flown at 0.3548 units a frame.
+Measured by the community; within 0.3 units of libmelee's `randall_position`."""
 
 
 def randall_position(frame_id: int) -> tuple[float, float]:
-    """(centre, height) of Randall at a frame. The path starts anew in every game, so the frame alone says it."""
+    """(centre, height) of Randall at a frame. The path starts anew in every game, so the frame alone says
+    it."""
     frame = (frame_id + 124) % RANDALL_PERIOD - 124
     for (start, left, low), (end, right, high) in pairwise(_RANDALL_PATH):
         if start <= frame <= end:

@@ -1,0 +1,240 @@
+"""The fighters of a frame as vectors: both players through one encoder, both Nanas through another.
+
+In: a batch's columns [B, T, C]. Out: player vectors and follower vectors [B, T, 2, D], the ego's at 0. What
+one gets wrong: the opponent's controller lies in the same columns and must not be read here; only `post` is
+visible of it.
+
+Legend: B batch, T time, N numbers, D width; the axis of length 2 is (ego, opponent).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from exphil_core.config.encoder import EncoderConfig
+from exphil_core.encoding.numerics import FOLLOWER_NUMERICS, PLAYER_NUMERICS, Normalise
+from exphil_core.melee.characters import INTERNAL_ID_COUNT
+from exphil_core.replays.columns import MISSING, POSITION, Group
+
+ACTION_STATES = 526
+"""Action states are 0 to 525; the row after them is that of a missing one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bit:
+    """One yes-or-no input: `column & mask == value`; no where the column is missing."""
+
+    name: str
+    column: str
+    mask: int
+    value: int
+
+
+def _flag(name: str, column: str, bit: int) -> Bit:
+    return Bit(name=name, column=column, mask=bit, value=bit)
+
+
+def _equals(name: str, column: str, value: int) -> Bit:
+    return Bit(name=name, column=column, mask=0xFF, value=value)
+
+
+PLAYER_BITS: tuple[Bit, ...] = (
+    # Names and bits of the flags: Slippi specification, "State Bit Flags".
+    _flag("absorber active", "flags_1", 0x02),
+    _flag("reflect active", "flags_1", 0x10),
+    _flag("intangible or invincible from subaction", "flags_2", 0x04),
+    _flag("fastfalling", "flags_2", 0x08),
+    _flag("defender in hitlag", "flags_2", 0x10),
+    _flag("in hitlag", "flags_2", 0x20),
+    _flag("holding another character", "flags_3", 0x04),
+    _flag("shield active", "flags_3", 0x80),
+    _flag("in hitstun", "flags_4", 0x02),
+    _flag("hitbox touching a shield", "flags_4", 0x04),
+    _flag("powershield active", "flags_4", 0x20),
+    _flag("dead", "flags_5", 0x40),
+    _flag("offscreen", "flags_5", 0x80),
+    _equals("airborne", "airborne", 1),
+    _equals("L-cancel succeeded", "l_cancel", 1),
+    _equals("L-cancel failed", "l_cancel", 2),
+    _equals("invulnerable", "hurtbox_state", 1),
+    _equals("intangible", "hurtbox_state", 2),
+)
+
+HITSTUN = _flag("in hitstun", "flags_4", 0x02)
+
+_F32 = (
+    "position_x",
+    "position_y",
+    "direction",
+    "percent",
+    "shield",
+    "hitlag",
+    "velocity_air_x",
+    "velocity_ground_x",
+    "velocity_y",
+    "knockback_x",
+    "knockback_y",
+    "state_age",
+    "misc_as",
+)
+_U8 = ("stocks", "jumps", "combo_count")
+_MASKED = (*_F32[:-1], *_U8, "hitstun")
+"""Numerics that come with a mask; the derived ones share their source's."""
+_MASKED_BITS = ("flags_1", "airborne", "l_cancel", "hurtbox_state")
+"""One column of each version group among the bits."""
+
+
+class Gather(nn.Module):
+    """Picks named columns of several blocks out of one dtype group: [B, T, C] to [B, T, blocks, names]."""
+
+    index: Tensor
+
+    def __init__(self, group: Group, blocks: tuple[str, ...], names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.group: Group = group
+        self.shape = (len(blocks), len(names))
+        positions = [POSITION[f"{block}.{name}"] for block in blocks for name in names]
+        assert all(found == group for found, _ in positions), (group, names)
+        self.register_buffer("index", torch.tensor([index for _, index in positions]), persistent=False)
+
+    def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
+        return columns[self.group].index_select(-1, self.index).unflatten(-1, self.shape)
+
+
+def numbers_or_nan(u8: Tensor) -> Tensor:
+    """Small integers as float32, NaN where missing, as the `f32` columns have it."""
+    return u8.float().masked_fill(u8 == MISSING["u8"], float("nan"))
+
+
+def known_ids(ids: Tensor, count: int) -> Tensor:
+    """Ids as rows of a table of `count` + 1, whose last row stands for a missing or impossible one."""
+    return ids.to(torch.int64).clamp(max=count)
+
+
+class ActionStateEmbedding(nn.Embedding):
+    """Shared by players and followers. Rows start out with about unit length."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(ACTION_STATES + 1, width)
+        nn.init.normal_(self.weight, std=width**-0.5)
+
+
+class CharacterEncoding(nn.Module):
+    """Internal ids (Zelda and Sheik change theirs within a game) as a learned or one-hot vector."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.table: nn.Embedding | None = None
+        self.width = INTERNAL_ID_COUNT
+        if config.character_mode == "learned":
+            self.width = config.character_width
+            self.table = nn.Embedding(INTERNAL_ID_COUNT + 1, self.width)
+            nn.init.normal_(self.table.weight, std=self.width**-0.5)
+
+    def forward(self, internal_id: Tensor) -> Tensor:
+        rows = known_ids(internal_id, INTERNAL_ID_COUNT)
+        if self.table is not None:
+            return self.table(rows)
+        return nn.functional.one_hot(rows, INTERNAL_ID_COUNT + 1)[..., :INTERNAL_ID_COUNT].float()
+
+
+class PlayerEncoder(nn.Module):
+    """Ego and opponent, each alone, with the same weights."""
+
+    bit_mask: Tensor
+    bit_value: Tensor
+
+    def __init__(self, config: EncoderConfig, action_states: ActionStateEmbedding, width: int) -> None:
+        super().__init__()
+        players = ("p0", "p1")
+        self.f32 = Gather("f32", players, _F32)
+        self.u8 = Gather("u8", players, _U8)
+        self.bits = Gather("u8", players, (*(bit.column for bit in PLAYER_BITS), *_MASKED_BITS))
+        self.action_state = Gather("u16", players, ("action_state",))
+        self.internal_id = Gather("u8", players, ("internal_id",))
+        masks = torch.tensor([bit.mask for bit in PLAYER_BITS], dtype=torch.uint8)
+        values = torch.tensor([bit.value for bit in PLAYER_BITS], dtype=torch.uint8)
+        self.register_buffer("bit_mask", masks, persistent=False)
+        self.register_buffer("bit_value", values, persistent=False)
+        self.normalise = Normalise(PLAYER_NUMERICS)
+        self.action_states = action_states
+        self.characters = CharacterEncoding(config)
+        numbers = len(PLAYER_NUMERICS) + len(_MASKED) + len(PLAYER_BITS) + len(_MASKED_BITS) + 1
+        self.project = nn.Linear(numbers + self.characters.width + config.action_state_width, width)
+
+    def forward(self, columns: Mapping[Group, Tensor], edge_B: Tensor) -> Tensor:
+        """Player vectors [B, T, 2, D]. `edge_B`: how far the stage's ledges lie from its centre."""
+        raw = dict(zip(_F32, self.f32(columns).unbind(-1), strict=True))
+        raw |= dict(zip(_U8, numbers_or_nan(self.u8(columns)).unbind(-1), strict=True))
+        columns_of_bits = self.bits(columns)
+        of_bits, of_masks = columns_of_bits.split((len(PLAYER_BITS), len(_MASKED_BITS)), dim=-1)
+        bits = ((of_bits & self.bit_mask) == self.bit_value) & (of_bits != MISSING["u8"])
+
+        in_hitstun = bits[..., PLAYER_BITS.index(HITSTUN)]
+        flags_known = of_masks[..., 0] != MISSING["u8"]
+        raw["hitstun"] = raw["misc_as"].where(in_hitstun, torch.where(flags_known, 0.0, float("nan")))
+        raw["ledge_distance"] = raw["position_x"].abs() - edge_B[:, None, None]
+        raw["facing_outward"] = raw["position_x"] * raw["direction"]
+        raw["state_age_long"] = raw["state_age"]
+
+        numbers = torch.stack([raw[numeric.name] for numeric in PLAYER_NUMERICS], dim=-1)
+        missing = torch.stack([raw[name] for name in _MASKED], dim=-1).isnan()
+        offstage = raw["ledge_distance"] > 0
+        features = torch.cat(
+            (
+                self.normalise(numbers),
+                missing.float(),
+                bits.float(),
+                (of_masks == MISSING["u8"]).float(),
+                offstage[..., None].float(),
+                self.characters(self.internal_id(columns)[..., 0]),
+                self.action_states(known_ids(self.action_state(columns)[..., 0], ACTION_STATES)),
+            ),
+            dim=-1,
+        )
+        return nn.functional.silu(self.project(features))
+
+
+_FOLLOWER_F32 = ("position_x", "position_y", "direction", "percent", "shield", "hitlag")
+
+
+class FollowerEncoder(nn.Module):
+    """Both Nanas, compactly; exactly 0 for a player that has none."""
+
+    def __init__(self, config: EncoderConfig, action_states: ActionStateEmbedding, width: int) -> None:
+        super().__init__()
+        followers = ("n0", "n1")
+        self.f32 = Gather("f32", followers, _FOLLOWER_F32)
+        self.u8 = Gather("u8", followers, ("jumps", "airborne"))
+        self.action_state = Gather("u16", followers, ("action_state",))
+        self.leader = Gather("f32", ("p0", "p1"), ("position_x", "position_y"))
+        self.normalise = Normalise(FOLLOWER_NUMERICS)
+        self.action_states = action_states
+        numbers = 2 * len(FOLLOWER_NUMERICS) + 1
+        self.project = nn.Linear(numbers + config.action_state_width, width)
+
+    def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
+        """Follower vectors [B, T, 2, D]."""
+        raw = dict(zip(_FOLLOWER_F32, self.f32(columns).unbind(-1), strict=True))
+        jumps, airborne = numbers_or_nan(self.u8(columns)).unbind(-1)
+        leader_x, leader_y = self.leader(columns).unbind(-1)
+        raw |= {
+            "jumps": jumps,
+            "leader_dx": leader_x - raw["position_x"],
+            "leader_dy": leader_y - raw["position_y"],
+        }
+        numbers = torch.stack([raw[numeric.name] for numeric in FOLLOWER_NUMERICS], dim=-1)
+        action_state = self.action_state(columns)[..., 0]
+        features = torch.cat(
+            (
+                self.normalise(numbers),
+                numbers.isnan().float(),
+                (airborne == 1)[..., None].float(),
+                self.action_states(known_ids(action_state, ACTION_STATES)),
+            ),
+            dim=-1,
+        )
+        there = (action_state != MISSING["u16"])[..., None]
+        return nn.functional.silu(self.project(features)) * there

@@ -1,0 +1,83 @@
+"""Items and projectiles of a frame as vectors, the nearest to the ego first.
+
+In: a batch's columns [B, T, C], which hold up to `ITEM_SLOTS` items in the order in which they appeared. Out:
+item vectors [B, T, S, D], exactly 0 where there is no item. What one gets wrong: an item's owner is a
+position in the game's players, not "ego or opponent"; choosing the ego does not swap it, so `ego_slot` is
+needed to read it.
+
+Legend: B batch, T time, S slots, D width.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from exphil_core.encoding.fighters import Gather, known_ids, numbers_or_nan
+from exphil_core.encoding.numerics import ITEM_NUMERICS, Normalise
+from exphil_core.replays.columns import ITEM_SLOTS, MISSING, Group
+
+ITEM_TYPES = 1001
+"""Item types are 0 to 1000; the row after them is that of a missing one."""
+
+TYPE_WIDTH = 16
+
+
+class ItemEncoder(nn.Module):
+    """Every slot with the same weights."""
+
+    def __init__(self, slots: int, width: int) -> None:
+        super().__init__()
+        blocks = tuple(f"item{slot}" for slot in range(ITEM_SLOTS))
+        self.slots = slots
+        self.f32 = Gather("f32", blocks, ("position_x", "position_y", "velocity_x", "velocity_y"))
+        self.u8 = Gather("u8", blocks, ("state", "owner"))
+        self.item_type = Gather("u16", blocks, ("type",))
+        self.ego = Gather("f32", ("p0",), ("position_x", "position_y", "direction"))
+        self.normalise = Normalise(ITEM_NUMERICS)
+        self.type_table = nn.Embedding(ITEM_TYPES + 1, TYPE_WIDTH)
+        nn.init.normal_(self.type_table.weight, std=TYPE_WIDTH**-0.5)
+        self.project = nn.Linear(2 * len(ITEM_NUMERICS) + 3 + TYPE_WIDTH, width)
+
+    def forward(self, columns: Mapping[Group, Tensor], ego_slot_B: Tensor) -> Tensor:
+        """Item vectors [B, T, S, D]."""
+        types = self.item_type(columns)[..., 0]
+        place = self.f32(columns)
+        ego = self.ego(columns).nan_to_num(nan=0.0)
+        there = types != MISSING["u16"]
+        distance = (place[..., :2] - ego[..., :2]).square().sum(dim=-1)
+        # An item whose place is unknown comes after those that are placed, and before the empty slots.
+        distance = distance.nan_to_num(nan=1e30).masked_fill(~there, float("inf"))
+        nearest = distance.argsort(dim=-1, stable=True)[..., : self.slots]
+
+        types = types.gather(-1, nearest)
+        there = there.gather(-1, nearest)
+        place = place.gather(-2, nearest[..., None].expand(*nearest.shape, place.shape[-1]))
+        state, owner = (values.gather(-1, nearest) for values in self.u8(columns).unbind(-1))
+
+        x, y, velocity_x, velocity_y = place.unbind(-1)
+        dx = x - ego[..., 0]
+        dy = y - ego[..., 1]
+        raw = {
+            "dx": dx,
+            "dy": dy,
+            "dx_facing": dx * ego[..., 2],
+            "dx_near": dx,
+            "dy_near": dy,
+            "velocity_x": velocity_x,
+            "velocity_y": velocity_y,
+            "state": numbers_or_nan(state),
+        }
+        numbers = torch.stack([raw[numeric.name] for numeric in ITEM_NUMERICS], dim=-1)
+        ego_slot = ego_slot_B[:, None, None]
+        owners = torch.stack((owner == ego_slot, owner == 1 - ego_slot, owner == MISSING["u8"]), dim=-1)
+        features = torch.cat(
+            (
+                self.normalise(numbers),
+                numbers.isnan().float(),
+                owners.float(),
+                self.type_table(known_ids(types, ITEM_TYPES)),
+            ),
+            dim=-1,
+        )
+        return nn.functional.silu(self.project(features)) * there[..., None]

@@ -11,13 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Backbone(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     window_size: int = Field(default=60, ge=2)
+    """For attention, the frames that each layer looks back on, itself included; else the training chunk."""
     width: int = Field(default=256, ge=1)
     """Of what comes in and of what goes out; the encoder's width is the same."""
     layers: int = Field(default=2, ge=1)
+    """Residual layers, one upon the other."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of what each layer adds that is dropped in training."""
 
 
 class MlpConfig(_Backbone):
@@ -37,6 +40,7 @@ class AttentionConfig(_Backbone):
 
     kind: Literal["attention"] = "attention"
     heads: int = Field(default=4, ge=1)
+    """Parts that `width` is split into, each of which attends on its own."""
     ffn_factor: float = Field(default=4, gt=0)
     """Width of the feed-forward layer as a multiple of `width`."""
 

@@ -1,0 +1,178 @@
+"""What a bot makes of the frames it has seen: the situation that its next input is drawn from.
+
+In: per frame its own post and controller, and the opponent's post. Out: `Situation`, a handful of small integers.
+It is a function of the columns of a replay up to the frame before the input acts, and of nothing else: there is no
+hidden plan, mood or timer. Its own body is seen at once, the opponent `delay` frames late.
+"""
+
+from collections import deque
+from typing import NamedTuple
+
+from exphil_core.dojo import states as s
+from exphil_core.dojo.states import KIND, Kind
+from exphil_core.dojo.world import Post
+from exphil_core.melee.controller import NEUTRAL, Controller
+from exphil_core.melee.stages import Stage
+
+TOUCHING, CLOSE, MIDDLE, FAR = range(4)
+LEVEL, ABOVE, BELOW = range(3)
+
+MEMORY_FRAMES = 150
+"""How long a bot remembers that the opponent attacked or shielded."""
+
+
+class Foe:
+    """What the opponent was doing, as the bot saw it."""
+
+    IDLE, ATTACKING, HURT, SHIELDING, AWAY, GONE, DOWN = range(7)
+
+
+_FOE = {
+    Kind.ATTACK: Foe.ATTACKING,
+    Kind.AERIAL: Foe.ATTACKING,
+    Kind.HURT: Foe.HURT,
+    Kind.SHIELD: Foe.SHIELDING,
+    Kind.GONE: Foe.GONE,
+    Kind.DOWN: Foe.DOWN,
+}
+
+
+class Situation(NamedTuple):
+    """Everything that a bot's distribution may depend on. Left and right are told by `side` and `home` alone."""
+
+    kind: Kind
+    state: int
+    age: int
+    """Frames in the state, coarse: see `_coarse`."""
+    held: Controller
+    held_for: int
+    """Frames that the controller has been held like this: 1, 2, or 3 for longer."""
+    side: float
+    """Towards the opponent: -1 left, 1 right."""
+    facing: bool
+    """Turned to the opponent."""
+    home: float
+    """Towards the middle of the stage."""
+    band: int
+    height: int
+    """Of the opponent, from the bot: LEVEL, ABOVE or BELOW."""
+    foe: int
+    offstage: bool
+    falling: bool
+    low: bool
+    """Close above what it will land on, or far below the edge where offstage."""
+    jumps: int
+    on_platform: bool
+    near_edge: bool
+    stunned: int
+    """0 free, 1 in hitlag, 2 in hitstun, 3 in the last frames of hitstun."""
+    attacked_lately: bool
+    shielded_lately: bool
+
+
+class Sight:
+    """The memory of one bot: what it has seen so far, in the form in which it uses it."""
+
+    __slots__ = (
+        "_delay",
+        "_edge",
+        "_foes",
+        "_held",
+        "_held_for",
+        "_since_attack",
+        "_since_shield",
+        "_surfaces",
+    )
+
+    def __init__(self, stage: Stage, delay: int) -> None:
+        self._edge = stage.edge
+        self._surfaces = stage.platforms
+        self._delay = delay
+        self._foes: deque[Post] = deque(maxlen=delay)
+        self._held: Controller = NEUTRAL
+        self._held_for = 3
+        self._since_attack = MEMORY_FRAMES
+        self._since_shield = MEMORY_FRAMES
+
+    def situation(self, own: Post, controller: Controller, foe_now: Post) -> Situation:
+        """Take in the newest frame, and say what the input of the next frame depends on."""
+        if controller is self._held or controller == self._held:
+            self._held_for = min(3, self._held_for + 1)
+        else:
+            self._held_for = 1
+            self._held = controller
+        foes = self._foes
+        foes.append(foe_now)
+        foe = foes[0]  # the opponent `delay` frames before the input acts
+        foe_kind = KIND[foe.action_state]
+        if foe_kind is Kind.ATTACK or foe_kind is Kind.AERIAL:
+            self._since_attack = 0
+        else:
+            self._since_attack += 1
+        if foe_kind is Kind.SHIELD:
+            self._since_shield = 0
+        else:
+            self._since_shield += 1
+
+        state = own.action_state
+        kind = KIND[state]
+        x, y = own.position_x, own.position_y
+        edge = self._edge
+        airborne = own.airborne == 1
+        offstage = airborne and (x > edge or x < -edge)
+        away_x = foe.position_x - x
+        away_y = foe.position_y - y
+        side = 1.0 if away_x > 0 else -1.0
+        gap = away_x if away_x > 0 else -away_x
+        falling = False
+        low = False
+        if airborne:
+            falling = own.velocity_y + own.knockback_y < 0
+            low = y < -24.0 if offstage else self._clearance(x, y) < 11.0
+        stunned = 0
+        if kind is Kind.HURT:
+            stunned = 1 if own.hitlag > 0 else 2 if own.misc_as > 5 else 3
+        foe_class = _FOE.get(foe_kind, Foe.IDLE)
+        if foe_class not in (Foe.GONE, Foe.ATTACKING) and (
+            foe.position_x > edge or foe.position_x < -edge or foe.position_y < -1.0
+        ):
+            foe_class = Foe.AWAY
+        return Situation(
+            kind,
+            state,
+            _coarse(kind, own.state_age),
+            controller,
+            self._held_for,
+            side,
+            own.direction * side > 0,
+            -1.0 if x > 0 else 1.0,
+            TOUCHING if gap < 13.0 else CLOSE if gap < 27.0 else MIDDLE if gap < 55.0 else FAR,
+            ABOVE if away_y > 17.0 else BELOW if away_y < -17.0 else LEVEL,
+            foe_class,
+            offstage,
+            falling,
+            low,
+            own.jumps,
+            not airborne and own.ground_id > 0,
+            not airborne and edge - (x if x > 0 else -x) < 14.0,
+            stunned,
+            self._since_attack < MEMORY_FRAMES,
+            self._since_shield < MEMORY_FRAMES,
+        )
+
+    def _clearance(self, x: float, y: float) -> float:
+        """How far below the feet the next surface lies."""
+        ground = 0.0
+        for left, right, height in self._surfaces:
+            if left <= x <= right and height < y + 0.5 and height > ground:
+                ground = height
+        return y - ground
+
+
+def _coarse(kind: Kind, age: float) -> int:
+    """Ages as coarse as the bots use them: each frame at first, then steps of four, then no more."""
+    if age < 4:
+        return int(age)
+    if kind is Kind.GONE:
+        return 4 if age < 20 else 20
+    return min(20, int(age) // 4 * 4)

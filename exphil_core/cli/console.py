@@ -1,0 +1,161 @@
+"""How a run's events reach a console: JSON lines, plain lines, or a rich progress bar on a terminal.
+
+In: event records, in order. Out: text. What a reader gets wrong: results go to stdout, everything else to stderr,
+so that `exphil train --json | jq` and `> log` both work.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from exphil_core.cli.report import evaluation_table
+from exphil_core.melee import characters
+
+Record = dict[str, Any]
+Sink = Callable[[Record], None]
+
+
+@contextmanager
+def console_sink(*, as_json: bool) -> Iterator[Sink]:
+    """The sink that fits where stdout goes."""
+    if as_json:
+        yield _write_json
+    elif sys.stderr.isatty() and sys.stdout.isatty():
+        with _progress() as progress:
+            yield RichSink(progress)
+    else:
+        yield PlainSink()
+
+
+def _write_json(record: Record) -> None:
+    print(json.dumps(record, separators=(",", ":"), allow_nan=False), flush=True)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("step {task.fields[step]}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("loss {task.fields[loss]}"),
+        TextColumn("{task.fields[speed]} frames/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def _per_character(record: Record) -> str:
+    ordered = sorted(record["per_character"].items(), key=lambda item: _rank(item[0]))
+    return " ".join(f"{name} {entry['loss']:.3f}" for name, entry in ordered)
+
+
+def _rank(name: str) -> tuple[int, str]:
+    low = characters.LOW_TIER
+    return (low.index(name) if name in low else len(low), name)
+
+
+def describe(record: Record) -> str | None:
+    """One plain line for an event; None for events that say nothing to a reader of lines."""
+    match record["type"]:
+        case "run_started":
+            dataset = record["dataset"]
+            resumed = f", resumed at step {record['resumed_from']:,}" if record.get("resumed_from") else ""
+            return (
+                f"run {record['run']}: {record['backbone']}, window {record['window_size']}, "
+                f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}; "
+                f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}"
+            )
+        case "step":
+            return (
+                f"step {record['step']:,} epoch {record['epoch']:.2f} loss {record['loss']:.4f} "
+                f"[{_per_character(record)}] {record['frames_per_s']:,.0f} frames/s "
+                f"wait {record['data_wait']:.1%} eta {_duration(record['eta_s'])}"
+            )
+        case "evaluated":
+            return (
+                f"validation at step {record['step']:,}: loss {record['loss']:.4f} [{_per_character(record)}] "
+                f"marginal {record['baseline_marginal']:.4f} repeat {record['baseline_repeat']:.4f} "
+                f"markov {record['baseline_markov']:.4f}"
+            )
+        case "checkpoint_saved":
+            return f"checkpoint at step {record['step']:,}{' (best so far)' if record['best'] else ''}"
+        case "run_finished":
+            step = "" if record["step"] is None else f" at step {record['step']:,}"
+            return f"{record['status']}{step}"
+    return None
+
+
+def _summary(record: Record) -> None:
+    validation = record["summary"].get("validation")
+    if validation is None:
+        return
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    best = record["summary"]["best_step"]
+    console.print()
+    console.print(evaluation_table(validation, title=f"Held-out games, best checkpoint (step {best:,})"))
+
+
+def _warn(record: Record) -> None:
+    # The worker prints errors itself: they must show even where no sink hears of them.
+    if record["type"] == "warning":
+        print(f"warning: {record['message']}", file=sys.stderr, flush=True)
+
+
+class PlainSink:
+    """A line an event; steps at most every few seconds, since a log is read and not watched."""
+
+    EVERY_SECONDS = 5.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next = 0.0
+
+    def __call__(self, record: Record) -> None:
+        _warn(record)
+        if record["type"] == "step":
+            if self._clock() < self._next:
+                return
+            self._next = self._clock() + self.EVERY_SECONDS
+        line = describe(record)
+        if line is not None:
+            print(line, flush=True)
+        if record["type"] == "run_finished":
+            _summary(record)
+
+
+class RichSink:
+    """A progress bar that stays at the bottom, with the lines that matter above it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._task: TaskID = progress.add_task("train", total=1.0, step="0", loss="–", speed="–")
+
+    def __call__(self, record: Record) -> None:
+        if record["type"] == "step":
+            self._progress.update(
+                self._task,
+                completed=record["progress"],
+                step=f"{record['step']:,}",
+                loss=f"{record['loss']:.4f}",
+                speed=f"{record['frames_per_s']:,.0f}",
+            )
+            return
+        if record["type"] == "warning":
+            self._progress.console.print(f"warning: {record['message']}", style="yellow", markup=False)
+            return
+        line = describe(record)
+        if line is not None:
+            self._progress.console.print(line, markup=False, highlight=False)
+        if record["type"] == "run_finished":
+            self._progress.stop()
+            _summary(record)

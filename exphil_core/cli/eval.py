@@ -1,0 +1,111 @@
+"""`exphil eval`: what a checkpoint's policy loses on replays, beside the baselines of its run.
+
+In: a run's name or directory (its best checkpoint), or a checkpoint directory. Out: the table, or the keys of an
+`evaluated` event. What a reader gets wrong: games that the run was trained on flatter it, so they are counted
+and named as what they are.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from exphil_core.errors import DataError
+
+if TYPE_CHECKING:
+    from exphil_core.dataset.index import DatasetIndex
+    from exphil_core.runs.directory import RunDirectory
+
+
+def eval_command(
+    checkpoint: Annotated[str, typer.Argument(help="A run's name or directory, or a checkpoint directory.")],
+    replays: Annotated[
+        list[str] | None,
+        typer.Option(help="What to evaluate on; several may follow (default: the run's held-out games)."),
+    ] = None,
+    character: Annotated[
+        str | None, typer.Option(help="Whose inputs: mewtwo,link,… (default: those of the run's preset).")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure a trained policy on replays: nats per frame, per head and per character."""
+    from exphil_core.cli.options import dataset_of
+    from exphil_core.cli.report import evaluation_table
+    from exphil_core.dataset.index import DatasetIndex
+    from exphil_core.dataset.split import select_egos
+    from exphil_core.dataset.store import ColumnStore
+    from exphil_core.melee import characters
+    from exphil_core.training.data import DatasetReference, open_training_data
+    from exphil_core.training.device import choose_device
+    from exphil_core.training.evaluate import evaluate
+    from exphil_core.training.keeper import find_checkpoint, load_for_play, read_baselines
+
+    run, directory = find_checkpoint(runs_dir, checkpoint)
+    where = choose_device(device)
+    loaded, preset, policy = load_for_play(directory, where)
+    wanted = preset.data.characters if character is None else tuple(character.split(","))
+    ids = tuple(characters.by_name(name.strip()).external_id for name in wanted if name.strip())
+
+    def warn(code: str, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+    if replays:
+        path = dataset_of(
+            replays, min_frames=preset.data.min_frames, workers=os.cpu_count() or 1, quiet=as_json
+        )
+        index = DatasetIndex.open(path)
+        games = tuple(range(len(index.games)))
+        _warn_of_seen(index, run, warn)
+    else:
+        data = open_training_data(preset, DatasetReference.of(run).path, warn=warn)
+        index = data.store.index
+        games = tuple(sorted({ego.game for ego in data.validation}))
+    egos = select_egos(
+        index,
+        games,
+        characters=ids,
+        include_cpu=preset.data.include_cpu,
+        include_idle=preset.data.include_idle,
+    )
+    if not egos:
+        names = ", ".join(wanted) or "any character"
+        raise DataError(
+            f"{index.path}: no usable side of {names} to evaluate; 'exphil data stats' says who plays there"
+        )
+    found = evaluate(
+        policy,
+        ColumnStore(index),
+        egos,
+        read_baselines(run.path),
+        rows=preset.evaluation.rows,
+        device=where,
+    )
+    fields = found.fields(step=loaded.step, split="replays" if replays else "validation")
+    if as_json:
+        print(json.dumps(fields, allow_nan=False))
+        return
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}"))
+
+
+def _warn_of_seen(index: "DatasetIndex", run: "RunDirectory", warn: "Callable[[str, str], None]") -> None:
+    from exphil_core.training.data import DatasetReference, games_trained_on
+
+    dataset = DatasetReference.of(run).path
+    trained = games_trained_on(run.preset(), dataset)
+    if trained is None:
+        warn("dataset_gone", f"{dataset} is gone: whether these games were trained on is not known")
+        return
+    seen = sum(game.content_id in trained for game in index.games)
+    if seen:
+        warn(
+            "games_seen",
+            f"{seen} of {len(index.games)} games were trained on by {run.name}: their loss flatters it",
+        )

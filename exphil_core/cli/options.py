@@ -1,0 +1,96 @@
+"""Command-line conventions that more than one command shares: lists after one option, names to datasets.
+
+What a reader gets wrong: `--replays a b c` is one option with three values, which click does not have; the words
+that follow such an option, up to the next one that starts with a dash, are its values.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
+from typer.core import TyperCommand
+
+from exphil_core.dataset.build import build_dataset
+from exphil_core.dataset.index import default_dataset_dir
+from exphil_core.errors import DataError, UsageError
+from exphil_core.replays.ingest import IngestOptions, Outcome
+
+MANY = ("--replays", "--set")
+"""Options that take every word up to the next option."""
+
+
+class ManyValues(TyperCommand):
+    """A command whose `MANY` options take several values each."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        return super().parse_args(ctx, spread(args))
+
+
+def spread(args: Sequence[str]) -> list[str]:
+    """`--replays a b` → `--replays a --replays b`."""
+    found: list[str] = []
+    current: str | None = None
+    fresh = False
+    for word in args:
+        if word in MANY:
+            current, fresh = word, True
+            found.append(word)
+        elif word.startswith("-") and word != "-":
+            current = None
+            found.append(word)
+        elif current is not None and not fresh:
+            found += [current, word]
+        else:
+            found.append(word)
+            fresh = False
+    return found
+
+
+def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bool) -> Path:
+    """The dataset directory that `paths` mean: one that was built, or one built here and now in the cache.
+
+    Raises DataError where nothing is there or nothing in it is usable, UsageError where no path is given.
+    """
+    if not paths:
+        raise UsageError(
+            "no replays to learn from: give --replays PATH..., or write demo replays with 'exphil demo --out demo' "
+            "and use --replays demo"
+        )
+    found = [Path(path).expanduser() for path in paths]
+    for path in found:
+        if not path.exists():
+            raise DataError(
+                f"{path}: no such file or folder; --replays takes replays, folders, archives or a built dataset"
+            )
+    built = [path for path in found if (path / "dataset.json").is_file()]
+    if built and len(found) > 1:
+        raise UsageError(
+            f"--replays names the built dataset {built[0]} beside other paths; give one built dataset alone, or "
+            "only replays, folders and archives, which are built together"
+        )
+    if built:
+        return built[0]
+    out = default_dataset_dir(found)
+    options = IngestOptions(min_frames=min_frames)
+    if quiet or not sys.stderr.isatty():
+        report = build_dataset(found, out, workers=workers, options=options)
+    else:
+        with Progress(
+            TextColumn("reading replays: {task.completed} files"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        ) as progress:
+            task = progress.add_task("ingest", total=None)
+
+            def seen(outcome: Outcome) -> None:
+                progress.advance(task)
+
+            report = build_dataset(found, out, workers=workers, options=options, progress=seen)
+    if not report.games:
+        raise DataError(
+            f"{', '.join(paths)}: no usable game; 'exphil data build {' '.join(paths)}' says for every file why"
+        )
+    return out

@@ -1,0 +1,85 @@
+"""What an evaluation looks like to a person: the table at the end of a run and of `exphil eval`.
+
+In: the fields of an `evaluated` event. Out: rich renderables. What a reader gets wrong: `below floor` beyond the
+sampling error is not a triumph but a leak, so it is marked.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from exphil_core.melee import characters
+
+NLL_CAVEAT = (
+    "Nats per frame, plain. A lower loss does not by itself rank play: compare several seeds, then games."
+)
+
+SIGMAS = 3.0
+"""Standard errors of sampling beyond which a loss counts as below the floor."""
+
+
+def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType:
+    """Loss per character beside the three baselines and, where it is known, the floor."""
+    per_character: Mapping[str, Mapping[str, Any]] = fields["per_character"]
+    floors = any("floor" in entry for entry in per_character.values())
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column("character")
+    for heading in ("games", "frames", "loss", "marginal", "repeat", "markov"):
+        table.add_column(heading, justify="right")
+    if floors:
+        for heading in ("floor", "closed"):
+            table.add_column(heading, justify="right")
+    for name, entry in per_character.items():
+        row = [characters.by_name(name).title, str(entry["games"]), f"{entry['frames']:,}", *_losses(entry)]
+        if floors:
+            row += [_nats(entry.get("floor")), _closed(entry)]
+        table.add_row(*row)
+    table.add_section()
+    total = ["all", "", f"{fields['frames']:,}", *_losses(fields)]
+    table.add_row(*total, *(["", ""] if floors else []), style="bold")
+    return Group(table, *(Text(line) for line in _notes(fields, floors)))
+
+
+def _losses(entry: Mapping[str, Any]) -> list[str]:
+    return [_nats(entry[key]) for key in ("loss", "baseline_marginal", "baseline_repeat", "baseline_markov")]
+
+
+def _nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _closed(entry: Mapping[str, Any]) -> str:
+    if entry.get("closed") is None:
+        return "–"
+    return f"{entry['closed']:.0%}" + (" below floor!" if is_below_floor(entry) else "")
+
+
+def is_below_floor(entry: Mapping[str, Any]) -> bool:
+    """Whether a character's loss lies below its floor by more than sampling error."""
+    return entry.get("floor") is not None and entry["loss"] < entry["floor"] - SIGMAS * entry["floor_stderr"]
+
+
+def _notes(fields: Mapping[str, Any], floors: bool) -> list[str]:
+    lines = [NLL_CAVEAT]
+    if floors:
+        errors = [
+            e["floor_stderr"] for e in fields["per_character"].values() if e.get("floor_stderr") is not None
+        ]
+        lines.append(
+            "closed: share of the way from the best baseline to the floor (the entropy of the bots' draws; sampling "
+            f"error of a character's loss around it up to {max(errors):.4f})."
+        )
+    beaten = min(fields[f"baseline_{name}"] for name in ("marginal", "repeat", "markov"))
+    verdict = "below" if fields["loss"] < beaten else "NOT below"
+    lines.append(f"Total loss {fields['loss']:.3f} is {verdict} the best baseline, {beaten:.3f}.")
+    probes = []
+    if fields.get("leak_probe") is not None:
+        probes.append(f"leak probe {fields['leak_probe']:.1%} (aligned data: about 0.5%, leaking: over 50%)")
+    if fields.get("copycat") is not None:
+        probes.append(f"copycat probe +{fields['copycat']:.2f} nats when the own inputs are hidden")
+    if probes:
+        lines.append("; ".join(probes).capitalize() + ".")
+    return lines

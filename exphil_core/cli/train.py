@@ -1,0 +1,210 @@
+"""`exphil train`: from what was typed to a run, and the run to its end.
+
+In: options, each of which is also a preset key. Out: a run directory and an exit code. What a reader gets wrong:
+`--resume` takes everything from the run itself, so any other setting beside it is an error and never ignored.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from exphil_core.config.loader import parse_assignments, preset_to_toml, resolve_preset
+from exphil_core.config.preset import Preset
+from exphil_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from exphil_core.runs.directory import RunDirectory
+
+_OPTIONS: dict[str, tuple[str, str]] = {
+    "replays": ("data.replays", "--replays"),
+    "character": ("data.characters", "--character"),
+    "balance_characters": ("train.balance_characters", "--balance-characters"),
+    "character_mode": ("encoder.character_mode", "--character-mode"),
+    "backbone": ("backbone.kind", "--backbone"),
+    "window_size": ("backbone.window_size", "--window-size"),
+    "prediction": ("policy.prediction", "--prediction"),
+    "codec": ("policy.codec", "--codec"),
+    "delay": ("policy.delay", "--delay"),
+    "epochs": ("train.epochs", "--epochs"),
+    "max_steps": ("train.max_steps", "--max-steps"),
+    "max_minutes": ("train.max_minutes", "--max-minutes"),
+    "batch_size": ("train.batch_size", "--batch-size"),
+    "lr": ("train.lr", "--lr"),
+    "seed": ("train.seed", "--seed"),
+    "device": ("train.device", "--device"),
+}
+"""Parameter → preset key and what people type for it."""
+
+DEFAULT_PRESET = "base"
+
+
+def train_command(
+    preset: Annotated[
+        str | None, typer.Option(help="A preset's name or file ('exphil presets list').")
+    ] = None,
+    replays: Annotated[
+        list[str] | None,
+        typer.Option(help="Files, folders, archives, or one built dataset; several may follow."),
+    ] = None,
+    character: Annotated[
+        str | None,
+        typer.Option(help="Whose inputs are imitated: mewtwo,link,… (default: the preset's, or all)."),
+    ] = None,
+    balance_characters: Annotated[
+        bool | None, typer.Option(help="Draw rare characters more often than their share of the frames.")
+    ] = None,
+    character_mode: Annotated[str | None, typer.Option(help="one_hot or learned.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="The sequence model: mlp, gru or attention.")] = None,
+    window_size: Annotated[int | None, typer.Option(help="Frames the backbone looks back on.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="dense (at every frame) or last.")] = None,
+    codec: Annotated[str | None, typer.Option(help="clusters or axes.")] = None,
+    delay: Annotated[
+        int | None, typer.Option(help="Frames between an observation and the input it causes.")
+    ] = None,
+    epochs: Annotated[float | None, typer.Option(help="End after as many passes over the data.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="End after as many updates.")] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="End after as many minutes of training.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Windows a forward pass.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides weights, batches and augmentation.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other preset key: section.key=value.", metavar="KEY=VALUE"),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The run's name (default: preset and time).")] = None,
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    resume: Annotated[
+        str | None, typer.Option(help="Go on with this run from its newest checkpoint.")
+    ] = None,
+    headless: Annotated[bool, typer.Option(help="Print instead of opening the workbench.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print what would be trained on what, and stop.")] = False,
+) -> None:
+    """Train a policy on replays."""
+    typed = {key: value for key, value in locals().items() if key in _OPTIONS and value is not None}
+    if not headless and not as_json and not dry_run:
+        print("the workbench is not built yet: training prints here, as with --headless", file=sys.stderr)
+    if resume is not None:
+        _refuse_beside_resume(typed, preset, settings, name, dry_run)
+        raise typer.Exit(_resume(resume, runs_dir, as_json=as_json))
+    resolved = resolve_preset(preset or DEFAULT_PRESET, *_overrides(typed, settings or []))
+    for note in resolved.notes:
+        print(note, file=sys.stderr)
+    raise typer.Exit(_start(resolved.preset, runs_dir, name, as_json=as_json, dry_run=dry_run))
+
+
+def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str, object], dict[str, str]]:
+    """Overrides by preset key, and the option that each came from."""
+    overrides, names = parse_assignments(settings), {}
+    for parameter, value in typed.items():
+        key, option = _OPTIONS[parameter]
+        if key in overrides:
+            raise UsageError(f"{option} and --set {key} both set {key}; give one of them")
+        if parameter == "character":
+            assert isinstance(value, str)
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        overrides[key], names[key] = value, option
+    return overrides, names
+
+
+def _refuse_beside_resume(
+    typed: dict[str, object], preset: str | None, settings: list[str] | None, name: str | None, dry_run: bool
+) -> None:
+    beside = [_OPTIONS[key][1] for key in typed]
+    beside += [
+        option
+        for option, value in (
+            ("--preset", preset),
+            ("--set", settings),
+            ("--name", name),
+            ("--dry-run", dry_run),
+        )
+        if value
+    ]
+    if beside:
+        raise UsageError(
+            f"--resume goes on with the run's own settings, so {', '.join(beside)} would be ignored; leave it out, "
+            "or start a new run"
+        )
+
+
+def _start(preset: Preset, runs_dir: Path, name: str | None, *, as_json: bool, dry_run: bool) -> int:
+    # Torch takes seconds to import, so mistakes in what was typed are found before it.
+    from exphil_core.cli.options import dataset_of
+    from exphil_core.runs.directory import RunDirectory
+
+    dataset = dataset_of(
+        preset.data.replays,
+        min_frames=preset.data.min_frames,
+        workers=os.cpu_count() or 1,
+        quiet=as_json,
+    ).resolve()
+    if dry_run:
+        return _dry_run(preset, dataset, as_json=as_json)
+    from exphil_core.dataset.index import DatasetIndex
+    from exphil_core.training.data import DatasetReference
+
+    reference = DatasetReference(path=dataset, fingerprint=DatasetIndex.open(dataset).fingerprint)
+    run = RunDirectory.create(runs_dir, name, preset, extra={"dataset": reference.table()})
+    return _work(run, as_json=as_json)
+
+
+def _resume(name: str, runs_dir: Path, *, as_json: bool) -> int:
+    from exphil_core.runs.directory import find_run
+
+    return _work(find_run(runs_dir, name), as_json=as_json)
+
+
+def _work(run: "RunDirectory", *, as_json: bool) -> int:
+    from exphil_core.cli.console import console_sink
+    from exphil_core.worker import work
+
+    with console_sink(as_json=as_json) as sink:
+        code = work(run, sinks=[sink])
+    if not as_json:
+        print(_next_step(run.name, code), file=sys.stderr)
+    return code
+
+
+def _next_step(name: str, code: int) -> str:
+    if code == 0:
+        return f"Next: 'exphil runs show {name}', 'exphil eval {name} --replays PATH', or train on your own replays."
+    return f"Go on with it: 'exphil train --resume {name} --headless'."
+
+
+def _dry_run(preset: Preset, dataset: Path, *, as_json: bool) -> int:
+    from exphil_core.models.policy import build_policy
+    from exphil_core.training.data import open_training_data
+
+    warnings: list[str] = []
+    data = open_training_data(preset, dataset, warn=lambda code, message: warnings.append(message))
+    parameters = sum(p.numel() for p in build_policy(preset).parameters())
+    if as_json:
+        found = {
+            "preset": preset.model_dump(mode="json"),
+            "parameters": parameters,
+            "dataset": data.summary(),
+            "warnings": warnings,
+        }
+        print(json.dumps(found))
+        return 0
+    for message in warnings:
+        print(f"warning: {message}", file=sys.stderr)
+    console = Console()
+    console.print(preset_to_toml(preset), markup=False, highlight=False)
+    console.print(f"{parameters:,} parameters", highlight=False)
+    for name, entry in data.per_character().items():
+        console.print(
+            f"{name}: {entry['games']} games, {entry['frames']:,} frames to learn from; "
+            f"{entry['validation_games']} games, {entry['validation_frames']:,} frames held out",
+            highlight=False,
+        )
+    return 0

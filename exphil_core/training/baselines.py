@@ -1,0 +1,106 @@
+"""The three baselines that stand beside every validation loss: *marginal*, *repeat* and *markov*.
+
+In: target and previous tokens of the training split. Out: nats per frame and component for any tokens. All three
+treat the controller's components as independent, and all are fitted on the training split alone.
+
+- marginal: each component's distribution.
+- repeat: probability p on the component's last value and 1 - p spread as the marginal; p by maximum likelihood.
+- markov: each component given its own last value, shrunk towards `repeat` where that value is rare.
+
+What a reader gets wrong: "last" is the controller at the observed frame, so with a delay the baselines look back
+over it just as the policy does. A policy that does not beat markov does not look at the game.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from exphil_core.encoding.codecs import Codec
+
+NAMES = ("marginal", "repeat", "markov")
+
+_SHRINK = 4.0
+"""Pseudo-frames with which *repeat* weighs in on a row of the markov table."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baselines:
+    """Per component, log-probability tables [size, size] indexed by (last token, token)."""
+
+    tables: dict[str, tuple[Tensor, ...]]
+    """Baseline name → one table a component."""
+    frames: int
+    """Training frames that they were fitted on."""
+
+    def nll(self, name: str, tokens: Tensor, previous: Tensor) -> Tensor:
+        """Nats of each component, float32 [..., K], for tokens and last tokens [..., K]."""
+        columns = [-table[previous[..., k], tokens[..., k]] for k, table in enumerate(self.tables[name])]
+        return torch.stack(columns, dim=-1)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything as flat tensors, for a file."""
+        flat = {
+            f"{name}.{k}": table.contiguous().clone()
+            for name, tables in self.tables.items()
+            for k, table in enumerate(tables)
+        }
+        return {**flat, "frames": torch.tensor([self.frames])}
+
+    def to(self, device: torch.device) -> "Baselines":
+        moved = {name: tuple(t.to(device) for t in tables) for name, tables in self.tables.items()}
+        return Baselines(tables=moved, frames=self.frames)
+
+
+def baselines_from_tensors(tensors: Mapping[str, Tensor]) -> Baselines:
+    """What `Baselines.tensors` gave."""
+    components = range(len([name for name in tensors if name.startswith(f"{NAMES[0]}.")]))
+    return Baselines(
+        tables={name: tuple(tensors[f"{name}.{k}"] for k in components) for name in NAMES},
+        frames=int(tensors["frames"]),
+    )
+
+
+def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Baselines:
+    """Count (tokens, previous) pairs, each int64 [N, K], and turn the counts into tables.
+
+    Raises ValueError when there is no frame to count.
+    """
+    sizes = [component.size for component in codec.components]
+    counts = [torch.zeros(size * size, dtype=torch.float64) for size in sizes]
+    for tokens, previous in samples:
+        for k, size in enumerate(sizes):
+            pairs = previous[:, k] * size + tokens[:, k]
+            counts[k] += torch.bincount(pairs, minlength=size * size).double()
+    if not counts[0].sum():
+        raise ValueError("the training split has no frame to fit the baselines on")
+    tables: dict[str, tuple[Tensor, ...]] = {}
+    fitted = [_tables(count.view(size, size)) for count, size in zip(counts, sizes, strict=True)]
+    for position, name in enumerate(NAMES):
+        tables[name] = tuple(component[position].log().float() for component in fitted)
+    return Baselines(tables=tables, frames=int(counts[0].sum()))
+
+
+def _tables(pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Probability tables of one component from counts [last, token]; every row sums to one."""
+    size = len(pairs)
+    # Half a frame for every value: one that the training split never showed must not cost infinity.
+    smoothed = pairs.sum(0) + 0.5
+    marginal = (smoothed / smoothed.sum()).expand(size, size)
+    repeat = _repeat(pairs, marginal)
+    markov = (pairs + _SHRINK * repeat) / (pairs.sum(1, keepdim=True) + _SHRINK)
+    return marginal, repeat, markov
+
+
+def _repeat(pairs: Tensor, marginal: Tensor) -> Tensor:
+    """Mixture of "the same again" and the marginal; its weight by expectation maximisation, which is
+    monotone here (one parameter, concave likelihood)."""
+    stay = torch.diagonal(pairs)
+    total = pairs.sum()
+    weight = torch.tensor(0.5, dtype=pairs.dtype)
+    own = torch.diagonal(marginal)
+    for _ in range(200):
+        responsible = weight / (weight + (1 - weight) * own)
+        weight = ((stay * responsible).sum() / total).clamp(1e-6, 1 - 1e-6)
+    return weight * torch.eye(len(pairs), dtype=pairs.dtype) + (1 - weight) * marginal

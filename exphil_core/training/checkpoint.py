@@ -1,0 +1,175 @@
+"""Checkpoints: a directory that is complete or absent, and that says so itself.
+
+In: tensors and a small trainer state. Out: `step-000012000/` with model.safetensors (the weights to play),
+config.json, optimizer.safetensors, rng-RANK.safetensors, trainer.json and, written last, MANIFEST.json with every
+file's size and sha256. What a reader gets wrong: safetensors neither fsyncs nor notices a flipped bit, so the
+order here is write, fsync, verify, rename, promote, prune, and loading checks the hashes again.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from exphil_core.errors import CheckpointError, DiskFullError
+from exphil_core.runs.atomic import sync_folder
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """What a checkpoint directory holds."""
+
+    step: int
+    model: Mapping[str, Tensor]
+    """The weights that are played and evaluated (averaged where EMA is on)."""
+    config: Mapping[str, object]
+    """The resolved preset: enough to build the policy without the run around it."""
+    optimizer: Mapping[str, Tensor]
+    rng: Mapping[str, Tensor]
+    trainer: Mapping[str, object]
+    """Counters of the loop: step, seconds trained, frames seen, best loss, patience."""
+
+
+def _json(value: Mapping[str, object]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -> Path:
+    """Write `checkpoint` to `directory` (its final name), complete or not at all.
+
+    Raises DiskFullError when there is no room; what was written before is untouched.
+    """
+    files = {
+        "model.safetensors": save(_contiguous(checkpoint.model)),
+        "config.json": _json(checkpoint.config),
+        "optimizer.safetensors": save(_contiguous(checkpoint.optimizer)),
+        f"rng-{rank}.safetensors": save(_contiguous(checkpoint.rng)),
+        "trainer.json": _json({"version": FORMAT_VERSION, "step": checkpoint.step, **checkpoint.trainer}),
+    }
+    manifest = {
+        "version": FORMAT_VERSION,
+        "files": {
+            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            for name, data in files.items()
+        },
+    }
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        for name, data in [*files.items(), ("MANIFEST.json", _json(manifest))]:
+            _write(temporary / name, data)
+        sync_folder(temporary)
+        _verify(temporary)
+        if directory.exists():
+            # A run that went back to an older checkpoint takes this step again.
+            shutil.rmtree(directory)
+        temporary.rename(directory)
+        sync_folder(directory.parent)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            need = sum(map(len, files.values())) / 2**20
+            raise DiskFullError(
+                f"{directory}: no room for a checkpoint of {need:.1f} MiB; free some space and resume the run: "
+                "the checkpoint before it is intact"
+            ) from error
+        raise
+    return directory
+
+
+def _write(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _verify(directory: Path) -> None:
+    """CheckpointError unless every file is there with the size and hash of the manifest."""
+    try:
+        manifest = json.loads((directory / "MANIFEST.json").read_bytes())
+        files = manifest["files"]
+        version = manifest["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{directory}: MANIFEST.json is missing or unreadable ({error})") from error
+    if version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{directory}: checkpoint format {version}; this exphil reads format {FORMAT_VERSION}"
+        )
+    for name, expected in files.items():
+        path = directory / name
+        size = path.stat().st_size if path.is_file() else None
+        if size != expected["bytes"]:
+            found = "is missing" if size is None else f"has {size} bytes"
+            raise CheckpointError(f"{path} {found}; the manifest says {expected['bytes']} bytes")
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != expected["sha256"]:
+            raise CheckpointError(f"{path} is damaged: its sha256 is not the manifest's")
+
+
+def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) -> Checkpoint:
+    """Read and verify a checkpoint; without `training` only what play needs.
+
+    Raises CheckpointError, naming the file, when anything is missing, truncated, damaged or of another format.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory}: no such checkpoint directory")
+    _verify(directory)
+    trainer = json.loads((directory / "trainer.json").read_bytes())
+    return Checkpoint(
+        step=trainer["step"],
+        model=load_file(directory / "model.safetensors"),
+        config=json.loads((directory / "config.json").read_bytes()),
+        optimizer=load_file(directory / "optimizer.safetensors") if training else {},
+        rng=load_file(directory / f"rng-{rank}.safetensors") if training else {},
+        trainer=trainer,
+    )
+
+
+def load_newest(
+    directories: list[Path], *, warn: Callable[[str, str], None], training: bool = True
+) -> Checkpoint | None:
+    """The first of `directories` (newest first) that is whole; every one passed over is warned of.
+
+    None when there are none at all; CheckpointError when there are some and all are damaged.
+    """
+    failure: CheckpointError | None = None
+    for directory in directories:
+        try:
+            return load_checkpoint(directory, training=training)
+        except CheckpointError as error:
+            failure = error
+            warn("checkpoint_damaged", f"{error}; falling back to the checkpoint before it")
+    if failure is not None:
+        raise CheckpointError(f"no whole checkpoint is left: {failure}")
+    return None
+
+
+def rng_state(device: torch.device) -> dict[str, Tensor]:
+    """The random state that dropout draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    return state
+
+
+def set_rng_state(state: Mapping[str, Tensor], device: torch.device) -> None:
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)

@@ -1,0 +1,303 @@
+"""Evaluation: whole held-out games, played end to end as a streaming policy would meet them.
+
+In: a policy, the split's egos and the baselines. Out: an `Evaluation` with plain nats per frame in total, per
+head and per character, the three baselines on the same frames, and the probes that catch a policy which copies
+or a dataset which leaks. State is carried from chunk to chunk, so the number is the one of play, not of windows.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exphil_core.dataset.batches import stream_games
+from exphil_core.dataset.index import DatasetIndex
+from exphil_core.dataset.split import Ego
+from exphil_core.dataset.store import ColumnStore
+from exphil_core.encoding.batch import Targets, TensorBatch, controller_at, targets, to_tensors
+from exphil_core.melee import characters
+from exphil_core.melee.controller import BUTTON_BITS
+from exphil_core.models.policy import Policy, slice_frames
+from exphil_core.training.baselines import NAMES as BASELINES
+from exphil_core.training.baselines import Baselines
+from exphil_core.training.probes import Presses, Transitions, jump_onsets, without_own_inputs
+
+CHUNK_LENGTH = 256
+"""Frames a row advances per forward pass; the result does not depend on it."""
+
+COPYCAT_FRAMES = 20_000
+"""Frames on which the copycat probe runs: it costs a second forward pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharacterResult:
+    loss: float
+    frames: int
+    games: int
+    baselines: Mapping[str, float]
+    press_rates: Mapping[str, Mapping[str, float]]
+    """Button → {`policy`, `human`}: share of frames on which it is held, as expected and as it was."""
+    floor: float | None
+    """Dojo only: mean entropy of the bots' draws on these games."""
+    floor_stderr: float | None
+    """Dojo only: standard error that the draws themselves put on `loss` around the floor."""
+    surprisal: float | None
+    """Dojo only: the floor as it came out, -log p of what was drawn."""
+
+    @property
+    def best_baseline(self) -> float:
+        return min(self.baselines.values())
+
+    @property
+    def closed(self) -> float | None:
+        """Share of the way from the best baseline to the floor; None without a floor."""
+        if self.floor is None or self.best_baseline <= self.floor:
+            return None
+        return (self.best_baseline - self.loss) / (self.best_baseline - self.floor)
+
+    def fields(self) -> dict[str, object]:
+        found: dict[str, object] = {"loss": self.loss, "frames": self.frames, "games": self.games}
+        found |= {f"baseline_{name}": value for name, value in self.baselines.items()}
+        if self.floor is not None:
+            found |= {
+                "floor": self.floor,
+                "floor_stderr": self.floor_stderr,
+                "surprisal": self.surprisal,
+                "closed": self.closed,
+            }
+        return {**found, "press_rates": self.press_rates}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    loss: float
+    frames: int
+    baselines: Mapping[str, float]
+    heads: Mapping[str, float]
+    per_character: Mapping[str, CharacterResult]
+    transition_f1: Mapping[str, float | None]
+    copycat: float | None
+    """Nats by which the loss rises when the ego's own inputs are hidden: what rests on copying."""
+    leak_probe: float | None
+    """Share of grounded jump onsets in the target whose observed state is already jump squat."""
+
+    def fields(self, *, step: int, split: str) -> dict[str, object]:
+        """The `evaluated` event's keys (CLI.md)."""
+        return {
+            "step": step,
+            "split": split,
+            "loss": self.loss,
+            "frames": self.frames,
+            **{f"baseline_{name}": value for name, value in self.baselines.items()},
+            "leak_probe": self.leak_probe,
+            "per_character": {name: result.fields() for name, result in self.per_character.items()},
+            "heads": dict(self.heads),
+            "transition_f1": dict(self.transition_f1),
+            "copycat": self.copycat,
+        }
+
+
+@dataclass(slots=True)
+class _Sums:
+    """Running sums of one character."""
+
+    frames: float = 0.0
+    nll: np.ndarray = field(default_factory=lambda: np.zeros(1))
+    baselines: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BASELINES, 0.0))
+    policy_presses: np.ndarray = field(default_factory=lambda: np.zeros(len(BUTTON_BITS)))
+    human_presses: np.ndarray = field(default_factory=lambda: np.zeros(len(BUTTON_BITS)))
+
+
+def choose_games(index: DatasetIndex, egos: Iterable[Ego], max_frames: int | None) -> tuple[Ego, ...]:
+    """Whole games up to about `max_frames` ego frames, spread evenly over the characters.
+
+    Every character keeps at least one ego; None keeps all.
+    """
+    egos = tuple(egos)
+    if max_frames is None:
+        return egos
+    queues: dict[int, list[Ego]] = {}
+    for ego in egos:
+        queues.setdefault(index.games[ego.game].sides[ego.slot].external_id, []).append(ego)
+    chosen: list[Ego] = []
+    frames = 0
+    while any(queues.values()):
+        for queue in queues.values():
+            if queue and (frames < max_frames or len(chosen) < len(queues)):
+                chosen.append(queue.pop(0))
+                frames += index.games[chosen[-1].game].frames
+        if frames >= max_frames:
+            break
+    return tuple(chosen)
+
+
+@torch.no_grad()
+def evaluate(
+    policy: Policy,
+    store: ColumnStore,
+    egos: tuple[Ego, ...],
+    baselines: Baselines,
+    *,
+    rows: int,
+    device: torch.device,
+    autocast: torch.dtype | None = None,
+) -> Evaluation:
+    """Play every ego's game through `policy` and account for each predicted frame.
+
+    Raises ValueError when the games hold no frame that can be predicted.
+    """
+    components = policy.codec.components
+    sums: dict[int, _Sums] = {}
+    transitions = Transitions.none_yet(len(components))
+    presses = Presses.of(policy.codec, device)
+    leaking = onsets = 0
+    copy_frames = 0.0
+    copy_seen = copy_blind = 0.0
+    state = blind_state = None
+    was_training = policy.training
+    policy.eval()
+    baselines = baselines.to(device)
+    rows = min(rows, len(egos))
+    try:
+        for numpy_batch in stream_games(
+            store, egos, rows=rows, chunk_length=CHUNK_LENGTH, horizon=policy.horizon
+        ):
+            batch = to_tensors(numpy_batch, device)
+            aimed, scores, state = _score(policy, batch, batch, state, autocast)
+            transitions.add(scores.predicted, aimed.tokens_BTK, aimed.previous_BTK, aimed.mask_BT)
+            _account(sums, batch, aimed, scores, baselines, presses)
+            found = jump_onsets(numpy_batch.columns, numpy_batch.valid, policy.horizon)
+            leaking, onsets = leaking + found[0], onsets + found[1]
+            if copy_frames < COPYCAT_FRAMES:
+                _, blind, blind_state = _score(
+                    policy, batch, without_own_inputs(batch), blind_state, autocast
+                )
+                copy_frames += float(aimed.mask_BT.sum())
+                copy_seen += float((scores.nll_BTK.sum(-1) * aimed.mask_BT).sum())
+                copy_blind += float((blind.nll_BTK.sum(-1) * aimed.mask_BT).sum())
+    finally:
+        policy.train(was_training)
+    total = sum(entry.frames for entry in sums.values())
+    if not total:
+        raise ValueError("the games to evaluate on hold no frame that can be predicted")
+    heads = np.sum([entry.nll for entry in sums.values() if entry.frames], axis=0) / total
+    return Evaluation(
+        loss=float(heads.sum()),
+        frames=int(total),
+        baselines={name: sum(entry.baselines[name] for entry in sums.values()) / total for name in BASELINES},
+        heads={c.name: float(h) for c, h in zip(components, heads, strict=True)},
+        per_character={
+            characters.by_external_id(external_id).name: _result(
+                store.index, egos, external_id, sums[external_id]
+            )
+            for external_id in sorted(sums, key=_low_tier_first)
+            if sums[external_id].frames
+        },
+        transition_f1=dict(zip((c.name for c in components), transitions.f1(), strict=True)),
+        copycat=(copy_blind - copy_seen) / copy_frames if copy_frames else None,
+        leak_probe=leaking / onsets if onsets else None,
+    )
+
+
+def _low_tier_first(external_id: int) -> tuple[int, str]:
+    name = characters.by_external_id(external_id).name
+    return (
+        characters.LOW_TIER.index(name) if name in characters.LOW_TIER else len(characters.LOW_TIER),
+        name,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scores:
+    nll_BTK: Tensor
+    log_probs: list[Tensor]
+    """Per component [B, T, size], given the tokens before it that came."""
+    predicted: Tensor
+    """int64 [B, T, K]: the likeliest token of each component."""
+
+
+def _score(
+    policy: Policy, batch: TensorBatch, seen: TensorBatch, state: Any, autocast: torch.dtype | None
+) -> tuple[Targets, _Scores, Any]:
+    """What `policy`, shown `seen`, makes of the controllers that come in `batch`."""
+    length = batch.frame_id.shape[1] - policy.horizon
+    observed = slice_frames(seen, 0, length)
+    with torch.autocast(batch.frame_id.device.type, dtype=autocast, enabled=autocast is not None):
+        y_BTD, state = policy.forward_features(observed, state)
+        aimed = targets(batch, policy.codec, horizon=policy.horizon, chunk_length=length)
+        previous = policy.codec.encode(controller_at(observed.columns))
+        log_probs = policy.head.log_probs(y_BTD, previous, aimed.tokens_BTK)
+    nll = [
+        -part.float().gather(-1, token[..., None])[..., 0]
+        for part, token in zip(log_probs, aimed.tokens_BTK.unbind(-1), strict=True)
+    ]
+    scores = _Scores(
+        nll_BTK=torch.stack(nll, dim=-1),
+        log_probs=log_probs,
+        predicted=torch.stack([part.argmax(-1) for part in log_probs], dim=-1),
+    )
+    return aimed, scores, state
+
+
+def _account(
+    sums: dict[int, _Sums],
+    batch: TensorBatch,
+    aimed: Targets,
+    scores: _Scores,
+    baselines: Baselines,
+    presses: Presses,
+) -> None:
+    weight_BT = aimed.mask_BT.double()
+
+    def per_row(values_BTN: Tensor) -> np.ndarray:
+        return (values_BTN * weight_BT[..., None]).sum(1).cpu().numpy()
+
+    frames_B = weight_BT.sum(1).cpu().numpy()
+    nll_BK = per_row(scores.nll_BTK)
+    base_B = {
+        name: per_row(baselines.nll(name, aimed.tokens_BTK, aimed.previous_BTK)).sum(-1) for name in BASELINES
+    }
+    policy_B8 = per_row(presses.expected(scores.log_probs))
+    human_B8 = per_row(presses.held(aimed.tokens_BTK))
+    for row, external_id in enumerate(batch.external_id.tolist()):
+        if not frames_B[row]:
+            continue
+        entry = sums.setdefault(external_id, _Sums())
+        entry.frames += float(frames_B[row])
+        entry.nll = entry.nll + nll_BK[row]
+        entry.policy_presses = entry.policy_presses + policy_B8[row]
+        entry.human_presses = entry.human_presses + human_B8[row]
+        for name in BASELINES:
+            entry.baselines[name] += float(base_B[name][row])
+
+
+def _result(index: DatasetIndex, egos: tuple[Ego, ...], external_id: int, entry: _Sums) -> CharacterResult:
+    mine = [ego for ego in egos if index.games[ego.game].sides[ego.slot].external_id == external_id]
+    floors = [index.games[ego.game].sides[ego.slot].floor for ego in mine]
+    known = [floor for floor in floors if floor is not None]
+    # A mean of games with a floor and games without one would be the floor of neither.
+    weights = np.array([floor.frames for floor in known], float) if len(known) == len(mine) else None
+    mean = (lambda values: float(np.average(values, weights=weights))) if weights is not None else None
+    return CharacterResult(
+        loss=float(entry.nll.sum() / entry.frames),
+        frames=int(entry.frames),
+        games=len({ego.game for ego in mine}),
+        baselines={name: entry.baselines[name] / entry.frames for name in BASELINES},
+        press_rates={
+            button: {
+                "policy": float(entry.policy_presses[k] / entry.frames),
+                "human": float(entry.human_presses[k] / entry.frames),
+            }
+            for k, button in enumerate(BUTTON_BITS)
+        },
+        floor=mean([floor.entropy for floor in known]) if mean else None,
+        surprisal=mean([floor.surprisal for floor in known]) if mean else None,
+        floor_stderr=float(
+            np.sqrt(np.sum((np.array([floor.stderr for floor in known]) * weights) ** 2)) / weights.sum()
+        )
+        if weights is not None
+        else None,
+    )

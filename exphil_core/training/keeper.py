@@ -1,0 +1,121 @@
+"""Which checkpoints of a run are kept, and which one is the newest, the best and the one to fall back to.
+
+In: checkpoints as the loop makes them. Out: step directories, latest.json and best.json, always in the order
+write, verify, promote, prune. What a reader gets wrong: the newest checkpoint may be damaged (a disk that lied,
+a copy that broke off), so loading walks back to the newest whole one and says so.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save
+
+from exphil_core.runs.atomic import atomic_write
+from exphil_core.config.loader import preset_from_tables
+from exphil_core.config.preset import Preset
+from exphil_core.errors import CheckpointError
+from exphil_core.models.policy import Policy, build_policy
+from exphil_core.runs.directory import RunDirectory, find_run
+from exphil_core.training.baselines import Baselines, baselines_from_tensors
+from exphil_core.training.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
+
+
+class Keeper:
+    """The checkpoints of one run."""
+
+    def __init__(self, run: RunDirectory, *, keep: int, emit: Callable[..., None]) -> None:
+        self._run = run
+        self._keep = keep
+        self._emit = emit
+
+    @property
+    def newest_step(self) -> int | None:
+        """Of the checkpoint that was promoted last."""
+        latest = self._run.latest()
+        return None if latest is None else latest.step
+
+    def save(self, checkpoint: Checkpoint, *, best_loss: float | None = None) -> None:
+        """Write a checkpoint, promote it, then prune the old ones. DiskFullError when there is no room.
+
+        `best_loss` is its validation loss where that is the lowest so far.
+        """
+        path = save_checkpoint(self._run.step_directory(checkpoint.step), checkpoint)
+        self._run.write_latest(checkpoint.step)
+        if best_loss is not None:
+            self._run.write_best(checkpoint.step, best_loss)
+        self._emit("checkpoint_saved", step=checkpoint.step, path=str(path), best=best_loss is not None)
+        self._run.prune(keep=self._keep)
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest whole checkpoint; None when the run has none yet."""
+        directories = [self._run.step_directory(step) for step in sorted(self._run.steps(), reverse=True)]
+        return load_newest(
+            directories, warn=lambda code, text: self._emit("warning", code=code, message=text)
+        )
+
+    def load_best(self) -> Checkpoint:
+        """The checkpoint with the lowest validation loss, without its training state.
+
+        Falls back to the newest whole one, with a warning, where the best is damaged.
+        """
+        best = self._run.best()
+        if best is not None:
+            try:
+                return load_checkpoint(self._run.step_directory(best.step), training=False)
+            except CheckpointError as error:
+                self._emit(
+                    "warning",
+                    code="checkpoint_damaged",
+                    message=f"{error}; taking the newest whole one instead",
+                )
+        newest = self.load_newest()
+        if newest is None:
+            raise CheckpointError(f"{self._run.path}: there is no checkpoint yet")
+        return newest
+
+    def baselines(self, fit: Callable[[], Baselines]) -> Baselines:
+        """The run's baselines: fitted once, kept beside the checkpoints, the same for every later evaluation."""
+        path = baselines_path(self._run.path)
+        if path.is_file():
+            return read_baselines(self._run.path)
+        fitted = fit()
+        atomic_write(path, save(fitted.tensors()))
+        return fitted
+
+
+def baselines_path(run: Path) -> Path:
+    return run / "baselines.safetensors"
+
+
+def read_baselines(run: Path) -> Baselines:
+    """The baselines that a run's losses stand beside. CheckpointError where they are missing or unreadable."""
+    path = baselines_path(run)
+    try:
+        return baselines_from_tensors(load_file(path))
+    except Exception as error:  # safetensors raises its own type, the file system another
+        raise CheckpointError(f"{path}: the run's baselines cannot be read ({error})") from error
+
+
+def load_for_play(directory: Path, device: torch.device) -> tuple[Checkpoint, Preset, Policy]:
+    """A checkpoint directory's policy, ready to play or to be evaluated. CheckpointError where it is damaged."""
+    checkpoint = load_checkpoint(directory, training=False)
+    preset = preset_from_tables(checkpoint.config, where=str(directory / "config.json"))
+    policy = build_policy(preset)
+    policy.load_state_dict(dict(checkpoint.model))
+    return checkpoint, preset, policy.to(device).eval()
+
+
+def find_checkpoint(runs_dir: Path, name: str) -> tuple[RunDirectory, Path]:
+    """What a person means by a checkpoint: a step directory, or a run's name or directory (its best one).
+
+    UsageError where there is no such run, CheckpointError where the run has no checkpoint yet.
+    """
+    path = Path(name)
+    if (path / "MANIFEST.json").is_file():
+        return RunDirectory.open(path.resolve().parent), path
+    run = find_run(runs_dir, name)
+    pointer = run.best() or run.latest()
+    if pointer is None:
+        raise CheckpointError(f"{run.path}: there is no checkpoint yet")
+    return run, run.step_directory(pointer.step)

@@ -1,0 +1,390 @@
+"""Training: draw a batch, take a step, say what happened, keep what was learned.
+
+In: a run directory whose run.toml names the preset and the dataset. Out: events, checkpoints, and how it ended.
+What a reader gets wrong: everything that decides the weights is a function of (preset, dataset, step) and of the
+saved state, so a run that was killed and resumed is the run that was not. Evaluations and the clock only decide
+when something is saved (and, where a run is limited by minutes, how fast the learning rate falls).
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from exphil_core.config.preset import Preset
+from exphil_core.dataset.batches import Batch, BatchLoader, stream_games
+from exphil_core.dataset.plan import BatchPlan
+from exphil_core.dataset.split import Ego
+from exphil_core.dataset.store import ColumnStore
+from exphil_core.encoding.batch import targets, to_tensors
+from exphil_core.encoding.mirror import apply_mirror
+from exphil_core.encoding.noise import apply_noise
+from exphil_core.errors import DivergedError
+from exphil_core.melee import characters
+from exphil_core.models.policy import Policy, build_policy, prediction_mask
+from exphil_core.training.baselines import Baselines, fit_baselines
+from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
+from exphil_core.training.data import TrainingData
+from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
+from exphil_core.training.keeper import Keeper
+from exphil_core.training.limits import Limits, limits_of
+from exphil_core.training.meter import Meter
+from exphil_core.training.optim import Optimizer
+from exphil_core.training.precision import autocast_dtype, choose_precision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Loss:
+    """One forward pass: the mean that is minimised, and what it is the mean of."""
+
+    mean: Tensor
+    nll_BTK: Tensor
+    mask_BT: Tensor
+    external_id_B: Tensor
+
+
+Emit = Callable[..., None]
+"""`emit(type, **fields)`: one event."""
+
+EVALUATIONS = 20
+"""Evaluations over a run whose preset sets no interval."""
+
+BASELINE_FRAMES = 2_000_000
+"""Training frames that the baselines are fitted on at most: their tables are long settled by then."""
+
+BASELINE_CHUNK = 1024
+
+
+@dataclass(slots=True, kw_only=True)
+class TrainerState:
+    """The loop's counters, all of which a checkpoint carries."""
+
+    step: int = 0
+    seconds: float = 0.0
+    """Time trained, over all resumes."""
+    frames: int = 0
+    best_loss: float | None = None
+    best_step: int | None = None
+    stale: int = 0
+    """Evaluations since the last improvement by `min_delta`."""
+    patience_loss: float | None = None
+    evaluated_step: int | None = None
+    evaluation_tick: int = 0
+    """Intervals between evaluations that have passed."""
+    precision: str = ""
+
+    def fields(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in self.__slots__ if name != "step"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    status: str
+    """done, preempted."""
+    step: int
+    evaluation: Evaluation | None
+    """Of the best checkpoint on the whole validation split; None when the run was preempted."""
+    state: TrainerState
+
+
+def train(
+    preset: Preset,
+    data: TrainingData,
+    keeper: Keeper,
+    *,
+    device: torch.device,
+    run_name: str,
+    emit: Emit,
+    stopped: Callable[[], bool],
+    beat: Callable[[int], None] = lambda step: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Finished:
+    """Train from the newest whole checkpoint in `keeper` (or from the start) to the run's limit.
+
+    `stopped` is asked between steps; when it says yes the run saves a checkpoint and ends as preempted.
+    Raises DivergedError before a step with a loss or gradient that is not finite.
+    """
+    config = preset.train
+    prediction = preset.policy.prediction
+    assert prediction != "interleaved", "presets refuse it"
+    torch.manual_seed(config.seed)
+    policy = build_policy(preset).to(device)
+    optimizer = Optimizer(policy, config)
+    state = TrainerState()
+    restored = keeper.load_newest()
+    if restored is not None:
+        state = _restore(restored, optimizer, device)
+
+    chunk = preset.chunk_length
+    plan = BatchPlan(
+        data.train,
+        data.store.index,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        chunk_length=chunk,
+        horizon=policy.horizon,
+        balance=config.balance_characters,
+        balance_temperature=config.balance_temperature,
+        mirror=config.mirror,
+    )
+    limits = limits_of(config, windows_per_epoch=plan.ego_frames / chunk)
+    baselines = keeper.baselines(lambda: _fit_baselines(data, policy))
+    loader = BatchLoader(
+        data.store, plan, first_step=state.step * config.accumulation, workers=config.loader_workers
+    )
+    batches = iter(loader)
+
+    def loss_of(drawn: int, batch: Batch, dtype: torch.dtype | None) -> _Loss:
+        seen = apply_mirror(to_tensors(batch, device))
+        if config.noise_share:
+            seen = apply_noise(seen, seed=drawn, share=config.noise_share, scale=config.noise_scale)
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            nll_BTK, aimed, _ = policy(seen)
+        mask_BT = prediction_mask(aimed, prediction)
+        mean = (nll_BTK.float().sum(-1) * mask_BT).sum() / mask_BT.sum().clamp(min=1)
+        return _Loss(mean=mean, nll_BTK=nll_BTK, mask_BT=mask_BT, external_id_B=seen.external_id)
+
+    if not state.precision:
+        state.precision = _settle_precision(preset, plan, data.store, device, policy, loss_of)
+    dtype = autocast_dtype(state.precision)
+    emit(
+        "run_started",
+        run=run_name,
+        preset=preset.name,
+        backbone=preset.backbone.kind,
+        window_size=preset.backbone.window_size,
+        parameters=sum(p.numel() for p in policy.parameters()),
+        device=str(device),
+        precision=state.precision,
+        dataset={**data.summary(), "shares": _named(plan.shares())},
+        steps=limits.steps,
+        resumed_from=state.step or None,
+    )
+    meter = Meter(tuple(c.name for c in policy.codec.components), device)
+    watched = choose_games(data.store.index, data.validation, preset.evaluation.max_frames)
+    player = copy.deepcopy(policy)
+    schedule = _Schedule(preset, limits, saved_seconds=state.seconds)
+    base_seconds, started = state.seconds, clock()
+    policy.train()
+
+    def validate(egos: tuple[Ego, ...]) -> Evaluation:
+        player.load_state_dict(optimizer.playing_weights())
+        found = evaluate(
+            player, data.store, egos, baselines, rows=preset.evaluation.rows, device=device, autocast=dtype
+        )
+        emit("evaluated", **found.fields(step=state.step, split="validation"))
+        return found
+
+    def save(*, best: bool) -> None:
+        keeper.save(
+            _checkpoint(preset, policy, optimizer, state, device), best_loss=state.best_loss if best else None
+        )
+        schedule.saved(state)
+
+    status = "done"
+    with _closing(loader):
+        while limits.progress(step=state.step, seconds=state.seconds) < 1:
+            if stopped():
+                status = "preempted"
+                break
+            step_started = clock()
+            mean = torch.zeros((), device=device)
+            for _ in range(config.accumulation):
+                waiting = clock()
+                drawn, batch = next(batches)
+                meter.waited += clock() - waiting
+                loss = loss_of(drawn, batch, dtype)
+                (loss.mean / config.accumulation).backward()
+                meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_B)
+                mean += loss.mean.detach() / config.accumulation
+            norm = optimizer.clip()
+            if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
+                raise _diverged(state.step, float(mean), float(norm), batch, data.store)
+            progress = limits.progress(step=state.step, seconds=state.seconds)
+            rate = optimizer.step(step=state.step, progress=progress)
+
+            state.step += 1
+            state.frames += config.batch_size * config.accumulation * chunk
+            meter.steps += 1
+            meter.seconds += clock() - step_started
+            state.seconds = base_seconds + clock() - started
+            beat(state.step)
+            if state.step % config.log_steps == 0:
+                emit(
+                    "step",
+                    step=state.step,
+                    epoch=state.step / limits.steps_per_epoch,
+                    **meter.fields(),
+                    progress=limits.progress(step=state.step, seconds=state.seconds),
+                    lr=rate,
+                    grad_norm=float(norm),
+                    eta_s=limits.left(
+                        step=state.step, seconds=state.seconds, seconds_per_step=meter.seconds / meter.steps
+                    ),
+                )
+                meter.reset()
+            if schedule.evaluation_due(state):
+                found = validate(watched)
+                improved = _note(state, found.loss, preset.evaluation.min_delta)
+                state.seconds = base_seconds + clock() - started
+                if improved:
+                    save(best=True)
+                if preset.evaluation.patience and state.stale >= preset.evaluation.patience:
+                    emit(
+                        "warning",
+                        code="early_stop",
+                        message=f"validation loss has not improved for {state.stale} evaluations; stopping "
+                        f"at step {state.step} and keeping step {state.best_step}",
+                    )
+                    break
+            if schedule.checkpoint_due(state):
+                save(best=False)
+
+    if status == "preempted":
+        save(best=False)
+        return Finished(status=status, step=state.step, evaluation=None, state=state)
+    if state.evaluated_step != state.step and _note(
+        state, validate(watched).loss, preset.evaluation.min_delta
+    ):
+        save(best=True)
+    elif keeper.newest_step != state.step:
+        save(best=False)
+    best = keeper.load_best()
+    player.load_state_dict(dict(best.model))
+    final = evaluate(
+        player,
+        data.store,
+        data.validation,
+        baselines,
+        rows=preset.evaluation.rows,
+        device=device,
+        autocast=dtype,
+    )
+    emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
+    return Finished(status=status, step=state.step, evaluation=final, state=state)
+
+
+@dataclass(slots=True)
+class _Schedule:
+    """When to evaluate and when to save."""
+
+    preset: Preset
+    limits: Limits
+    saved_seconds: float
+
+    def evaluation_due(self, state: TrainerState) -> bool:
+        config = self.preset.evaluation
+        tick = 0
+        if config.every_steps is not None:
+            tick += state.step // config.every_steps
+        if config.every_minutes is not None:
+            tick += int(state.seconds / (60 * config.every_minutes))
+        if config.every_steps is None and config.every_minutes is None:
+            tick = int(EVALUATIONS * self.limits.progress(step=state.step, seconds=state.seconds))
+        due = tick > state.evaluation_tick
+        state.evaluation_tick = tick
+        return due
+
+    def checkpoint_due(self, state: TrainerState) -> bool:
+        return state.seconds - self.saved_seconds >= 60 * self.preset.train.checkpoint_minutes
+
+    def saved(self, state: TrainerState) -> None:
+        self.saved_seconds = state.seconds
+
+
+def _note(state: TrainerState, loss: float, min_delta: float) -> bool:
+    """Write an evaluation into the state; True when it is the best so far."""
+    state.evaluated_step = state.step
+    if state.patience_loss is None or loss < state.patience_loss - min_delta:
+        state.patience_loss, state.stale = loss, 0
+    else:
+        state.stale += 1
+    if state.best_loss is not None and loss >= state.best_loss:
+        return False
+    state.best_loss, state.best_step = loss, state.step
+    return True
+
+
+def _checkpoint(
+    preset: Preset, policy: Policy, optimizer: Optimizer, state: TrainerState, device: torch.device
+) -> Checkpoint:
+    return Checkpoint(
+        step=state.step,
+        model=optimizer.playing_weights(),
+        config=preset.model_dump(mode="json"),
+        optimizer=optimizer.state_tensors(),
+        rng=rng_state(device),
+        trainer=state.fields(),
+    )
+
+
+def _restore(checkpoint: Checkpoint, optimizer: Optimizer, device: torch.device) -> TrainerState:
+    optimizer.load_state_tensors(checkpoint.optimizer, checkpoint.model)
+    set_rng_state(checkpoint.rng, device)
+    known = {name: checkpoint.trainer[name] for name in TrainerState().fields()}
+    return TrainerState(step=checkpoint.step, **known)  # type: ignore[arg-type]
+
+
+def _fit_baselines(data: TrainingData, policy: Policy) -> Baselines:
+    egos = choose_games(data.store.index, data.train, BASELINE_FRAMES)
+
+    def samples() -> Iterator[tuple[Tensor, Tensor]]:
+        cpu = torch.device("cpu")
+        for batch in stream_games(
+            data.store, egos, rows=min(8, len(egos)), chunk_length=BASELINE_CHUNK, horizon=policy.horizon
+        ):
+            aimed = targets(
+                to_tensors(batch, cpu), policy.codec, horizon=policy.horizon, chunk_length=BASELINE_CHUNK
+            )
+            yield aimed.tokens_BTK[aimed.mask_BT], aimed.previous_BTK[aimed.mask_BT]
+
+    return fit_baselines(policy.codec, samples())
+
+
+def _settle_precision(
+    preset: Preset,
+    plan: BatchPlan,
+    store: ColumnStore,
+    device: torch.device,
+    policy: Policy,
+    loss_of: Callable[[int, Batch, torch.dtype | None], _Loss],
+) -> str:
+    """Settle `train.precision` on the run's first batch, leaving no trace in weights or random state."""
+    with _closing(BatchLoader(store, plan, first_step=0, workers=0)) as loader:
+        _, batch = next(iter(loader))
+    before = rng_state(device)
+
+    def probe(dtype: torch.dtype | None) -> None:
+        loss_of(0, batch, dtype).mean.backward()
+
+    chosen = choose_precision(preset.train.precision, device, probe)
+    policy.zero_grad(set_to_none=True)
+    set_rng_state(before, device)
+    return chosen
+
+
+def _diverged(step: int, loss: float, norm: float, batch: Batch, store: ColumnStore) -> DivergedError:
+    windows = ", ".join(
+        f"{store.index.games[game].content_id[:12]} slot {slot} from frame {start}"
+        for game, slot, start in zip(batch.game, batch.ego_slot, batch.start, strict=True)
+    )
+    return DivergedError(
+        f"step {step}: the loss is {loss} and the gradient norm {norm}; expected finite numbers. The step was "
+        f"not taken. Windows of the batch: {windows}. Try a lower train.lr, or train.precision=fp32"
+    )
+
+
+def _named(shares: Mapping[int, float]) -> dict[str, float]:
+    return {characters.by_external_id(external_id).name: share for external_id, share in shares.items()}
+
+
+@contextmanager
+def _closing(loader: BatchLoader) -> Iterator[BatchLoader]:
+    try:
+        yield loader
+    finally:
+        loader.close()

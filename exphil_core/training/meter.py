@@ -1,0 +1,61 @@
+"""What happened since the last `step` event: losses per character and head, speed, time spent waiting for data.
+
+In: each micro-batch's nats on the device. Out: the fields of a `step` event. Sums stay on the device until an
+event is due, so that a GPU is not stopped for every number.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from exphil_core.melee import characters
+
+
+@dataclass(slots=True)
+class Meter:
+    heads: tuple[str, ...]
+    device: torch.device
+    steps: int = 0
+    frames_drawn: int = 0
+    """Frames of all windows, predicted or not: what throughput counts."""
+    seconds: float = 0.0
+    waited: float = 0.0
+    _sums: Tensor = field(init=False)
+    """[characters, heads + 1]: nats by head, then predicted frames."""
+
+    def __post_init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.steps = self.frames_drawn = 0
+        self.seconds = self.waited = 0.0
+        self._sums = torch.zeros(
+            len(characters.CHARACTERS), len(self.heads) + 1, dtype=torch.float64, device=self.device
+        )
+
+    def add(self, nll_BTK: Tensor, mask_BT: Tensor, external_id_B: Tensor) -> None:
+        weight = mask_BT.to(torch.float64)
+        rows = torch.cat([(nll_BTK.detach() * weight[..., None]).sum(1), weight.sum(1)[:, None]], dim=1)
+        self._sums.index_add_(0, external_id_B.long(), rows)
+        self.frames_drawn += mask_BT.numel()
+
+    def fields(self) -> dict[str, object]:
+        """`loss`, `per_character`, `heads`, `frames_per_s` and `data_wait` of a `step` event."""
+        sums = self._sums.cpu()
+        frames = float(sums[:, -1].sum())
+        per_head = sums[:, :-1].sum(0) / max(frames, 1.0)
+        present = [i for i in range(len(sums)) if sums[i, -1] > 0]
+        return {
+            "loss": float(per_head.sum()),
+            "per_character": {
+                characters.by_external_id(i).name: {
+                    "loss": float(sums[i, :-1].sum() / sums[i, -1]),
+                    "frames": int(sums[i, -1]),
+                }
+                for i in present
+            },
+            "heads": {name: float(value) for name, value in zip(self.heads, per_head, strict=True)},
+            "frames_per_s": self.frames_drawn / max(self.seconds, 1e-9),
+            "data_wait": self.waited / max(self.seconds, 1e-9),
+        }

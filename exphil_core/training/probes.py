@@ -1,0 +1,133 @@
+"""Probes beside the loss: transition F1, press rates, and whether the data leaks the answer.
+
+In: predictions and tokens of an evaluation's batches. Out: sums that become shares. What a reader gets wrong:
+a policy that repeats the last input scores about 0.99 in accuracy, so changes are counted and not frames.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exphil_core.encoding.batch import TensorBatch
+from exphil_core.encoding.codecs import Codec, ControllerTensors
+from exphil_core.melee.controller import BUTTON_BITS
+from exphil_core.replays.alignment import jump_onset_leak
+from exphil_core.replays.columns import POSITION, PRE_COLUMNS, Group
+
+
+@dataclass(slots=True)
+class Transitions:
+    """Hits, false alarms and misses of each component on frames where it changes.
+
+    A hit is a change that was predicted with its new value; a predicted change that is not a hit is a false
+    alarm, a change that is not a hit is a miss.
+    """
+
+    hit: np.ndarray
+    false_alarm: np.ndarray
+    miss: np.ndarray
+
+    @classmethod
+    def none_yet(cls, components: int) -> "Transitions":
+        return cls(np.zeros(components), np.zeros(components), np.zeros(components))
+
+    def add(self, predicted: Tensor, tokens: Tensor, previous: Tensor, mask: Tensor) -> None:
+        """Tokens [B, T, K]; mask [B, T]."""
+        hit = (tokens != previous) & (predicted == tokens)
+        keep = mask[..., None]
+        self.hit += _count(hit & keep)
+        self.false_alarm += _count((predicted != previous) & ~hit & keep)
+        self.miss += _count((tokens != previous) & ~hit & keep)
+
+    def f1(self) -> list[float | None]:
+        """Per component; None where it neither changed nor was predicted to."""
+        total = 2 * self.hit + self.false_alarm + self.miss
+        return [float(2 * hit / all_) if all_ else None for hit, all_ in zip(self.hit, total, strict=True)]
+
+
+def _count(marks: Tensor) -> np.ndarray:
+    return marks.flatten(0, -2).sum(0).cpu().numpy().astype(float)
+
+
+@dataclass(frozen=True, slots=True)
+class Presses:
+    """Which buttons each token of each component holds: what turns a distribution into press rates."""
+
+    codec: Codec
+    tables: tuple[Tensor, ...]
+    """Per component, float32 [size, 8]."""
+
+    @classmethod
+    def of(cls, codec: Codec, device: torch.device) -> "Presses":
+        zero = torch.zeros(1)
+        neutral = codec.encode(
+            ControllerTensors(zero, zero, zero, zero, zero, zero, torch.zeros(1, dtype=torch.int64))
+        )
+        tables = []
+        for k, component in enumerate(codec.components):
+            tokens = neutral.repeat(component.size, 1)
+            tokens[:, k] = torch.arange(component.size)
+            tables.append(held_buttons(codec.decode(tokens).buttons).to(device))
+        return cls(codec, tuple(tables))
+
+    def expected(self, log_probs: list[Tensor]) -> Tensor:
+        """Probability that each button is held [B, T, 8], given each component's log-probabilities."""
+        parts = [
+            part.float().exp() @ table
+            for part, table in zip(log_probs, self.tables, strict=True)
+            if table.any()
+        ]
+        return torch.stack(parts).sum(0)
+
+    def held(self, tokens: Tensor) -> Tensor:
+        """Buttons held by tokens [B, T, K], as 0 or 1 [B, T, 8]."""
+        return held_buttons(self.codec.decode(tokens).buttons)
+
+
+def held_buttons(bits: Tensor) -> Tensor:
+    """Bits [...] → float32 [..., 8] in the order of `BUTTON_BITS`."""
+    return torch.stack([(bits & bit) != 0 for bit in BUTTON_BITS.values()], dim=-1).float()
+
+
+_OWN_INPUTS = [
+    (group, index)
+    for name, (group, index) in POSITION.items()
+    if name in {f"p0.{column.name}" for column in PRE_COLUMNS}
+]
+
+
+def without_own_inputs(batch: TensorBatch) -> TensorBatch:
+    """The batch with the ego's controller at rest on every frame: the copycat probe's blindfold.
+
+    A policy that mostly repeats its last input loses nearly everything with it.
+    """
+    columns = {group: tensor.clone() for group, tensor in batch.columns.items()}
+    for group, index in _OWN_INPUTS:
+        columns[group][..., index] = 0
+    return replace(batch, columns=columns)
+
+
+def jump_onsets(columns: Mapping[Group, np.ndarray], valid: np.ndarray, horizon: int) -> tuple[int, int]:
+    """(leaking, all) grounded jump onsets of a batch of game stretches [B, L, C].
+
+    Counted only for a horizon of 1: with a delay the observation is allowed to be far from the press.
+    """
+    if horizon != 1:
+        return 0, 0
+    leaking = onsets = 0
+    for row in range(len(valid)):
+        stretch = valid[row]
+        found = jump_onset_leak(*(_ego(columns, name)[row][stretch] for name in _ONSET_COLUMNS))
+        leaking, onsets = leaking + found[0], onsets + found[1]
+    return leaking, onsets
+
+
+_ONSET_COLUMNS = ("action_state", "buttons", "airborne")
+
+
+def _ego(columns: Mapping[Group, np.ndarray], name: str) -> np.ndarray:
+    group, at = POSITION[f"p0.{name}"]
+    return columns[group][..., at]

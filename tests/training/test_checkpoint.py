@@ -1,0 +1,92 @@
+"""A checkpoint is whole or it is not one."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from exphil_core.errors import CheckpointError, DiskFullError
+from exphil_core.training.checkpoint import (
+    Checkpoint,
+    load_checkpoint,
+    load_newest,
+    save_checkpoint,
+)
+
+
+def checkpoint(step: int) -> Checkpoint:
+    return Checkpoint(
+        step=step,
+        model={"weight": torch.full((4, 3), float(step))},
+        config={"name": "test"},
+        optimizer={"exp_avg/weight": torch.ones(4, 3)},
+        rng={"cpu": torch.get_rng_state()},
+        trainer={"seconds": 1.5},
+    )
+
+
+def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    saved = checkpoint(7)
+    loaded = load_checkpoint(save_checkpoint(tmp_path / "step-000000007", saved))
+    assert loaded.step == 7
+    assert torch.equal(loaded.model["weight"], saved.model["weight"])
+    assert torch.equal(loaded.optimizer["exp_avg/weight"], saved.optimizer["exp_avg/weight"])
+    assert torch.equal(loaded.rng["cpu"], saved.rng["cpu"])
+    assert loaded.trainer["seconds"] == 1.5
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000007"]
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.safetensors", "rng-0.safetensors", "trainer.json", "config.json"]
+)
+def test_a_flipped_bit_a_cut_and_a_missing_file_are_found_in_every_file(tmp_path: Path, name: str) -> None:
+    path = save_checkpoint(tmp_path / "step", checkpoint(1)) / name
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[-1] ^= 1
+    for damaged in (bytes(flipped), whole[:-1], None):
+        path.unlink()
+        if damaged is not None:
+            path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=name):
+            load_checkpoint(tmp_path / "step")
+        path.write_bytes(whole)
+    load_checkpoint(tmp_path / "step")
+
+
+def test_a_checkpoint_without_its_manifest_is_none(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "step", checkpoint(1))
+    (path / "MANIFEST.json").unlink()
+    with pytest.raises(CheckpointError, match=r"MANIFEST\.json"):
+        load_checkpoint(path)
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_says_so(tmp_path: Path) -> None:
+    older = save_checkpoint(tmp_path / "step-1", checkpoint(1))
+    newer = save_checkpoint(tmp_path / "step-2", checkpoint(2))
+    os.truncate(newer / "model.safetensors", 10)
+    warnings: list[str] = []
+    loaded = load_newest([newer, older], warn=lambda code, text: warnings.append(text))
+    assert loaded is not None
+    assert loaded.step == 1
+    assert len(warnings) == 1
+    assert "step-2" in warnings[0]
+    os.truncate(older / "model.safetensors", 10)
+    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+        load_newest([newer, older], warn=lambda code, text: None)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_it_and_no_litter(tmp_path, monkeypatch) -> None:
+    save_checkpoint(tmp_path / "step-1", checkpoint(1))
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFullError, match="step-2"):
+        save_checkpoint(tmp_path / "step-2", checkpoint(2))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
+    assert load_checkpoint(tmp_path / "step-1").step == 1

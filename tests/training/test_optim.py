@@ -1,0 +1,74 @@
+"""The learning rate's course and the optimiser's state."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from torch import nn
+
+from exphil_core.config.preset import TrainConfig
+from exphil_core.training.limits import limits_of
+from exphil_core.training.optim import Optimizer, learning_rate
+
+
+def config(**values: object) -> TrainConfig:
+    return TrainConfig(**{"max_steps": 100, "lr": 1e-2, "warmup_steps": 10, **values})  # type: ignore[arg-type]
+
+
+def test_the_rate_warms_up_and_ends_at_its_final_share() -> None:
+    train = config(lr_final=0.1)
+    rates = [learning_rate(train, step=step, progress=step / 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-3, rel=0.01)
+    assert max(rates) == rates[9] or max(rates) == rates[10]
+    assert rates[100] == pytest.approx(1e-3)
+    assert all(later < earlier for earlier, later in pairwise(rates[10:]))
+
+
+def test_progress_follows_whichever_limit_comes_first() -> None:
+    limits = limits_of(config(max_steps=1000, epochs=2, max_minutes=1), windows_per_epoch=32 * 50)
+    assert limits.steps == 100
+    assert limits.progress(step=50, seconds=0) == 0.5
+    assert limits.progress(step=10, seconds=45) == 0.75
+    assert limits.progress(step=10, seconds=90) == 1.0
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def advance(net: nn.Module, optimizer: Optimizer, steps: range) -> None:
+    for step in steps:
+        x = torch.randn(16, 3, generator=torch.Generator().manual_seed(step))
+        net(x).square().mean().backward()
+        optimizer.clip()
+        optimizer.step(step=step, progress=step / 20)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.99])
+def test_a_restored_optimizer_takes_the_same_next_steps_bit_for_bit(ema: float) -> None:
+    straight = model()
+    whole = Optimizer(straight, config(ema_decay=ema))
+    advance(straight, whole, range(20))
+
+    first = model()
+    before = Optimizer(first, config(ema_decay=ema))
+    advance(first, before, range(7))
+    second = model()
+    after = Optimizer(second, config(ema_decay=ema))
+    playing = {name: tensor.clone() for name, tensor in before.playing_weights().items()}
+    after.load_state_tensors({k: v.clone() for k, v in before.state_tensors().items()}, playing)
+    advance(second, after, range(7, 20))
+
+    for name, weight in straight.state_dict().items():
+        assert torch.equal(second.state_dict()[name], weight)
+    for name, weight in whole.playing_weights().items():
+        assert torch.equal(after.playing_weights()[name], weight)
+
+
+def test_biases_do_not_decay() -> None:
+    net = model()
+    groups = Optimizer(net, config(weight_decay=0.1)).adam.param_groups
+    assert {p.ndim for p in groups[0]["params"]} == {2}
+    assert {p.ndim for p in groups[1]["params"]} == {1}
+    assert groups[1]["weight_decay"] == 0.0

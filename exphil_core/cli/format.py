@@ -1,0 +1,35 @@
+"""How figures and times read in a terminal, and the console that results go to."""
+
+import sys
+
+from rich.console import Console
+
+PIPE_WIDTH = 120
+"""Columns of a table that does not go to a terminal."""
+
+
+def console() -> Console:
+    """For results, on stdout; off a terminal as wide as a log."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def nats(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def age(seconds: float) -> str:
+    """A time that has passed, in its largest unit: `42 s`, `7 min`, `3 h`, `12 d`."""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Bytes in their largest unit: `640 B`, `1.4 GiB`."""
+    value = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"

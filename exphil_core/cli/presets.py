@@ -1,0 +1,62 @@
+"""`exphil presets list|show`: what can be trained by name, and what a name stands for."""
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from exphil_core.config.loader import list_presets, load_preset, preset_to_toml
+from exphil_core.config.preset import Preset
+from exphil_core.errors import ExphilError
+
+presets_app = typer.Typer(help="Named settings to train with.", no_args_is_help=True, rich_markup_mode=None)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@presets_app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the presets, each with what it is for."""
+    presets: list[Preset] = []
+    broken: list[ExphilError] = []
+    for name in list_presets():
+        try:
+            presets.append(load_preset(name))
+        except ExphilError as error:
+            broken.append(error)
+    if as_json:
+        print(
+            json.dumps({"presets": [_line(preset) for preset in presets], "broken": [str(e) for e in broken]})
+        )
+    else:
+        width = max((len(preset.name) for preset in presets), default=0)
+        for preset in presets:
+            print(f"{preset.name:<{width}}  {preset.description}")
+    for problem in broken:
+        print(problem, file=sys.stderr)
+    if broken:
+        raise typer.Exit(broken[0].exit_code)
+
+
+@presets_app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="A preset's name, or the path of a .toml file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show a preset with every value filled in, as TOML."""
+    preset = load_preset(name)
+    if as_json:
+        print(json.dumps(preset.model_dump(mode="json")))
+    else:
+        print(preset_to_toml(preset), end="")
+
+
+def _line(preset: Preset) -> dict[str, object]:
+    return {
+        "name": preset.name,
+        "description": preset.description,
+        "backbone": preset.backbone.kind,
+        "window_size": preset.backbone.window_size,
+        "characters": list(preset.data.characters),
+    }

@@ -59,7 +59,7 @@ def to_tensors(batch: Batch, device: torch.device | str) -> TensorBatch:
     def moved(array: np.ndarray) -> Tensor:
         # torch has hardly any operations on uint16.
         widened = array.astype(np.int32) if array.dtype == np.uint16 else array
-        return torch.from_numpy(np.ascontiguousarray(widened)).to(device, non_blocking=True)
+        return torch.from_numpy(np.require(widened, requirements=("C", "W"))).to(device, non_blocking=True)
 
     return TensorBatch(
         columns={group: moved(batch.columns[group]) for group in GROUPS},

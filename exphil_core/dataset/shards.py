@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_core.dataset.atomic import replacing
+from exphil_core.dataset.index import BuildKey
 from exphil_core.errors import DataError
 from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Group
 from exphil_core.replays.pack import PackedGame
@@ -43,9 +44,12 @@ class Shard:
     """int32 [N], read-only."""
 
 
-def shard_name(content_ids: Sequence[str]) -> str:
-    """The file name of a shard with these games in this order."""
-    text = "\n".join([str(SCHEMA_VERSION), *content_ids])
+def shard_name(key: BuildKey, content_ids: Sequence[str]) -> str:
+    """The file name of a shard with these games in this order, built under `key`.
+
+    The key is part of it so that building anew under another one leaves the old shards alone.
+    """
+    text = "\n".join([repr(key), *content_ids])
     return f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.safetensors"
 
 

@@ -74,14 +74,14 @@ def make_dataset(tmp_path: Path) -> Callable[[Sequence[PackedGame]], DatasetInde
     """Writes games as one shard with its index, and opens it."""
 
     def make(games: Sequence[PackedGame]) -> DatasetIndex:
-        name = shard_name([game.content_id for game in games])
+        key = BuildKey(parser_version="test", options="test")
+        name = shard_name(key, [game.content_id for game in games])
         (tmp_path / SHARD_FOLDER).mkdir(exist_ok=True)
         write_shard(tmp_path / SHARD_FOLDER / name, games)
         entries, row = [], 0
         for game in games:
             entries.append(entry_of(game, shard=name, row_start=row))
             row += game.frames
-        key = BuildKey(parser_version="test", options="test")
         (tmp_path / "dataset.json").write_text('{"schema_version": 1}')
         write_index(tmp_path, key, entries)
         return DatasetIndex.open(tmp_path)

@@ -1,0 +1,349 @@
+"""`exphil data`: build a dataset from replays, say what one holds, and what one replay is worth.
+
+In: paths. Out: tables, or with --json the keys of CLI.md, on stdout; progress on stderr. What a reader gets
+wrong: the counts of a build are of all that the paths hold, also of what an earlier build has read.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from exphil_core.errors import DataError, UsageError
+from exphil_core.melee import characters, stages
+
+if TYPE_CHECKING:
+    from exphil_core.dataset.build import BuildReport
+    from exphil_core.dataset.index import DatasetIndex, Side
+    from exphil_core.replays.ingest import Outcome
+
+data_app = typer.Typer(no_args_is_help=True, help="Build datasets from replays and look into them.")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+LITTLE_FRAMES = 60 * 60 * 60
+"""An hour of play: a character with less of it to imitate is marked."""
+
+PLAIN_LINE_EVERY = 100
+"""Without a terminal, progress is a line per this many files."""
+
+
+@data_app.command("build")
+def build_command(
+    paths: Annotated[list[Path], typer.Argument(help="Replays, folders, .zip and .7z archives.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The dataset's folder (default: one in the cache, which train uses).")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes that parse (default: one a core).")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read replays into a dataset; what was read before and has not changed is not read again."""
+    from exphil_core.dataset.build import build_dataset
+    from exphil_core.dataset.index import default_dataset_dir
+    from exphil_core.replays.ingest import IngestOptions
+
+    for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: there is no such file or folder; expected replays, folders or archives")
+    with _progress() as seen:
+        report = build_dataset(
+            paths,
+            out or default_dataset_dir(paths),
+            workers=workers or len(os.sched_getaffinity(0)),
+            options=IngestOptions(),
+            progress=seen,
+        )
+    if as_json:
+        print(json.dumps(report.fields(), allow_nan=False))
+    else:
+        _print_report(report)
+
+
+@data_app.command("stats")
+def stats_command(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(help="A dataset, or replays it was built from (default: the newest in the cache)."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a dataset holds, per character, stage and version, and who has little to learn from."""
+    from exphil_core.dataset.index import DatasetIndex
+
+    index = DatasetIndex.open(_dataset_of(directory))
+    found = _stats(index)
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+    else:
+        _print_stats(found)
+
+
+@data_app.command("check")
+def check_command(
+    file: Annotated[Path, typer.Argument(help="One replay.")],
+    as_json: Json = False,
+) -> None:
+    """Say what one replay is, whether a dataset takes it and whose inputs in it are worth imitating."""
+    from exphil_core.replays.ingest import IngestOptions, ingest
+
+    if not file.exists():
+        raise DataError(f"{file}: there is no such file; expected a replay (.slp)")
+    if file.is_dir():
+        raise UsageError(
+            f"{file}: this is a folder; check takes one replay, `exphil data build` takes folders"
+        )
+    outcomes = list(ingest([file], workers=1, options=IngestOptions()))
+    if len(outcomes) != 1:
+        raise UsageError(
+            f"{file}: found {len(outcomes)} replays in it; check takes one, `exphil data build` takes archives"
+        )
+    found = _checked(outcomes[0])
+    if as_json:
+        print(json.dumps(found, allow_nan=False))
+    else:
+        _print_checked(found)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[["Outcome"], None]]:
+    """What hears of every file: counters that stay on a terminal, now and then a line elsewhere."""
+    counts = {"kept": 0, "filtered": 0, "refused": 0}
+
+    def told(outcome: "Outcome") -> str:
+        counts[outcome.status] += 1
+        read = sum(counts.values())
+        return f"{read} files read: " + ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    if not sys.stderr.isatty():
+
+        def line(outcome: "Outcome") -> None:
+            text = told(outcome)
+            if sum(counts.values()) % PLAIN_LINE_EVERY == 0:
+                print(text, file=sys.stderr, flush=True)
+
+        yield line
+        return
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task("looking for replays", total=None)
+
+        def update(outcome: "Outcome") -> None:
+            progress.update(task, description=told(outcome))
+
+        yield update
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
+
+
+def _table(title: str, first: str, *numbers: str) -> Table:
+    table = Table(title=title, title_justify="left", header_style="bold")
+    table.add_column(first)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
+def _low_tier_first(names: Iterator[str] | Mapping[str, Any]) -> list[str]:
+    low = characters.LOW_TIER
+    return sorted(names, key=lambda name: (low.index(name) if name in low else len(low), name))
+
+
+def _print_report(report: "BuildReport") -> None:
+    console = _console()
+    table = _table("What became of the files", "outcome", "files")
+    table.add_row("kept", str(report.kept))
+    table.add_row("duplicates of a kept one", str(report.duplicates))
+    for outcome, reasons in (("filtered", report.filtered), ("refused", report.refused)):
+        for reason, count in reasons.items():
+            table.add_row(f"{outcome}: {reason}", str(count))
+    table.add_section()
+    table.add_row("all", str(report.sources))
+    console.print(table)
+    table = _table("Who plays in the games kept", "character", "games", "frames")
+    for name in _low_tier_first(report.per_character):
+        counts = report.per_character[name]
+        table.add_row(characters.by_name(name).title, str(counts["games"]), f"{counts['frames']:,}")
+    console.print(table)
+    print(
+        f"{report.games:,} games, {report.frames:,} frames"
+        + (f", {report.salvaged} salvaged from truncated files" if report.salvaged else "")
+        + (f"; {report.unlisted} games of other paths no longer listed" if report.unlisted else "")
+        + f"\n{report.new_sources:,} of {report.sources:,} files read in {report.seconds:.1f} s"
+        + (f", {report.frames_per_s:,.0f} frames/s" if report.frames_per_s else "")
+        + f"\n{report.path}"
+    )
+
+
+def _dataset_of(directory: Path | None) -> Path:
+    """The dataset that was meant. DataError with the way to one where there is none."""
+    from exphil_core.dataset.index import cache_root, default_dataset_dir, is_dataset
+
+    if directory is not None:
+        built = default_dataset_dir([directory])
+        return built if is_dataset(built) and not is_dataset(directory) else directory
+    root = cache_root() / "datasets"
+    built_ones = [found.parent for found in root.glob("*/dataset.json")]
+    if not built_ones:
+        raise DataError(f"{root}: no dataset was built yet; build one with `exphil data build REPLAYS`")
+    return max(built_ones, key=lambda found: (found / "dataset.json").stat().st_mtime_ns)
+
+
+def _stats(index: "DatasetIndex") -> dict[str, Any]:
+    per_character: dict[str, dict[str, int]] = {}
+    stage_games: dict[str, int] = {}
+    version_games: dict[str, int] = {}
+    unusable = {"not_human": 0, "idle": 0, "implausible": 0}
+    for game in index.games:
+        stage = stages.by_external_id(game.external_stage_id).name
+        stage_games[stage] = stage_games.get(stage, 0) + 1
+        version_games[game.version] = version_games.get(game.version, 0) + 1
+        for side in game.sides:
+            counts = per_character.setdefault(
+                side.character, {"games": 0, "sides": 0, "frames": 0, "usable_sides": 0, "usable_frames": 0}
+            )
+            counts["sides"] += 1
+            counts["frames"] += game.frames
+            if side.usable:
+                counts["usable_sides"] += 1
+                counts["usable_frames"] += game.frames
+            else:
+                unusable[_why_unusable(side)] += 1
+        for name in {side.character for side in game.sides}:
+            per_character[name]["games"] += 1
+    return {
+        "path": str(index.path),
+        "fingerprint": index.fingerprint,
+        "games": len(index.games),
+        "frames": index.frames,
+        "salvaged": sum(game.salvaged for game in index.games),
+        "sides": 2 * len(index.games),
+        "usable_sides": sum(side.usable for game in index.games for side in game.sides),
+        "unusable": unusable,
+        "per_character": {name: per_character[name] for name in _low_tier_first(per_character)},
+        "stages": dict(sorted(stage_games.items())),
+        "versions": dict(sorted(version_games.items(), key=lambda item: _numbers(item[0]))),
+        "low_tier_with_little": [
+            name
+            for name in characters.LOW_TIER
+            if per_character.get(name, {}).get("usable_frames", 0) < LITTLE_FRAMES
+        ],
+    }
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _why_unusable(side: "Side") -> str:
+    if not side.human:
+        return "not_human"
+    return "implausible" if side.active else "idle"
+
+
+def _print_stats(found: Mapping[str, Any]) -> None:
+    console = _console()
+    table = _table("Characters", "character", "games", "sides", "usable", "usable frames", "hours")
+    for name, counts in found["per_character"].items():
+        table.add_row(
+            characters.by_name(name).title,
+            str(counts["games"]),
+            str(counts["sides"]),
+            str(counts["usable_sides"]),
+            f"{counts['usable_frames']:,}",
+            f"{counts['usable_frames'] / 60**3:.2f}",
+        )
+    console.print(table)
+    table = _table("Stages", "stage", "games")
+    for name, games in found["stages"].items():
+        table.add_row(stages.by_name(name).title, str(games))
+    console.print(table)
+    table = _table("Slippi versions", "version", "games")
+    for version, games in found["versions"].items():
+        table.add_row(version, str(games))
+    console.print(table)
+    unusable = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found["unusable"].items())
+    print(
+        f"{found['games']:,} games, {found['frames']:,} frames, {found['salvaged']} salvaged; "
+        f"{found['usable_sides']:,} of {found['sides']:,} sides usable ({unusable})"
+    )
+    for name in found["low_tier_with_little"]:
+        counts = found["per_character"].get(name)
+        there = f"{counts['usable_frames'] / 60**2:.1f} minutes" if counts else "no game"
+        print(f"{characters.by_name(name).title}: {there} to imitate, little to learn from")
+    print(found["path"])
+
+
+def _checked(outcome: "Outcome") -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "path": outcome.source.path,
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "detail": outcome.detail,
+        "salvaged": outcome.salvaged,
+    }
+    game = outcome.packed
+    if game is None or outcome.sides is None:
+        return found
+    return found | {
+        "version": str(game.version),
+        "stage": stages.by_external_id(game.external_stage_id).name,
+        "frames": game.frames,
+        "rollback_rows": game.rollback_rows,
+        "end_method": game.end_method,
+        "content_id": game.content_id,
+        "sides": [
+            {
+                "character": characters.by_external_id(side.external_id).name,
+                "port": side.port_index + 1,
+                "type": side.type,
+                **asdict(quality),
+            }
+            for side, quality in zip(game.sides, outcome.sides, strict=True)
+        ],
+    }
+
+
+def _print_checked(found: Mapping[str, Any]) -> None:
+    from exphil_core.replays.text import sanitise
+
+    print(sanitise(found["path"], limit=1000))
+    print(f"{found['status']}: {found['reason']} ({found['detail']})" if found["reason"] else found["status"])
+    if found["salvaged"]:
+        print("salvaged: the file is truncated and was cut to its last complete frame")
+    if "sides" not in found:
+        return
+    print(
+        f"Slippi {found['version']}, {stages.by_name(found['stage']).title}, {found['frames']:,} frames "
+        f"({found['frames'] / 60:.0f} s), {found['rollback_rows']:,} rollback rows, "
+        f"end: {found['end_method'] or 'not written'}"
+    )
+    table = _table("Sides", "character", "port", "type", "active", "plausible", "inputs change on")
+    for side in found["sides"]:
+        table.add_row(
+            characters.by_name(side["character"]).title,
+            str(side["port"]),
+            side["type"],
+            "yes" if side["active"] else "no",
+            "yes" if side["plausible"] else "no",
+            f"{side['activity']:.1%}",
+        )
+    _console().print(table)

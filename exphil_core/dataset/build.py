@@ -1,0 +1,338 @@
+"""Builds a dataset from replays, reading only what is new.
+
+In: paths of replays, folders and archives, and a directory. Out: shards, ledger and index in it, and a report
+that accounts for every source. The dataset of some paths is what those paths hold *now*: a game whose replay is
+gone, or that came from paths no longer given, is no longer listed, though its rows stay in the shard and are
+listed again, unread, when the replay is back. Two equal replays are one game.
+
+Order of writing: shards, ledger, `dataset.json`, and the index last. A build killed at any moment leaves the
+index that was there, with everything it names; the next build removes what the killed one left over.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from exphil_core.dataset.atomic import one_builder, remove_partials, replacing, room_on_disk
+from exphil_core.dataset.index import (
+    DATASET_FILE,
+    INDEX_FILE,
+    BuildKey,
+    DatasetIndex,
+    GameEntry,
+    Side,
+    read_index,
+    write_index,
+)
+from exphil_core.dataset.ledger import LEDGER_FILE, Entry, Key, read_ledger, write_ledger
+from exphil_core.dataset.shards import SHARD_FOLDER, SHARD_ROWS, shard_name, write_shard
+from exphil_core.errors import DataError
+from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
+from exphil_core.replays.pack import PARSER_VERSION, PackedGame
+
+SAVE_SECONDS = 30.0
+"""A long build saves what it has so often: a killed one goes on from there."""
+
+_TRANSIENT = ("unreadable", "needs_archives_extra", "out_of_memory", "parser_died")
+"""Refusals that another try may not meet: such sources are read again at every build."""
+
+_OURS = (DATASET_FILE, INDEX_FILE, LEDGER_FILE, SHARD_FOLDER, ".lock")
+
+
+class Ingest(Protocol):
+    """What `replays.ingest.ingest` does; a test passes its own."""
+
+    def __call__(
+        self,
+        paths: Sequence[Path],
+        *,
+        workers: int,
+        options: IngestOptions,
+        known: Callable[[Source], bool],
+    ) -> Iterator[Outcome]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildReport:
+    """Counts are of the sources that the paths hold now, read in this build or in an earlier one."""
+
+    path: str
+    kept: int
+    filtered: Mapping[str, int]
+    """Name of a predicate → sources it removed."""
+    refused: Mapping[str, int]
+    """Reason → sources."""
+    salvaged: int
+    duplicates: int
+    games: int
+    frames: int
+    per_character: Mapping[str, Mapping[str, int]]
+    """Name → `games`, and `frames` over its sides."""
+    sources: int
+    """All of the above: kept + duplicates + filtered + refused."""
+    new_sources: int
+    """Read in this build."""
+    unlisted: int
+    """Games in the shards that the paths no longer hold."""
+    seconds: float
+    frames_per_s: float
+    """Frames written in this build, per second of it."""
+
+    def fields(self) -> dict[str, object]:
+        """The keys of `exphil data build --json` (CLI.md)."""
+        return asdict(self)
+
+
+def build_dataset(
+    paths: Iterable[Path],
+    out: Path,
+    *,
+    workers: int,
+    options: IngestOptions,
+    progress: Callable[[Outcome], None] | None = None,
+    source: Ingest = ingest,
+) -> BuildReport:
+    """Makes `out` the dataset of `paths`. `progress` hears of every source that is read.
+
+    DataError where the paths hold no replay, `out` is something else, or another process builds there;
+    DiskFullError where there is no room. Built under another key (schema, parser, options) it starts anew.
+    """
+    began = time.monotonic()
+    resolved = sorted({Path(path).resolve() for path in paths})
+    key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
+    _prepare(out)
+    with one_builder(out):
+        build = _Build(out, key)
+        try:
+            for outcome in source(resolved, workers=workers, options=options, known=build.knows):
+                build.take(outcome)
+                if progress is not None:
+                    progress(outcome)
+        except KeyboardInterrupt:
+            build.save()
+            raise
+        if not build.seen:
+            raise DataError(
+                f"{', '.join(map(str, resolved))}: no replays found; "
+                "expected .slp files, or folders, .zip or .7z archives that hold some"
+            )
+        return build.finish(resolved, began)
+
+
+def _prepare(out: Path) -> None:
+    """DataError where `out` holds something that is no dataset: a build deletes what it does not know."""
+    try:
+        with room_on_disk(out):
+            (out / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
+    except (NotADirectoryError, FileExistsError, PermissionError) as error:
+        raise DataError(
+            f"{out}: a dataset cannot be written there ({error.strerror}); choose another --out"
+        ) from error
+    strangers = sorted(
+        found.name for found in out.iterdir() if found.name not in _OURS and found.suffix != ".partial"
+    )
+    if strangers and not (out / DATASET_FILE).is_file():
+        if not any((out / SHARD_FOLDER).iterdir()):
+            (out / SHARD_FOLDER).rmdir()
+        raise DataError(
+            f"{out}: the folder holds '{strangers[0]}' and is no dataset; choose an empty or a new one with --out"
+        )
+
+
+class _Pending(NamedTuple):
+    """A game that waits for its shard to be closed."""
+
+    packed: PackedGame
+    sides: tuple[Side, Side]
+    source: str
+
+
+class _Build:
+    """The state of a dataset while it is built: what its shards hold, what its sources were."""
+
+    def __init__(self, out: Path, key: BuildKey) -> None:
+        self._out, self._key = out, key
+        self.seen: dict[Key, None] = {}
+        """The sources that the paths hold, in the order in which they were met."""
+        self._pending: dict[str, _Pending] = {}
+        self._new_sources, self._new_frames = 0, 0
+        self._saved = time.monotonic()
+        remove_partials(out)
+        remove_partials(out / SHARD_FOLDER)
+        stored: BuildKey | None = None
+        games: list[GameEntry] = []
+        try:
+            stored, games = read_index(out)
+            self._remove_shards_but({game.shard for game in games})
+        except DataError:
+            # Of another schema, damaged or not there yet: all is read again, and what it was goes at the end.
+            pass
+        same = stored == key
+        self._ledger = read_ledger(out) if same else {}
+        self._games = {game.content_id: game for game in games} if same else {}
+        self._replaces = stored is not None and not same
+        """A readable dataset of other options lies there: it is replaced by a whole one, or not at all."""
+
+    def knows(self, source: Source) -> bool:
+        """Whether the source is as it was when it was read."""
+        key = _key(source)
+        entry = self._ledger.get(key)
+        if (
+            entry is None
+            or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns)
+            or entry.reason in _TRANSIENT
+            or (entry.status == "kept" and entry.content_id not in self._games)
+        ):
+            return False
+        self.seen[key] = None
+        return True
+
+    def take(self, outcome: Outcome) -> None:
+        # Duplicates are found here and nowhere else: only the dataset knows what it has.
+        assert outcome.status != "duplicate"
+        key = _key(outcome.source)
+        self.seen[key] = None
+        self._new_sources += 1
+        packed = outcome.packed
+        entry = self._ledger[key] = Entry(
+            path=key[0],
+            member=key[1],
+            size=outcome.source.size,
+            mtime_ns=outcome.source.mtime_ns,
+            status=outcome.status,
+            reason=outcome.reason,
+            detail=outcome.detail,
+            content_id=packed.content_id if packed else "",
+        )
+        if packed is None or packed.content_id in self._games or packed.content_id in self._pending:
+            return
+        assert outcome.sides is not None
+        first, second = (
+            Side(
+                external_id=side.external_id,
+                port_index=side.port_index,
+                type=side.type,
+                human=quality.human,
+                active=quality.active,
+                plausible=quality.plausible,
+                activity=quality.activity,
+                floor=side.floor,
+            )
+            for side, quality in zip(packed.sides, outcome.sides, strict=True)
+        )
+        self._pending[packed.content_id] = _Pending(packed, (first, second), entry.name)
+        self._new_frames += packed.frames
+        if sum(game.packed.frames for game in self._pending.values()) >= SHARD_ROWS:
+            self._seal()
+            if time.monotonic() - self._saved >= SAVE_SECONDS:
+                self.save()
+
+    def save(self) -> None:
+        """Adds what is new to the dataset, and takes nothing away yet."""
+        if not self._replaces:
+            self._seal()
+            self._write(self._games.values())
+
+    def finish(self, paths: Sequence[Path], began: float) -> BuildReport:
+        """Makes the dataset that of the sources seen, and removes what it no longer needs."""
+        self._seal()
+        current = [self._ledger[key] for key in sorted(self.seen)]
+        first: dict[str, Entry] = {}
+        for entry in current:
+            if entry.status == "kept":
+                first.setdefault(entry.content_id, entry)
+        games = [
+            replace(game, current=True, source=first[content_id].name)
+            if content_id in first
+            else replace(game, current=False)
+            for content_id, game in self._games.items()
+        ]
+        index = DatasetIndex(
+            path=self._out,
+            key=self._key,
+            games=tuple(sorted((g for g in games if g.current), key=lambda game: game.content_id)),
+        )
+        status = Counter(entry.status for entry in current)
+        seconds = time.monotonic() - began
+        report = BuildReport(
+            path=str(self._out),
+            kept=len(first),
+            filtered=_counts(entry.reason for entry in current if entry.status == "filtered"),
+            refused=_counts(entry.reason for entry in current if entry.status == "refused"),
+            salvaged=sum(game.salvaged for game in index.games),
+            duplicates=status["kept"] - len(first),
+            games=len(index.games),
+            frames=index.frames,
+            per_character=index.per_character(),
+            sources=len(current),
+            new_sources=self._new_sources,
+            unlisted=len(games) - len(index.games),
+            seconds=round(seconds, 3),
+            frames_per_s=round(self._new_frames / seconds, 1),
+        )
+        self._write(games, paths=[str(path) for path in paths], fingerprint=index.fingerprint, report=report)
+        self._remove_shards_but({game.shard for game in games})
+        return report
+
+    def _seal(self) -> None:
+        """Closes the shard that is being filled."""
+        if not self._pending:
+            return
+        name = shard_name(self._key, list(self._pending))
+        write_shard(self._out / SHARD_FOLDER / name, [pending.packed for pending in self._pending.values()])
+        row = 0
+        for game, sides, source in self._pending.values():
+            self._games[game.content_id] = GameEntry(
+                content_id=game.content_id,
+                shard=name,
+                row_start=row,
+                frames=game.frames,
+                external_stage_id=game.external_stage_id,
+                version=str(game.version),
+                sides=sides,
+                salvaged=game.salvaged,
+                source=source,
+            )
+            row += game.frames
+        self._pending.clear()
+
+    def _write(
+        self,
+        games: Iterable[GameEntry],
+        paths: Sequence[str] = (),
+        fingerprint: str = "",
+        report: BuildReport | None = None,
+    ) -> None:
+        write_ledger(self._out, self._ledger.values())
+        said = {
+            **asdict(self._key),
+            "complete": report is not None,
+            "paths": paths,
+            "fingerprint": fingerprint,
+            "counts": report.fields() if report else None,
+        }
+        with replacing(self._out / DATASET_FILE) as file:
+            file.write(json.dumps(said, indent=2).encode() + b"\n")
+        write_index(self._out, self._key, list(games))
+        self._saved = time.monotonic()
+
+    def _remove_shards_but(self, names: set[str]) -> None:
+        for shard in (self._out / SHARD_FOLDER).glob("*.safetensors"):
+            if shard.name not in names:
+                shard.unlink(missing_ok=True)
+
+
+def _key(source: Source) -> Key:
+    # A path may hold bytes that are no text; Parquet holds text only.
+    path, member = (
+        text.encode("utf-8", "backslashreplace").decode() for text in (source.path, source.member or "")
+    )
+    return path, member
+
+
+def _counts(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(reasons).items()))

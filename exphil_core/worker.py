@@ -15,11 +15,11 @@ from pathlib import Path
 from types import FrameType
 
 from exphil_core.errors import DivergedError, ExphilError, UsageError
-from exphil_core.runs.directory import RunDirectory, State
+from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.training.data import DatasetReference, open_training_data
-from exphil_core.training.keeper import Keeper
+from exphil_core.training.data import open_training_data
 from exphil_core.training.device import choose_device
+from exphil_core.training.keeper import Keeper
 from exphil_core.training.loop import Finished, train
 
 PREEMPTED = 75
@@ -49,7 +49,7 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = ()) -> int:
     Raises UsageError when another process holds the run.
     """
     stop = StopRequest()
-    with run.locked(), EventLog(run.events) as log, _signals(stop):
+    with run.lock(), EventLog(run.events_path) as log, _signals(stop):
 
         def emit(kind: str, **fields: object) -> None:
             record = log.append(kind, **fields)
@@ -80,12 +80,12 @@ def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> F
         emit("warning", code=code, message=message)
 
     run.write_status("starting", step=0)
-    reference = DatasetReference.of(run)
-    data = open_training_data(preset, reference.path, warn=warn)
-    if data.store.index.fingerprint != reference.fingerprint:
+    dataset = run.dataset_path()
+    data = open_training_data(preset, dataset, warn=warn)
+    if data.store.index.fingerprint != run.dataset_fingerprint():
         warn(
             "dataset_changed",
-            f"{reference.path} has other games than when the run began: going on with what is there now, so "
+            f"{dataset} has other games than when the run began: going on with what is there now, so "
             "validation losses before and after this line are not of the same games",
         )
     last_beat = 0.0
@@ -124,7 +124,7 @@ def _summary(finished: Finished) -> dict[str, object]:
 
 
 def _end(
-    run: RunDirectory, emit: Callable[..., None], *, status: State, code: int, error: Exception | None = None
+    run: RunDirectory, emit: Callable[..., None], *, status: str, code: int, error: Exception | None = None
 ) -> int:
     """Say how it ended as far as that can still be written: a full disk must not hide the reason."""
     if error is not None:
@@ -132,10 +132,8 @@ def _end(
     try:
         if error is not None:
             emit("error", code=type(error).__name__, message=str(error))
-        latest = run.latest()
-        step = 0 if latest is None else latest.step
-        emit("run_finished", status=status, step=step, summary={})
-        run.write_status(status, step)
+        emit("run_finished", status=status, step=run.latest_step(), summary={})
+        run.write_status(status, step=None)
     except (ExphilError, OSError) as second:
         print(f"{run.path}: the end of the run could not be written: {second}", file=sys.stderr)
     return code

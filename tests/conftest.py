@@ -1,9 +1,13 @@
 """Where tests find real replays: `EXPHIL_REPLAYS`, else `../shared/replays` beside the checkout."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from exphil_core.config.preset import Preset
+from exphil_core.runs.directory import RunDirectory
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +18,68 @@ def replays() -> Path:
     if not (folder / "manifest.tsv").is_file():
         pytest.skip(f"no real replays at {folder}: set EXPHIL_REPLAYS to a folder with manifest.tsv")
     return folder
+
+
+@pytest.fixture(scope="session")
+def dojo_replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a few of the dojo's games."""
+    from exphil_core.dojo.demo import write_demo
+
+    folder = tmp_path_factory.mktemp("dojo")
+    write_demo(folder, games=12, seed=11)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dojo_dataset(dojo_replays: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same games, built into a dataset. Read-only: copy it before changing it."""
+    from exphil_core.dataset.build import build_dataset
+    from exphil_core.replays.ingest import IngestOptions
+
+    out = tmp_path_factory.mktemp("datasets") / "dojo"
+    build_dataset([dojo_replays], out, workers=1, options=IngestOptions())
+    return out
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Preset]:
+    """Makes presets small enough to take steps in milliseconds: `tiny(train={"max_steps": 3})`."""
+
+    def make(**sections: dict[str, object]) -> Preset:
+        tables: dict[str, dict[str, object]] = {
+            "encoder": {"width": 32, "character_width": 8, "action_state_width": 8, "stage_width": 4},
+            "backbone": {"kind": "attention", "width": 32, "layers": 1, "heads": 2, "window_size": 16},
+            "policy": {"head_width": 32},
+            "train": {
+                "max_steps": 10,
+                "batch_size": 4,
+                "chunk_length": 32,
+                "warmup_steps": 2,
+                "precision": "fp32",
+                "device": "cpu",
+                "log_steps": 1,
+            },
+            "evaluation": {"max_frames": 2000, "rows": 4},
+        }
+        for section, values in sections.items():
+            if values.get("kind") not in (None, tables.get(section, {}).get("kind")):
+                tables[section] = {"width": 32, "layers": 1, "window_size": 16}
+            tables.setdefault(section, {}).update(values)
+        return Preset.model_validate({"name": "tiny", **tables})
+
+    return make
+
+
+@pytest.fixture
+def new_run(tmp_path: Path, dojo_dataset: Path) -> Callable[..., RunDirectory]:
+    """Makes a run directory that learns from the dojo's games."""
+
+    def make(preset: Preset, name: str = "run", dataset: Path = dojo_dataset) -> RunDirectory:
+        from exphil_core.dataset.index import DatasetIndex
+
+        fingerprint = DatasetIndex.open(dataset).fingerprint
+        return RunDirectory.create(
+            tmp_path / "runs", preset, name=name, dataset=dataset, fingerprint=fingerprint
+        )
+
+    return make

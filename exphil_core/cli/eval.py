@@ -42,7 +42,7 @@ def eval_command(
     from exphil_core.dataset.split import select_egos
     from exphil_core.dataset.store import ColumnStore
     from exphil_core.melee import characters
-    from exphil_core.training.data import DatasetReference, open_training_data
+    from exphil_core.training.data import open_training_data
     from exphil_core.training.device import choose_device
     from exphil_core.training.evaluate import evaluate
     from exphil_core.training.keeper import find_checkpoint, load_for_play, read_baselines
@@ -64,7 +64,7 @@ def eval_command(
         games = tuple(range(len(index.games)))
         _warn_of_seen(index, run, warn)
     else:
-        data = open_training_data(preset, DatasetReference.of(run).path, warn=warn)
+        data = open_training_data(preset, run.dataset_path(), warn=warn)
         index = data.store.index
         games = tuple(sorted({ego.game for ego in data.validation}))
     egos = select_egos(
@@ -96,9 +96,9 @@ def eval_command(
 
 
 def _warn_of_seen(index: "DatasetIndex", run: "RunDirectory", warn: "Callable[[str, str], None]") -> None:
-    from exphil_core.training.data import DatasetReference, games_trained_on
+    from exphil_core.training.data import games_trained_on
 
-    dataset = DatasetReference.of(run).path
+    dataset = run.dataset_path()
     trained = games_trained_on(run.preset(), dataset)
     if trained is None:
         warn("dataset_gone", f"{dataset} is gone: whether these games were trained on is not known")

@@ -150,17 +150,16 @@ def _start(preset: Preset, runs_dir: Path, name: str | None, *, as_json: bool, d
     if dry_run:
         return _dry_run(preset, dataset, as_json=as_json)
     from exphil_core.dataset.index import DatasetIndex
-    from exphil_core.training.data import DatasetReference
 
-    reference = DatasetReference(path=dataset, fingerprint=DatasetIndex.open(dataset).fingerprint)
-    run = RunDirectory.create(runs_dir, name, preset, extra={"dataset": reference.table()})
+    fingerprint = DatasetIndex.open(dataset).fingerprint
+    run = RunDirectory.create(runs_dir, preset, name=name, dataset=dataset, fingerprint=fingerprint)
     return _work(run, as_json=as_json)
 
 
 def _resume(name: str, runs_dir: Path, *, as_json: bool) -> int:
-    from exphil_core.runs.directory import find_run
+    from exphil_core.runs.directory import RunDirectory
 
-    return _work(find_run(runs_dir, name), as_json=as_json)
+    return _work(RunDirectory.find(runs_dir, name), as_json=as_json)
 
 
 def _work(run: "RunDirectory", *, as_json: bool) -> int:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from exphil_core.errors import CheckpointError, DiskFullError
-from exphil_core.runs.atomic import sync_folder
+from exphil_core.runs.atomic import fsync_directory
 
 FORMAT_VERSION = 1
 
@@ -73,13 +73,13 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
         temporary.mkdir(parents=True)
         for name, data in [*files.items(), ("MANIFEST.json", _json(manifest))]:
             _write(temporary / name, data)
-        sync_folder(temporary)
+        fsync_directory(temporary)
         _verify(temporary)
         if directory.exists():
             # A run that went back to an older checkpoint takes this step again.
             shutil.rmtree(directory)
         temporary.rename(directory)
-        sync_folder(directory.parent)
+        fsync_directory(directory.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):

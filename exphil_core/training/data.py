@@ -12,9 +12,8 @@ from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.errors import DataError, UsageError
+from exphil_core.errors import DataError
 from exphil_core.melee import characters
-from exphil_core.runs.directory import RunDirectory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +48,6 @@ class TrainingData:
             "fingerprint": self.store.index.fingerprint,
             "per_character": self.per_character(),
         }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatasetReference:
-    """The `dataset` table of a run.toml: where a run's games were when it began, and which they were."""
-
-    path: Path
-    fingerprint: str
-
-    @classmethod
-    def of(cls, run: RunDirectory) -> "DatasetReference":
-        """UsageError where the run names no dataset."""
-        table = run.described().get("dataset")
-        if not isinstance(table, Mapping) or not {"path", "fingerprint"} <= table.keys():
-            raise UsageError(
-                f"{run.path / 'run.toml'}: no [dataset] with path and fingerprint; was it edited?"
-            )
-        return cls(path=Path(table["path"]), fingerprint=table["fingerprint"])
-
-    def table(self) -> dict[str, str]:
-        return {"path": str(self.path), "fingerprint": self.fingerprint}
 
 
 def _order(name: str) -> tuple[int, str]:

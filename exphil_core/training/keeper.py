@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
-from exphil_core.runs.atomic import atomic_write
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
 from exphil_core.errors import CheckpointError
 from exphil_core.models.policy import Policy, build_policy
-from exphil_core.runs.directory import RunDirectory, find_run
+from exphil_core.runs.atomic import atomic_write
+from exphil_core.runs.directory import RunDirectory
 from exphil_core.training.baselines import Baselines, baselines_from_tensors
 from exphil_core.training.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint
 
@@ -32,8 +32,7 @@ class Keeper:
     @property
     def newest_step(self) -> int | None:
         """Of the checkpoint that was promoted last."""
-        latest = self._run.latest()
-        return None if latest is None else latest.step
+        return self._run.latest_step()
 
     def save(self, checkpoint: Checkpoint, *, best_loss: float | None = None) -> None:
         """Write a checkpoint, promote it, then prune the old ones. DiskFullError when there is no room.
@@ -59,10 +58,10 @@ class Keeper:
 
         Falls back to the newest whole one, with a warning, where the best is damaged.
         """
-        best = self._run.best()
+        best = self._run.best_step()
         if best is not None:
             try:
-                return load_checkpoint(self._run.step_directory(best.step), training=False)
+                return load_checkpoint(self._run.step_directory(best), training=False)
             except CheckpointError as error:
                 self._emit(
                     "warning",
@@ -111,11 +110,8 @@ def find_checkpoint(runs_dir: Path, name: str) -> tuple[RunDirectory, Path]:
 
     UsageError where there is no such run, CheckpointError where the run has no checkpoint yet.
     """
-    path = Path(name)
-    if (path / "MANIFEST.json").is_file():
-        return RunDirectory.open(path.resolve().parent), path
-    run = find_run(runs_dir, name)
-    pointer = run.best() or run.latest()
-    if pointer is None:
-        raise CheckpointError(f"{run.path}: there is no checkpoint yet")
-    return run, run.step_directory(pointer.step)
+    run, step = RunDirectory.find_checkpoint(runs_dir, name)
+    for found in (step, run.best_step(), run.latest_step()):
+        if found is not None:
+            return run, run.step_directory(found)
+    raise CheckpointError(f"{run.path}: there is no checkpoint yet")

@@ -1,0 +1,118 @@
+"""Law: a run that is killed at any moment and resumed ends with the weights of one that was not, bit for bit."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from exphil_core.config.preset import Preset
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import read_events
+
+STEPS = 60
+
+
+@pytest.fixture
+def preset(tiny: Callable[..., Preset]) -> Preset:
+    # Dropout, noise and mirroring are on: whatever draws random numbers must take them up again.
+    return tiny(
+        encoder={"dropout": 0.1},
+        backbone={"dropout": 0.1},
+        policy={"head_dropout": 0.1},
+        train={
+            "max_steps": STEPS,
+            "accumulation": 2,
+            "noise_share": 0.5,
+            "loader_workers": 2,
+            "checkpoint_minutes": 0.005,
+            "keep_checkpoints": 2,
+        },
+        evaluation={"every_steps": 20},
+    )
+
+
+def worker(run: RunDirectory) -> subprocess.Popen[bytes]:
+    log = (run.path / "worker.log").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", "exphil_core.worker", str(run.path)], stdout=log, stderr=log
+    )
+
+
+def finish(run: RunDirectory) -> None:
+    process = worker(run)
+    assert process.wait(timeout=300) == 0, (run.path / "worker.log").read_text()
+
+
+def last_checkpoint(run: RunDirectory) -> Path:
+    directory = run.step_directory(STEPS)
+    assert directory.is_dir()
+    return directory
+
+
+def wait_for_step(run: RunDirectory, step: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if run.events_path.exists() and any(
+            event["type"] == "step" and event["step"] >= step for event in read_events(run.events_path)
+        ):
+            return
+        time.sleep(0.01)
+    pytest.fail(
+        f"the worker ended or stood still before step {step}: {(run.path / 'worker.log').read_text()}"
+    )
+
+
+def same_tensors(one: Path, other: Path, name: str) -> None:
+    first, second = load_file(one / name), load_file(other / name)
+    assert first.keys() == second.keys()
+    for key, tensor in first.items():
+        assert tensor.equal(second[key]), f"{name}: {key} differs"
+
+
+def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
+    preset: Preset, new_run: Callable[..., RunDirectory]
+) -> None:
+    straight = new_run(preset, "straight")
+    finish(straight)
+
+    chance = random.Random(2026)
+    killed = new_run(preset, "killed")
+    for least in (5, 25):
+        process = worker(killed)
+        wait_for_step(killed, least + chance.randrange(10), process)
+        # Anywhere within a step, an event or a checkpoint that is half written.
+        time.sleep(chance.random() * 0.2)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finish(killed)
+
+    for name in ("model.safetensors", "optimizer.safetensors", "rng-0.safetensors"):
+        same_tensors(last_checkpoint(straight), last_checkpoint(killed), name)
+
+    events = list(read_events(killed.events))
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    starts = [event for event in events if event["type"] == "run_started"]
+    assert len(starts) == 3
+    assert starts[-1]["resumed_from"] is not None
+    assert events[-1]["type"] == "run_finished"
+    assert events[-1]["status"] == "done"
+
+
+def test_a_preempted_run_saves_and_goes_on(preset: Preset, new_run: Callable[..., RunDirectory]) -> None:
+    run = new_run(preset)
+    process = worker(run)
+    wait_for_step(run, 5, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=120) == 75
+    events = list(read_events(run.events_path))
+    assert events[-1]["status"] == "preempted"
+    assert run.step_directory(events[-1]["step"]).is_dir()
+    finish(run)
+    resumed = [event for event in read_events(run.events_path) if event["type"] == "run_started"][-1]
+    assert resumed["resumed_from"] == events[-1]["step"]

@@ -1,0 +1,160 @@
+"""Training on the dojo: that it learns, stops where it must, and says what it did."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from exphil_core.config.preset import Preset
+from exphil_core.models.policy import Policy
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import read_events
+from exphil_core.training.checkpoint import load_checkpoint
+from exphil_core.worker import work
+
+MakePreset = Callable[..., Preset]
+NewRun = Callable[..., RunDirectory]
+
+
+def events_of(run: RunDirectory, kind: str) -> list[dict[str, Any]]:
+    return [event for event in read_events(run.events_path) if event["type"] == kind]
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gru", "attention"])
+def test_every_backbone_learns_something_in_a_hundred_steps(
+    kind: str, tiny: MakePreset, new_run: NewRun
+) -> None:
+    run = new_run(tiny(backbone={"kind": kind}, train={"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9}))
+    assert work(run) == 0
+    losses = [event["loss"] for event in events_of(run, "step")]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+def test_a_run_says_what_it_learned_per_character_and_head(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny())
+    assert work(run) == 0
+    (started,) = events_of(run, "run_started")
+    assert started["backbone"] == "attention"
+    assert sum(started["dataset"]["shares"].values()) == pytest.approx(1.0)
+    step = events_of(run, "step")[-1]
+    assert step["step"] == 10
+    assert step["loss"] == pytest.approx(sum(step["heads"].values()))
+    frames = sum(entry["frames"] for entry in step["per_character"].values())
+    total = sum(entry["frames"] * entry["loss"] for entry in step["per_character"].values())
+    assert step["loss"] == pytest.approx(total / frames)
+    final = events_of(run, "evaluated")[-1]
+    assert final["best"] is True
+    for entry in final["per_character"].values():
+        assert entry["baseline_markov"] < entry["baseline_marginal"]
+        assert entry["floor"] < entry["baseline_markov"]
+    assert final["leak_probe"] is None or final["leak_probe"] <= 0.01
+    assert final["copycat"] is not None
+    assert set(final["transition_f1"]) == set(final["heads"])
+    assert events_of(run, "run_finished")[-1]["summary"]["best_step"] == final["step"]
+
+
+def test_the_kept_checkpoint_is_the_best_and_not_the_last(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny(train={"max_steps": 40}, evaluation={"every_steps": 5}))
+    assert work(run) == 0
+    evaluations = [event for event in events_of(run, "evaluated") if "best" not in event]
+    best = min(evaluations, key=lambda event: event["loss"])
+    assert run.best_step() == best["step"]
+    assert load_checkpoint(run.step_directory(best["step"])).step == best["step"]
+
+
+def test_training_stops_early_when_validation_no_longer_improves(tiny: MakePreset, new_run: NewRun) -> None:
+    # With a minimum of improvement that nothing reaches, the second evaluation is already stale.
+    run = new_run(
+        tiny(
+            train={"max_steps": 200},
+            evaluation={"every_steps": 5, "patience": 2, "min_delta": 100.0},
+        )
+    )
+    assert work(run) == 0
+    assert events_of(run, "run_finished")[-1]["step"] == 15
+    assert any(event["code"] == "early_stop" for event in events_of(run, "warning"))
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_before_the_step(
+    tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tiny(train={"checkpoint_minutes": 1e-6}))
+    calls = 0
+    plain = Policy.nll
+
+    def poisoned(self: Policy, batch: Any, state: Any = None) -> Any:
+        nonlocal calls
+        nll, aimed, state = plain(self, batch, state)
+        calls += self.training
+        return (nll * float("nan") if calls == 4 and self.training else nll), aimed, state
+
+    monkeypatch.setattr(Policy, "nll", poisoned)
+    assert work(run) == 4
+    (error,) = events_of(run, "error")
+    assert "content" not in error["message"]
+    assert "slot" in error["message"]
+    assert "from frame" in error["message"]
+    assert events_of(run, "run_finished")[-1]["status"] == "diverged"
+    kept = load_checkpoint(run.step_directory(3))
+    assert all(torch.isfinite(tensor).all() for tensor in kept.model.values())
+    assert run.steps()[-1] == 3
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tiny: MakePreset, new_run: NewRun, tmp_path: Path
+) -> None:
+    run = new_run(tiny(train={"checkpoint_minutes": 1e-6, "keep_checkpoints": 4}))
+    assert work(run) == 0
+    *_, before, newest = run.steps()
+    os.truncate(run.step_directory(newest) / "optimizer.safetensors", 100)
+    assert work(run) == 0
+    (warning,) = [e for e in events_of(run, "warning") if e["code"] == "checkpoint_damaged"]
+    assert f"{newest:09}" in warning["message"]
+    assert events_of(run, "run_started")[-1]["resumed_from"] == before
+
+
+def test_a_dataset_of_another_schema_is_refused_with_a_sentence(
+    tiny: MakePreset, new_run: NewRun, dojo_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "dataset"
+    shutil.copytree(dojo_dataset, copy)
+    run = new_run(tiny(), dataset=copy)
+    about = copy / "dataset.json"
+    about.write_text(about.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    assert work(run) == 3
+    assert "schema version 99" in capsys.readouterr().err
+
+
+def test_an_absent_character_is_warned_of_by_name(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny(data={"characters": ("mewtwo", "fox")}, train={"max_steps": 2}))
+    assert work(run) == 0
+    (warning,) = events_of(run, "warning")
+    assert warning["message"].startswith("fox: no game")
+    assert set(events_of(run, "step")[-1]["per_character"]) == {"mewtwo"}
+
+
+def test_no_game_of_any_wanted_character_is_an_error_that_names_who_is_there(
+    tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert work(new_run(tiny(data={"characters": ("fox",)}))) == 3
+    message = capsys.readouterr().err
+    assert "fox" in message
+    assert "mewtwo" in message
+
+
+def test_the_loss_does_not_depend_on_how_evaluation_cuts_the_games(
+    tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import exphil_core.training.evaluate as module
+
+    losses = []
+    for number, length in enumerate((256, 100)):
+        monkeypatch.setattr(module, "CHUNK_LENGTH", length)
+        run = new_run(tiny(train={"max_steps": 2}), name=f"chunk-{number}")
+        assert work(run) == 0
+        losses.append(events_of(run, "evaluated")[-1]["loss"])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)

@@ -50,7 +50,7 @@ PLAYER_NUMERICS: tuple[Numeric, ...] = (
         "|position_x| - the stage's edge; as position_x",
     ),
     _n("facing_outward", "scale", 100.0, "position_x × direction; as position_x"),
-    _n("velocity_air_x", "tanh", 5.0, "the fastest self-induced speeds are about 5 units a frame"),
+    _n("velocity_air_x", "tanh", 5.0, "running and drifting stay below 3; only specials go beyond 5"),
     _n("velocity_ground_x", "tanh", 5.0, "as velocity_air_x"),
     _n("velocity_y", "tanh", 5.0, "as velocity_air_x; a fast fall is about 3"),
     _n("knockback_x", "tanh", 10.0, "a killing hit launches at 5 to 10 units a frame"),
@@ -79,7 +79,7 @@ ITEM_NUMERICS: tuple[Numeric, ...] = (
     _n("dx_facing", "scale", 100.0, "dx × the ego's direction: positive lies before it"),
     _n("dx_near", "tanh", 20.0, "within reach of an attack"),
     _n("dy_near", "tanh", 20.0, "as dx_near"),
-    _n("velocity_x", "tanh", 5.0, "a Falco laser flies at 5 units a frame"),
+    _n("velocity_x", "tanh", 5.0, "lasers fly at 5 (Falco) and 7 (Fox) units a frame"),
     _n("velocity_y", "tanh", 5.0, "as velocity_x"),
     _n("state", "scale", 8.0, "item states are mostly below 8"),
 )

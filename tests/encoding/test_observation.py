@@ -32,8 +32,8 @@ def sees(
     module: ObservationEncoder,
     empty_batch: Empty,
     put: Put,
-    first: dict[str, object],
-    second: dict[str, object],
+    first: Mapping[str, object],
+    second: Mapping[str, object],
 ) -> bool:
     seen = []
     for values in (first, second):

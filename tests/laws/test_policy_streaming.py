@@ -1,0 +1,93 @@
+"""A policy that plays a real game frame by frame says what its training pass says of the whole game."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from exphil_core.config.backbones import BACKBONE_KINDS
+from exphil_core.config.preset import Preset
+from exphil_core.encoding.batch import TensorBatch
+from exphil_core.models.policy import build_policy, slice_frames
+from exphil_core.replays.pack import pack_game
+from exphil_core.replays.parse import parse_replay
+
+GAME = "games/gnw_vs_fox_fd_v3.12.0.slp"
+WINDOW = 30
+
+
+@pytest.fixture(scope="module")
+def whole_game(replays: Path) -> TensorBatch:
+    """One real game with player 0 as the ego."""
+    packed = pack_game(parse_replay(replays / GAME))
+    reset = torch.zeros(1, packed.frames, dtype=torch.bool)
+    reset[:, 0] = True
+    return TensorBatch(
+        columns={
+            "f32": torch.from_numpy(packed.groups["f32"])[None],
+            "u16": torch.from_numpy(packed.groups["u16"].astype("int32"))[None],
+            "u8": torch.from_numpy(packed.groups["u8"])[None],
+        },
+        frame_id=torch.tensor(packed.frame_id)[None],
+        valid=torch.ones(1, packed.frames, dtype=torch.bool),
+        reset=reset,
+        ego_slot=torch.zeros(1, dtype=torch.uint8),
+        external_id=torch.tensor([packed.sides[0].external_id], dtype=torch.uint8),
+        stage=torch.tensor([packed.external_stage_id], dtype=torch.uint8),
+        mirror=torch.zeros(1, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize("codec", ["clusters", "axes"])
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+@torch.no_grad()
+def test_a_game_frame_by_frame_equals_the_game_at_once(
+    kind: str, codec: str, whole_game: TensorBatch
+) -> None:
+    torch.manual_seed(0)
+    policy = build_policy(
+        Preset.model_validate(
+            {
+                "name": "streamed",
+                "encoder": {"width": 48},
+                "backbone": {"kind": kind, "width": 48, "window_size": WINDOW},
+                "policy": {"codec": codec, "head_width": 32, "delay": 1},
+                "train": {"max_steps": 1},
+            }
+        )
+    ).eval()
+    for parameter in policy.head.components[0].parameters():
+        parameter.mul_(3)  # a head that has learned something is less forgiving than a fresh one
+    at_once, aimed, _ = policy.nll(whole_game)
+    assert at_once.isfinite().all()
+    assert aimed.mask_BT.sum() > 1000
+
+    frames = 600 if codec == "axes" else aimed.mask_BT.shape[1]
+    state, streamed = policy.initial_state(1), []
+    for t in range(frames):
+        frame = slice_frames(whole_game, t, t + 1)
+        y_BD, state = policy.step_features(frame, frame.reset[:, 0], state)
+        streamed.append(
+            policy.head.nll(y_BD[:, None], aimed.previous_BTK[:, t : t + 1], aimed.tokens_BTK[:, t : t + 1])
+        )
+    torch.testing.assert_close(torch.cat(streamed, dim=1), at_once[:, :frames], rtol=0, atol=2e-5)
+
+
+@torch.no_grad()
+def test_step_samples_from_what_step_has_seen(whole_game: TensorBatch) -> None:
+    torch.manual_seed(0)
+    policy = build_policy(
+        Preset.model_validate(
+            {"name": "sampled", "backbone": {"kind": "gru"}, "policy": {}, "train": {"max_steps": 1}}
+        )
+    ).eval()
+    _, aimed, _ = policy.nll(whole_game)
+    y_BTD, _ = policy.forward_features(slice_frames(whole_game, 0, 5))
+    state = policy.initial_state(1)
+    for t in range(5):
+        frame = slice_frames(whole_game, t, t + 1)
+        generator = torch.Generator().manual_seed(t)
+        tokens, state = policy.step(frame, frame.reset[:, 0], state, generator=generator)
+        generator = torch.Generator().manual_seed(t)
+        expected = policy.head.sample(y_BTD[:, t], aimed.previous_BTK[:, t], generator=generator)
+        assert torch.equal(tokens, expected)

@@ -1,0 +1,79 @@
+"""The registry, and what a configuration refuses."""
+
+from typing import get_args
+
+import pytest
+import torch
+from pydantic import TypeAdapter, ValidationError
+
+from exphil_core.config.backbones import (
+    BACKBONE_KINDS,
+    AttentionConfig,
+    BackboneConfig,
+    GruConfig,
+    MlpConfig,
+    default_chunk_length,
+)
+from exphil_core.models.backbone import build_backbone
+from exphil_core.models.state import detach_state, reset_columns, select_state
+
+ADAPTER: TypeAdapter[BackboneConfig] = TypeAdapter(BackboneConfig)
+
+
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+def test_every_kind_builds_with_its_defaults(kind: str) -> None:
+    config = ADAPTER.validate_python({"kind": kind})
+    backbone = build_backbone(config)
+    state = backbone.initial_state(2, torch.device("cpu"), torch.float32)
+    y_BD, after = backbone.step(torch.zeros(2, config.width), torch.zeros(2, dtype=torch.bool), state)
+    assert y_BD.shape == (2, config.width)
+    assert [part.shape for part in after] == [part.shape for part in state]
+
+
+def test_the_kinds_are_those_of_the_union() -> None:
+    kinds = {model.model_fields["kind"].default for model in get_args(get_args(BackboneConfig)[0])}
+    assert kinds == set(BACKBONE_KINDS)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"kind": "mlp", "heads": 4},
+        {"kind": "gru", "windowsize": 3},
+        {"kind": "attention", "window_size": 1},
+        {"kind": "transformer"},
+    ],
+)
+def test_what_a_backbone_does_not_know_is_refused(table: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ADAPTER.validate_python(table)
+
+
+def test_heads_that_do_not_divide_the_width_name_the_nearest_number_that_does() -> None:
+    with pytest.raises(ValidationError, match=r"does not split into 5 heads.* is 4"):
+        AttentionConfig(width=256, heads=5)
+    with pytest.raises(ValidationError, match="make it even"):
+        AttentionConfig(width=255, heads=5)
+
+
+def test_attention_trains_on_twice_its_band() -> None:
+    assert default_chunk_length(AttentionConfig(window_size=60)) == 120
+    assert default_chunk_length(GruConfig(window_size=60)) == 60
+    assert default_chunk_length(MlpConfig(window_size=60)) == 60
+
+
+def test_rows_of_a_state_can_be_chosen() -> None:
+    config = AttentionConfig(window_size=4, width=8, heads=2)
+    backbone = build_backbone(config)
+    _, state = backbone.forward(torch.randn(3, 6, 8), torch.zeros(3, 6, dtype=torch.bool))
+    chosen = select_state(state, torch.tensor([True, False, True]))
+    assert torch.equal(chosen.keys_BNHCE, state.keys_BNHCE[[0, 2]])
+    assert type(chosen) is type(state)
+    assert state.keys_BNHCE.requires_grad
+    assert not detach_state(state).keys_BNHCE.requires_grad
+
+
+def test_reset_columns_are_where_any_row_resets() -> None:
+    reset_BT = torch.zeros(2, 5, dtype=torch.bool)
+    reset_BT[0, 3] = reset_BT[1, 0] = True
+    assert reset_columns(reset_BT) == [0, 3]

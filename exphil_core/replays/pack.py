@@ -23,6 +23,9 @@ from exphil_core.replays.columns import (
 )
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 
+PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 1"
+"""Part of a dataset's cache key: the number rises when the same file would give other columns."""
+
 _ROWS_AT_A_TIME = 1024
 
 

@@ -31,9 +31,6 @@ from exphil_core.replays.refusals import Refused
 from exphil_core.replays.salvage import is_truncated, salvage
 from exphil_core.replays.text import sanitise
 
-PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 1"
-"""Part of a dataset's cache key: the number rises when the same file would give other columns."""
-
 _PARSER_ERRORS: tuple[tuple[str, str], ...] = (
     ("expected: [123, 85, 3", "not_slippi"),
     ("invalid game end method", "bad_game_end"),
@@ -109,12 +106,16 @@ def parse_replay(path: str | Path) -> Game:
 def _read_game(path: str, subject: str, *, salvaged: bool) -> Game:
     try:
         raw = read_slippi(path, False)
+    except MemoryError:
+        raise
     except Exception as error:
         message = str(error)
         reason = next((name for text, name in _PARSER_ERRORS if text in message), "corrupt")
         raise Refused(reason, subject, sanitise(message, limit=160)) from error
     try:
         return _game(raw, subject, salvaged=salvaged)
+    except MemoryError:
+        raise
     except (KeyError, IndexError, TypeError, AttributeError, pa.ArrowException) as error:
         # A flipped bit can parse: a field that is not what the format says shows only here.
         raise Refused("corrupt", subject, sanitise(f"{type(error).__name__}: {error}", limit=160)) from error

@@ -15,6 +15,7 @@ REASONS: dict[str, str] = {
     "bad_frame_ids": "its frames do not follow each other from -123 on",
     "bad_dojo_metadata": "its `dojo` metadata cannot be read",
     "parser_panic": "the parser panicked on it",
+    "reader_failed": "reading it failed in a way that nobody expected: please report it",
     "parser_died": "the parser's process died on it",
     "out_of_time": "parsing it took longer than the time limit",
     "out_of_memory": "parsing it took more memory than the limit",
@@ -29,7 +30,8 @@ REASONS: dict[str, str] = {
 
 
 class Refused(DataError):
-    """A file that is no game. `reason` is a key of `REASONS`; the message names the file and what was met."""
+    """A file that is no game. `reason` is a key of `REASONS`; the message names the file and what was
+    met."""
 
     def __init__(self, reason: str, subject: str, detail: str = "") -> None:
         assert reason in REASONS, reason

@@ -1,0 +1,118 @@
+"""What ingest's processes say to each other: JSON messages with their length before them, and packed games
+as a file of raw columns beside a header.
+
+No pickle: whatever a hostile replay makes of the process that parses it, the other side reads numbers and
+text.
+"""
+
+import json
+import mmap
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, Version
+from exphil_core.replays.game import Floor
+from exphil_core.replays.pack import PackedGame, PackedSide
+
+_LENGTH = struct.Struct("<I")
+
+
+def send(descriptor: int, message: Mapping[str, Any]) -> None:
+    data = json.dumps(message).encode()
+    remaining = memoryview(_LENGTH.pack(len(data)) + data)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining) :]
+
+
+class Inbox:
+    """Messages out of what was read of a pipe so far."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def take(self) -> dict[str, Any] | None:
+        """The next whole message, or None until more is fed."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        end = _LENGTH.size + length
+        if len(self._buffer) < end:
+            return None
+        message: dict[str, Any] = json.loads(self._buffer[_LENGTH.size : end])
+        del self._buffer[:end]
+        return message
+
+
+def receive(descriptor: int, inbox: Inbox) -> dict[str, Any] | None:
+    """Waits for the next message; None when the other side has closed the pipe."""
+    while (message := inbox.take()) is None:
+        data = os.read(descriptor, 2**16)
+        if not data:
+            return None
+        inbox.feed(data)
+    return message
+
+
+def write_packed(packed: PackedGame, path: Path) -> dict[str, Any]:
+    """Writes the columns to `path` and returns what else there is to say of the game."""
+    with path.open("wb", buffering=0) as file:
+        for array in (packed.frame_id, *(packed.groups[group] for group in GROUPS)):
+            remaining = np.ascontiguousarray(array).data.cast("B")
+            while remaining:
+                remaining = remaining[file.write(remaining) :]
+    return {
+        "content_id": packed.content_id,
+        "version": list(packed.version),
+        "external_stage_id": packed.external_stage_id,
+        "end_method": packed.end_method,
+        "salvaged": packed.salvaged,
+        "rollback_rows": packed.rollback_rows,
+        "sides": [asdict(side) for side in packed.sides],
+        "frames": packed.frames,
+    }
+
+
+def read_packed(header: Mapping[str, Any], path: Path) -> PackedGame:
+    """The game that `write_packed` wrote. Its columns are a mapping of the file, which may be removed at
+    once."""
+    with path.open("rb") as file:
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    frames = int(header["frames"])
+    frame_id = np.frombuffer(data, np.int32, frames)
+    position = frame_id.nbytes
+    groups = {}
+    for group in GROUPS:
+        width = len(LAYOUT[group])
+        groups[group] = np.frombuffer(data, DTYPES[group], frames * width, position).reshape(frames, width)
+        position += groups[group].nbytes
+    first, second = (_side(side) for side in header["sides"])
+    return PackedGame(
+        content_id=header["content_id"],
+        version=Version(*header["version"]),
+        external_stage_id=header["external_stage_id"],
+        end_method=header["end_method"],
+        salvaged=header["salvaged"],
+        rollback_rows=header["rollback_rows"],
+        sides=(first, second),
+        frame_id=frame_id,
+        groups=groups,
+    )
+
+
+def _side(side: Mapping[str, Any]) -> PackedSide:
+    floor = side["floor"]
+    return PackedSide(
+        port_index=side["port_index"],
+        external_id=side["external_id"],
+        type=side["type"],
+        floor=None if floor is None else Floor(**floor),
+    )

@@ -87,7 +87,7 @@ def test_stick_error_is_bounded_everywhere_within_the_gate(codec: Codec) -> None
     x, y = every_grid_position()
     decoded = codec.decode(codec.encode(controllers(len(x), main_x=x, main_y=y)))
     error = torch.hypot(decoded.main_x - x, decoded.main_y - y)
-    assert error.max() <= 0.36
+    assert error.max() <= 0.28
 
 
 def test_the_dead_zone_is_kept(codec: Codec) -> None:

@@ -64,7 +64,7 @@ def preset_from_tables(tables: Mapping[str, object], *, where: str) -> Preset:
     try:
         return Preset.model_validate_json(json.dumps(tables, default=str), strict=True)
     except ValidationError as error:
-        problems = [f"{where}: {sentence}" for _, sentence in problems_of(error)]
+        problems = [f"{where}: preset.{sentence}" for _, sentence in problems_of(error)]
         raise UsageError("\n".join(problems)) from error
 
 

@@ -15,9 +15,13 @@ from typing import Annotated
 
 import typer
 
+from exphil_core.cli.data import data_app
 from exphil_core.cli.doctor import doctor_command
+from exphil_core.cli.eval import eval_command
+from exphil_core.cli.options import ManyValues
 from exphil_core.cli.presets import presets_app
 from exphil_core.cli.runs import runs_app
+from exphil_core.cli.train import train_command
 from exphil_core.errors import DiskFullError, ExphilError
 
 UNEXPECTED = 1
@@ -32,7 +36,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.command("train", cls=ManyValues)(train_command)
+app.command("eval", cls=ManyValues)(eval_command)
 app.add_typer(runs_app, name="runs")
+app.add_typer(data_app, name="data")
 app.add_typer(presets_app, name="presets")
 app.command("doctor")(doctor_command)
 

@@ -108,14 +108,11 @@ def ingest(
     """
     if workers < 1:
         raise UsageError(f"workers: expected 1 or more, found {workers}")
-    files = find_files(paths)
-    spool = Path(tempfile.mkdtemp(prefix="exphil-ingest-", dir=_spool_parent()))
-    crew = _Crew(spool=spool, options=options, command=command, size=workers)
+    crew = _Crew(options=options, command=command, size=workers)
     try:
-        yield from crew.run(_tasks(files, crew, known))
+        yield from crew.run(_tasks(find_files(paths), crew, known))
     finally:
         crew.close()
-        shutil.rmtree(spool, ignore_errors=True)
 
 
 def _spool_parent() -> Path:
@@ -197,11 +194,11 @@ class _Lane:
 
 
 class _Crew:
-    """All processes of one ingest; owns them until `close`."""
+    """All processes of one ingest and the folder that they pass games through; owns them until `close`."""
 
-    def __init__(self, *, spool: Path, options: IngestOptions, command: Sequence[str], size: int) -> None:
+    def __init__(self, *, options: IngestOptions, command: Sequence[str], size: int) -> None:
         self.options = options
-        self._spool = spool
+        self._spool: Path | None = None
         self._command = command
         self._lanes = [_Lane() for _ in range(size)]
         self._unpacker: Worker | None = None
@@ -215,7 +212,8 @@ class _Crew:
         for worker in (self._unpacker, *(lane.worker for lane in self._lanes)):
             if worker is not None:
                 worker.end()
-        self._unpacker = None
+        if self._spool is not None:
+            shutil.rmtree(self._spool, ignore_errors=True)
 
     def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
         """The unpacker's answer. Where it dies or is late, an answer that ends and refuses the archive."""
@@ -313,6 +311,7 @@ class _Crew:
                 detail=f"{task.source}: {answer['detail']}",
                 salvaged=answer.get("salvaged", False),
             )
+        assert self._spool is not None
         columns = self._spool / answer["columns"]
         packed = wire.read_packed(answer["header"], columns)
         columns.unlink()
@@ -332,6 +331,8 @@ class _Crew:
             task.path.unlink(missing_ok=True)
 
     def _start(self) -> Worker:
+        if self._spool is None:
+            self._spool = Path(tempfile.mkdtemp(prefix="exphil-ingest-", dir=_spool_parent()))
         return Worker(
             self._command,
             spool=self._spool,

@@ -193,10 +193,8 @@ class Bot:
                 return self._ledge(now)
             case Kind.DOWN:
                 return self._down(now)
-            case Kind.ATTACK:
+            case Kind.ATTACK | Kind.LAG:
                 return self._committed(now)
-            case Kind.LAG:
-                return _hold(now, 0.25 if now.held is not NEUTRAL else _STEADY, [(NEUTRAL, 1.0)])
             case Kind.GONE:
                 return self._gone(now)
 
@@ -235,13 +233,13 @@ class Bot:
         near = now.band <= CLOSE
         match now.state:
             case s.WAIT:
-                return 0.04 if now.age < 2 else 0.5 if near or now.foe is Foe.GONE else 0.3
+                return 0.05 if now.age < 2 else 0.6 if near else 0.15 if now.foe == Foe.GONE else 0.4
             case s.DASH:
                 if now.age < 4:
                     return _STEADY
-                return 0.4 if near else 0.35 if now.age >= 8 else 0.05
+                return 0.5 if near else 0.35 if now.age >= 8 else 0.05
             case s.RUN:
-                return 0.5 if near or now.near_edge else 0.06
+                return 0.6 if near or now.near_edge else 0.06
             case s.WALK:
                 return 0.04 if now.age < 4 else 0.3
             case s.SQUAT | s.SQUAT_WAIT:
@@ -275,6 +273,11 @@ class Bot:
                 (_press(0, _TILT, "A"), 1.5 * style.attack if now.band == TOUCHING else 0.0),
                 (dash_off, 0.5 * style.retreat),
                 (guard, 0.3 * style.shield),
+            ]
+        if now.foe == Foe.HURT and now.band >= CLOSE:
+            return [
+                (dash_to, 5.0),
+                (_bits(side, 0, jump), (2.5 if now.height == ABOVE else 0.8) * style.jump),
             ]
         if now.foe == Foe.ATTACKING and now.band <= MIDDLE:
             memory = style.memory if now.attacked_lately else 1.0
@@ -346,10 +349,19 @@ class Bot:
         return [(_stick(0, -1), 2.0), (NEUTRAL, 1.0), (_bits(side, 0, self._jump), 0.6 * self.style.jump)]
 
     def _committed(self, now: Situation) -> Options:
-        """In an attack there is nothing to do but to let the stick go."""
-        if now.held is not NEUTRAL and now.held != NEUTRAL:
+        """In an attack or in lag: let the stick go, then hold what comes next."""
+        if now.held != NEUTRAL and now.age < 8 and now.held_for < 3:
             return _hold(now, 0.5, [(NEUTRAL, 1.0)])
-        return _hold(now, _STEADY, [(_stick(-now.side, 0), 1.0), (_stick(now.side, 0), 0.5)])
+        chance = 0.02 if now.kind is Kind.ATTACK and now.age < 16 else 0.12
+        if now.held != NEUTRAL:
+            chance = 0.03
+        if now.foe == Foe.ATTACKING and now.band <= CLOSE:
+            plan = [(_stick(-now.side, 0), self.style.retreat), (self._guarding(), self.style.shield)]
+        elif now.foe == Foe.HURT or now.band >= MIDDLE:
+            plan = [(_stick(now.side, 0), self.style.approach), (NEUTRAL, 0.5)]
+        else:
+            plan = [(_stick(-now.side, 0), self.style.retreat), (NEUTRAL, 1.0)]
+        return _hold(now, chance, plan)
 
     # In the air.
 
@@ -372,8 +384,8 @@ class Bot:
             plan.append((_stick(side, 0), 0.4))
             plan.append((_stick(-side, 0), 0.2 if now.foe == Foe.ATTACKING else 0.05))
             chance = 0.25
-        elif now.band <= CLOSE and now.foe != Foe.AWAY and (now.age >= 4 or now.falling):
-            chance = 0.35 if now.height == LEVEL else 0.25
+        elif now.band <= CLOSE and now.foe != Foe.AWAY and (now.age >= 3 or now.falling):
+            chance = 0.5 if now.height == LEVEL else 0.35
             ahead = _cstick(side, 0, main_x=side)
             if now.height == ABOVE:
                 plan = [
@@ -387,9 +399,9 @@ class Bot:
             else:
                 plan = [(ahead, 3.0), (_press(0, 0, "A"), 0.5), (_stick(side, 0), 0.3)]
         elif now.falling and now.held.main_y > -0.6:
-            chance = 0.12
+            chance = 0.2
             plan = [
-                (_stick(0, -1), 4.0 * style.fast_fall),
+                (_stick(0, -1), 6.0 * style.fast_fall),
                 (_stick(side, 0), 1.0),
                 (_stick(-side, 0), 0.4 * style.retreat),
             ]
@@ -403,7 +415,7 @@ class Bot:
         home = now.home
         drift = _stick(home, 0)
         if now.falling and now.jumps:
-            return _hold(now, 0.3 if now.low else 0.12, [(_bits(home, 0, self._jump), 3.0), (drift, 1.0)])
+            return _hold(now, 0.35 if now.low else 0.015, [(_bits(home, 0, self._jump), 3.0), (drift, 1.0)])
         if now.falling and now.low:
             up = _bits(_DIAGONAL * home, _DIAGONAL, BUTTON_BITS["B"])
             return _hold(now, 0.45, [(up, 6.0), (drift, 0.5)])

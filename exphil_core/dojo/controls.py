@@ -122,8 +122,8 @@ def _walk(world: World, body: Body, stick_x: float, stick_before: float) -> None
     side = 1.0 if stick_x > 0 else -1.0
     reach = abs(stick_x)
     flicked = reach >= _SMASH and stick_before * side < _SMASH
-    if state == s.TURN and reach >= _SMASH:
-        flicked = True
+    if reach >= _SMASH and state in (s.TURN, s.WAIT):
+        flicked = True  # a stick held out of lag dashes, too
     if flicked and state != s.RUN and state != s.RUN_BRAKE:
         if body.direction != side:
             body.direction = side

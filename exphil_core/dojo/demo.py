@@ -29,7 +29,7 @@ from exphil_core.melee.stages import Stage
 
 DOJO_VERSION: Final = "1"
 DEFAULT_GAMES: Final = 100
-LAST_FRAME_ID: Final = 4200
+LAST_FRAME_ID: Final = 4800
 """A match that is not decided by then ends by time."""
 
 _EXTERNAL_IDS: Final = tuple(by_name(name).external_id for name in LOW_TIER)

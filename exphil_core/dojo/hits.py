@@ -14,6 +14,7 @@ from exphil_core.dojo.world import Body, World
 
 _LOW_ANGLE = 361
 _TUMBLE = 80.0
+_STANDING = 45.0
 _LAUNCH = 0.03
 _HITSTUN = 0.4
 _GUARDING = (s.GUARD_ON, s.GUARD, s.GUARD_SET_OFF)
@@ -97,11 +98,13 @@ def _launch(world: World, attacker: Body, target: Body, attack: Attack, side: fl
     target.knock_y = speed * sin(radians(angle))
     target.speed_x = target.speed_y = target.ground_speed = 0.0
     target.fast_falling = False
-    if target.airborne or target.knock_y > 0.3:
+    if not target.airborne and target.knock_y >= 0 and knockback < _STANDING:
+        target.knock_y = 0.0
+    elif target.airborne or target.knock_y >= 0:
         if not target.airborne:
             target.jumps = 1
         target.airborne = True
-    elif target.knock_y < 0:
+    else:
         target.knock_y = -target.knock_y * 0.8  # a spike on the ground bounces
         target.airborne = True
         target.jumps = 1

@@ -231,15 +231,15 @@ def _return(world: World, body: Body, controller: Controller) -> None:
         if body.age >= 40:
             stand_up(world, body)
     elif body.state == s.REBIRTH:
-        body.y -= 1.0
-        if body.age >= 40:
+        body.y -= 1.6
+        if body.age >= 25:
             go(world, body, s.REBIRTH_WAIT)
     elif body.state == s.REBIRTH_WAIT:
-        if body.age >= 150 or controller is not NEUTRAL and controller != NEUTRAL:
+        if body.age >= 150 or (controller is not NEUTRAL and controller != NEUTRAL):
             body.invincible = 120
             body.jumps = 1
             go(world, body, s.FALL)
-    elif body.age >= 50 and body.stocks:
+    elif body.age >= 40 and body.stocks:
         body.x = -SPAWN_X / 2 if body is world.bodies[0] else SPAWN_X / 2
         body.y = REBIRTH_Y + 40.0
         body.direction = 1.0 if body.x < 0 else -1.0

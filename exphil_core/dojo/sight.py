@@ -8,7 +8,6 @@ hidden plan, mood or timer. Its own body is seen at once, the opponent `delay` f
 from collections import deque
 from typing import NamedTuple
 
-from exphil_core.dojo import states as s
 from exphil_core.dojo.states import KIND, Kind
 from exphil_core.dojo.world import Post
 from exphil_core.melee.controller import NEUTRAL, Controller
@@ -120,8 +119,11 @@ class Sight:
         edge = self._edge
         airborne = own.airborne == 1
         offstage = airborne and (x > edge or x < -edge)
-        away_x = foe.position_x - x
-        away_y = foe.position_y - y
+        # People aim at where the opponent will be: the sight of it is old.
+        lead = 0.8 * self._delay
+        foe_speed = foe.velocity_air_x + foe.velocity_ground_x + foe.knockback_x
+        away_x = foe.position_x + lead * foe_speed - x
+        away_y = foe.position_y + 0.4 * lead * (foe.velocity_y + foe.knockback_y) - y
         side = 1.0 if away_x > 0 else -1.0
         gap = away_x if away_x > 0 else -away_x
         falling = False

@@ -70,8 +70,17 @@ def _kinds() -> tuple[Kind, ...]:
         Kind.FREE: (WAIT, WALK, TURN, DASH, RUN, RUN_BRAKE, SQUAT, SQUAT_WAIT, SQUAT_RV),
         Kind.AIR: (JUMP_F, JUMP_B, JUMP_AERIAL_F, JUMP_AERIAL_B, FALL, DAMAGE_FALL, PASS),
         Kind.SQUATTING: (KNEE_BEND,),
-        Kind.ATTACK: (ATTACK_11, ATTACK_DASH, ATTACK_S3, ATTACK_HI3, ATTACK_LW3, ATTACK_S4, ATTACK_HI4)
-        + (ATTACK_LW4, CATCH),
+        Kind.ATTACK: (
+            ATTACK_11,
+            ATTACK_DASH,
+            ATTACK_S3,
+            ATTACK_HI3,
+            ATTACK_LW3,
+            ATTACK_S4,
+            ATTACK_HI4,
+            ATTACK_LW4,
+            CATCH,
+        ),
         Kind.AERIAL: (ATTACK_AIR_N, ATTACK_AIR_F, ATTACK_AIR_B, ATTACK_AIR_HI, ATTACK_AIR_LW),
         Kind.HELPLESS: (FALL_SPECIAL,),
         Kind.HURT: (

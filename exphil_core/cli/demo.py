@@ -1,0 +1,46 @@
+"""`exphil demo`: writes synthetic replays of the dojo.
+
+In: a folder, how many games, a seed. Out: the replays, and one line (or one JSON object) about them on stdout.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from exphil_core.dojo.demo import DEFAULT_GAMES, iterate_demo
+from exphil_core.errors import UsageError
+
+DEFAULT_OUT = Path("demo")
+
+
+def demo_command(
+    out: Annotated[Path, typer.Option(help="Folder for the replays; made if it is not there.")] = DEFAULT_OUT,
+    games: Annotated[int, typer.Option(min=1, help="How many matches to play.")] = DEFAULT_GAMES,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one for each core.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Write synthetic replays of the dojo: bots of the five low-tier characters, with a known floor."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"--out {out}: it is a file; expected a folder, or a name that is still free")
+    written = iterate_demo(out, games=games, seed=seed, workers=workers or os.cpu_count() or 1)
+    size = 0
+    shown = track(
+        written,
+        description="Playing",
+        total=games,
+        console=Console(stderr=True),
+        disable=as_json or not sys.stderr.isatty(),
+    )
+    for path in shown:
+        size += path.stat().st_size
+    if as_json:
+        print(json.dumps({"out": str(out), "games": games, "seed": seed, "bytes": size}))
+    else:
+        print(f"{games} replays of the dojo in {out} ({size / 1e6:.0f} MB, seed {seed})")

@@ -325,8 +325,10 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
 def _print_checked(found: Mapping[str, Any]) -> None:
     from exphil_core.replays.text import sanitise
 
-    print(sanitise(found["path"], limit=1000))
-    print(f"{found['status']}: {found['reason']} ({found['detail']})" if found["reason"] else found["status"])
+    if found["reason"]:
+        print(f"{found['status']} ({found['reason']}): {sanitise(found['detail'], limit=1000)}")
+    else:
+        print(f"{found['status']}: {sanitise(found['path'], limit=1000)}")
     if found["salvaged"]:
         print("salvaged: the file is truncated and was cut to its last complete frame")
     if "sides" not in found:

@@ -13,6 +13,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -105,8 +106,8 @@ def build_dataset(
     resolved = sorted({Path(path).resolve() for path in paths})
     key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
     _prepare(out)
-    with one_builder(out):
-        build = _Build(out, key)
+    with one_builder(out), ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
+        build = _Build(out, key, writer)
         try:
             for outcome in source(resolved, workers=workers, options=options, known=build.knows):
                 build.take(outcome)
@@ -154,8 +155,10 @@ class _Pending(NamedTuple):
 class _Build:
     """The state of a dataset while it is built: what its shards hold, what its sources were."""
 
-    def __init__(self, out: Path, key: BuildKey) -> None:
+    def __init__(self, out: Path, key: BuildKey, writer: ThreadPoolExecutor) -> None:
         self._out, self._key = out, key
+        self._writer = writer
+        self._writing: Future[None] | None = None
         self.seen: dict[Key, None] = {}
         """The sources that the paths hold, in the order in which they were met."""
         self._pending: dict[str, _Pending] = {}
@@ -279,11 +282,13 @@ class _Build:
         return report
 
     def _seal(self) -> None:
-        """Closes the shard that is being filled."""
+        """Closes the shard that is being filled. It is written while the next one fills: disks are slow."""
+        self._wait()
         if not self._pending:
             return
         name = shard_name(self._key, list(self._pending))
-        write_shard(self._out / SHARD_FOLDER / name, [pending.packed for pending in self._pending.values()])
+        games = [pending.packed for pending in self._pending.values()]
+        self._writing = self._writer.submit(write_shard, self._out / SHARD_FOLDER / name, games)
         row = 0
         for game, sides, source in self._pending.values():
             self._games[game.content_id] = GameEntry(
@@ -300,6 +305,12 @@ class _Build:
             row += game.frames
         self._pending.clear()
 
+    def _wait(self) -> None:
+        """Until the shard that is being written is there."""
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
     def _write(
         self,
         games: Iterable[GameEntry],
@@ -307,6 +318,7 @@ class _Build:
         fingerprint: str = "",
         report: BuildReport | None = None,
     ) -> None:
+        self._wait()
         write_ledger(self._out, self._ledger.values())
         said = {
             **asdict(self._key),

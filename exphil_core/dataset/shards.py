@@ -22,8 +22,8 @@ from exphil_core.replays.pack import PackedGame
 
 SHARD_FOLDER = "shards"
 
-SHARD_ROWS = 500_000
-"""A shard is closed at this many rows: about 200 MiB, held in memory while a build fills it."""
+SHARD_ROWS = 300_000
+"""A shard is closed at this many rows: about 120 MiB. A build holds two of them in memory at most."""
 
 _FORMAT_NAMES: dict[np.dtype, str] = {
     np.dtype(np.float32): "F32",

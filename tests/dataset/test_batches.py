@@ -1,6 +1,8 @@
 """Loaders hand on what threads do and fail at, and a stream plays every game once, whole."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +80,30 @@ def test_a_stream_plays_every_frame_of_every_ego_once_in_order(store: ColumnStor
     for ego in egos:
         whole = store.window(ego.game, 0, store.index.games[ego.game].frames, ego.slot)
         np.testing.assert_array_equal(np.concatenate(played[ego]), whole.columns["f32"])
+
+
+def _anonymous_mib() -> float:
+    """Memory of this process that no file backs."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        pytest.skip("only Linux tells anonymous memory apart")
+    line = next(line for line in status.read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024
+
+
+def test_reading_a_whole_dataset_takes_no_memory_of_its_size(make_dataset: Make) -> None:
+    game = packed_game(0, frames=4000)
+    index = make_dataset([replace(game, content_id=f"{number:032x}") for number in range(60)])
+    egos = select_egos(index, range(60))
+
+    def read() -> None:
+        for batch in stream_games(ColumnStore(index), egos, rows=8, chunk_length=100, horizon=1):
+            assert batch.valid.any()
+
+    before = _anonymous_mib()
+    read()
+    # The dataset has 95 MiB; what grows is a batch or two and the allocator's own room.
+    assert _anonymous_mib() - before < 20
 
 
 def test_a_stream_of_nothing_is_empty(store: ColumnStore) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -151,8 +151,9 @@ def test_building_again_reads_nothing_and_says_the_same(folder: Folder, tmp_path
     assert len(folder.taken()) == 6
     again = _build(folder, tmp_path)
     assert folder.taken() == []
-    same = {"seconds": 0.0, "frames_per_s": 0.0, "new_sources": 0}
-    assert replace(again, **same) == replace(first, **same)
+    differ = ("seconds", "frames_per_s", "new_sources")
+    one, two = ({k: v for k, v in report.fields().items() if k not in differ} for report in (first, again))
+    assert one == two
     after = _state(tmp_path)
     assert after["index.parquet"] == before["index.parquet"]
     assert set(after) == set(before)

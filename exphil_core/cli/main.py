@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from exphil_core.cli.data import data_app
+from exphil_core.cli.demo import demo_command
 from exphil_core.cli.doctor import doctor_command
 from exphil_core.cli.eval import eval_command
 from exphil_core.cli.options import ManyValues
@@ -38,6 +39,7 @@ app = typer.Typer(
 )
 app.command("train", cls=ManyValues)(train_command)
 app.command("eval", cls=ManyValues)(eval_command)
+app.command("demo")(demo_command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(data_app, name="data")
 app.add_typer(presets_app, name="presets")

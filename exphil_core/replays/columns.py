@@ -43,13 +43,17 @@ class Version(NamedTuple):
         return f"{self.major}.{self.minor}.{self.build}"
 
 
+OLDEST = Version(0, 1)
+"""Of the columns that every replay has."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
     name: str
     field: str
     """peppi's dotted attribute below the player's `leader` or `follower`, the item table or the frame."""
     group: Group
-    since: Version = Version(0, 1)
+    since: Version = OLDEST
     low: float | None = None
     high: float | None = None
     """Values outside of [low, high] are damage: they are read as missing."""
@@ -59,15 +63,15 @@ class Column:
         return MISSING[self.group]
 
 
-def _f32(name: str, field: str, since: Version = Version(0, 1), low: float = -1e5, high: float = 1e5) -> Column:
+def _f32(name: str, field: str, since: Version = OLDEST, low: float = -1e5, high: float = 1e5) -> Column:
     return Column(name=name, field=field, group="f32", since=since, low=low, high=high)
 
 
-def _u8(name: str, field: str, since: Version = Version(0, 1), high: int | None = None) -> Column:
+def _u8(name: str, field: str, since: Version = OLDEST, high: int | None = None) -> Column:
     return Column(name=name, field=field, group="u8", since=since, low=0, high=high)
 
 
-def _u16(name: str, field: str, since: Version = Version(0, 1), high: int | None = None) -> Column:
+def _u16(name: str, field: str, since: Version = OLDEST, high: int | None = None) -> Column:
     return Column(name=name, field=field, group="u16", since=since, low=0, high=high)
 
 

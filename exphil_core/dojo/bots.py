@@ -240,7 +240,7 @@ class Bot:
                 return 0.5 if near else 0.35 if now.age >= 8 else 0.05
             case s.RUN:
                 return 0.6 if near or now.near_edge else 0.06
-            case s.WALK:
+            case s.WALK_MIDDLE:
                 return 0.04 if now.age < 4 else 0.3
             case s.SQUAT | s.SQUAT_WAIT:
                 return 0.35 if now.age >= 8 else _STEADY
@@ -484,7 +484,7 @@ class Bot:
         return _hold(now, 0.25 if now.age >= 8 else 0.02, plan)
 
     def _down(self, now: Situation) -> Options:
-        if now.state == s.DOWN_BOUND:
+        if now.state == s.DOWN_BOUND_U:
             return _hold(now, 0.3 if now.held != NEUTRAL else _STEADY, [(NEUTRAL, 1.0)])
         up = _stick(0, 1)
         return _hold(now, 0.2, [(up, 2.0), (_stick(-now.side, 0), 1.5), (_stick(now.side, 0), 0.5)])

@@ -54,7 +54,7 @@ def _free(world: World, body: Body, controller: Controller, before: Controller) 
     if (controller.c_x or controller.c_y) and not (before.c_x or before.c_y):
         if controller.c_x:
             body.direction = 1.0 if controller.c_x > 0 else -1.0
-            _attack(world, body, s.ATTACK_S4)
+            _attack(world, body, s.ATTACK_S4_S)
         else:
             _attack(world, body, s.ATTACK_HI4 if controller.c_y > 0 else s.ATTACK_LW4)
         return
@@ -96,7 +96,7 @@ def _press_on_ground(
                 body.ground_speed = body.direction * 1.4
                 return True
             body.direction = 1.0 if stick_x > 0 else -1.0
-            _attack(world, body, s.ATTACK_S4 if flick and abs(before.main_x) < _SMASH else s.ATTACK_S3)
+            _attack(world, body, s.ATTACK_S4_S if flick and abs(before.main_x) < _SMASH else s.ATTACK_S3_S)
         elif stick_y > _TILT:
             _attack(world, body, s.ATTACK_HI4 if flick and before.main_y < _SMASH else s.ATTACK_HI3)
         elif stick_y < -_TILT:
@@ -107,7 +107,7 @@ def _press_on_ground(
         else:
             _attack(world, body, s.ATTACK_11)
     elif pressed & _UP and body.state == s.WAIT:
-        go(world, body, s.APPEAL)
+        go(world, body, s.APPEAL_R)
     else:
         return False
     if body.state == s.KNEE_BEND:
@@ -148,13 +148,13 @@ def _walk(world: World, body: Body, stick_x: float, stick_before: float) -> None
             body.direction = side
             body.ground_speed = 0.0
             go(world, body, s.TURN)
-        elif state != s.WALK:
-            go(world, body, s.WALK)
-        if body.state == s.WALK:
+        elif state != s.WALK_MIDDLE:
+            go(world, body, s.WALK_MIDDLE)
+        if body.state == s.WALK_MIDDLE:
             body.ground_speed = stick_x * fighter.walk_speed
     elif state in (s.SQUAT, s.SQUAT_WAIT):
         go(world, body, s.SQUAT_RV)
-    elif state != s.WAIT and (state == s.WALK or body.age >= FIXED_LENGTH.get(state, 0)):
+    elif state != s.WAIT and (state == s.WALK_MIDDLE or body.age >= FIXED_LENGTH.get(state, 0)):
         go(world, body, s.WAIT)
 
 
@@ -255,11 +255,11 @@ def _recovering(world: World, body: Body, controller: Controller, before: Contro
 
 def _lag(world: World, body: Body, controller: Controller, before: Controller) -> None:
     length = body.lock or FIXED_LENGTH.get(body.state, 4)
-    if body.state in (s.ESCAPE_F, s.ESCAPE_B, s.DOWN_FORWARD, s.DOWN_BACK) and 4 <= body.age < length - 8:
-        ahead = body.state in (s.ESCAPE_F, s.DOWN_FORWARD)
+    if body.state in (s.ESCAPE_F, s.ESCAPE_B, s.DOWN_FORWARD_U, s.DOWN_BACK_U) and 4 <= body.age < length - 8:
+        ahead = body.state in (s.ESCAPE_F, s.DOWN_FORWARD_U)
         body.ground_speed = body.direction * (1.5 if ahead else -1.5)
     if body.age >= length:
-        if body.state == s.CLIFF_CLIMB:
+        if body.state == s.CLIFF_CLIMB_QUICK:
             body.x -= (body.x > 0) * 8.0 - (body.x < 0) * 8.0
         stand_up(world, body)
         act(world, body, controller, before)
@@ -290,7 +290,7 @@ def _shield(world: World, body: Body, controller: Controller, before: Controller
     body.shield -= 0.28
     if body.shield <= 0:
         body.shield = 30.0
-        go(world, body, s.FURAFURA)
+        go(world, body, s.FURA_FURA)
         return
     pressed = controller.buttons & ~before.buttons
     if pressed & _JUMP:
@@ -330,7 +330,7 @@ def _ledge(world: World, body: Body, controller: Controller, before: Controller)
         body.jumps = 2
         body.airborne = False
         body.invincible = 30
-        go(world, body, s.CLIFF_CLIMB)
+        go(world, body, s.CLIFF_CLIMB_QUICK)
     elif controller.main_x * inward < -0.6 or controller.main_y < -0.6 or body.age >= 240:
         body.ledge_lock = 30
         body.jumps = 1
@@ -339,17 +339,17 @@ def _ledge(world: World, body: Body, controller: Controller, before: Controller)
 
 
 def _down(world: World, body: Body, controller: Controller, before: Controller) -> None:
-    if body.state == s.DOWN_BOUND:
+    if body.state == s.DOWN_BOUND_U:
         if body.age >= 26:
-            go(world, body, s.DOWN_WAIT)
+            go(world, body, s.DOWN_WAIT_U)
         return
     if abs(controller.main_x) > 0.6:
         body.invincible = 18
         ahead = controller.main_x * body.direction > 0
-        go(world, body, s.DOWN_FORWARD if ahead else s.DOWN_BACK)
+        go(world, body, s.DOWN_FORWARD_U if ahead else s.DOWN_BACK_U)
     elif controller.main_y > 0.6 or body.age >= 150:
         body.invincible = 18
-        go(world, body, s.DOWN_STAND)
+        go(world, body, s.DOWN_STAND_U)
 
 
 def _dodging(world: World, body: Body, controller: Controller, before: Controller) -> None:

@@ -78,7 +78,7 @@ def _strike_shield(world: World, target: Body, attack: Attack, side: float) -> N
     target.ground_speed = side * (0.4 + attack.damage * 0.06)
     if target.shield <= 0:
         target.shield = 30.0
-        go(world, target, s.FURAFURA)
+        go(world, target, s.FURA_FURA)
         return
     go(world, target, s.GUARD_SET_OFF)
     target.lock = int(attack.damage * 0.45 + 2)
@@ -113,7 +113,7 @@ def _launch(world: World, attacker: Body, target: Body, attack: Attack, side: fl
     if knockback >= _TUMBLE and target.airborne:
         state = s.DAMAGE_FLY_TOP if 70 < angle < 110 else s.DAMAGE_FLY_LW if angle > 180 else s.DAMAGE_FLY_N
     else:
-        state = s.DAMAGE_AIR_1 if target.airborne else s.DAMAGE_N1
+        state = s.DAMAGE_AIR_1 if target.airborne else s.DAMAGE_N_1
     go(world, target, state)
     target.hitstun = max(1, int(knockback * _HITSTUN))
     target.direction = -side

@@ -92,7 +92,7 @@ def _influence(body: Body, controller: Controller) -> None:
 def _slide(world: World, body: Body, controller: Controller) -> None:
     """Movement on the ground, and off its edge."""
     traction = body.fighter.traction
-    if body.state not in (s.DASH, s.RUN, s.WALK):
+    if body.state not in (s.DASH, s.RUN, s.WALK_MIDDLE):
         body.ground_speed = _towards_zero(body.ground_speed, traction)
     if body.knock_x:
         body.knock_x = _towards_zero(body.knock_x, traction + KNOCKBACK_DECAY)
@@ -101,7 +101,7 @@ def _slide(world: World, body: Body, controller: Controller) -> None:
     if left <= x <= right:
         body.x = x
         return
-    leaving = body.knock_x != 0.0 or body.state in (s.DASH, s.RUN, s.WALK)
+    leaving = body.knock_x != 0.0 or body.state in (s.DASH, s.RUN, s.WALK_MIDDLE)
     if not leaving:
         body.x = left if x < left else right
         body.ground_speed = 0.0
@@ -205,7 +205,7 @@ def _land(world: World, body: Body) -> None:
             go(world, body, s.PASSIVE)
         else:
             body.knock_x *= 0.5
-            go(world, body, s.DOWN_BOUND)
+            go(world, body, s.DOWN_BOUND_U)
     elif kind in (Kind.DODGE, Kind.HELPLESS, Kind.RECOVERY):
         go(world, body, s.LANDING_FALL_SPECIAL)
         body.lock = 10 if kind is Kind.DODGE else 24

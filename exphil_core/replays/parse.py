@@ -28,11 +28,10 @@ from exphil_core.replays.columns import (
 )
 from exphil_core.replays.game import Floor, Game, Items, Player
 from exphil_core.replays.refusals import Refused
-from exphil_core.replays.salvage import is_truncated, salvage
+from exphil_core.replays.salvage import HEADER, is_truncated, salvage
 from exphil_core.replays.text import sanitise
 
 _PARSER_ERRORS: tuple[tuple[str, str], ...] = (
-    ("expected: [123, 85, 3", "not_slippi"),
     ("invalid game end method", "bad_game_end"),
     ("invalid payload size", "bad_payload_size"),
     ("zero-size event payload", "bad_payload_size"),
@@ -89,6 +88,8 @@ def parse_replay(path: str | Path) -> Game:
         with Path(path).open("rb") as file:
             head = file.read(64)
             size = file.seek(0, 2)
+            if not head.startswith(HEADER):
+                raise Refused("not_slippi", subject)
             truncated = is_truncated(head, size)
             if truncated:
                 file.seek(0)

@@ -1,0 +1,164 @@
+"""One replay read into a game: columns, versions, rollback, followers, items, identity, refusals."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exphil_core.replays.columns import PLAYER_COLUMNS, Version
+from exphil_core.replays.parse import first_rows, parse_replay
+from exphil_core.replays.refusals import Refused
+
+Write = Callable[..., Path]
+
+
+def test_every_column_is_read_with_its_dtype_and_length(handmade: Write) -> None:
+    game = parse_replay(handmade())
+    assert game.frames == 800
+    assert game.version == Version(3, 7, 0)
+    for player in game.players:
+        assert set(player.leader) == {column.name for column in PLAYER_COLUMNS}
+        assert all(len(values) == 800 for values in player.leader.values())
+    leader = game.players[1].leader
+    assert leader["position_x"].tolist() == [10.0] * 800
+    assert [leader[f"flags_{n}"][5] for n in range(1, 6)] == [1, 2, 3, 4, 5]
+    assert leader["velocity_ground_x"][3] == np.float32(0.5)
+    assert leader["velocity_air_x"][3] == np.float32(0.1)
+
+
+def test_what_a_version_lacks_is_missing_and_never_zero(handmade: Write) -> None:
+    leader = parse_replay(handmade(version=(1, 0, 0))).players[0].leader
+    assert np.isnan(leader["velocity_y"]).all()
+    assert np.isnan(leader["hitlag"]).all()
+    assert (leader["airborne"] == 255).all()
+    assert (leader["state_age"] == 1.0).all()
+    modern = parse_replay(handmade()).players[0].leader
+    assert np.isnan(modern["hitlag"]).all(), "hitlag came with 3.8"
+    assert (modern["hurtbox_state"] == 0).all()
+
+
+def test_values_out_of_range_are_missing(handmade: Write) -> None:
+    def pre(row: int, port_index: int) -> dict[str, Any]:
+        return {"trigger_r": 3.78e22} if row == 7 else {"trigger_r": 0.5}
+
+    def post(row: int, port_index: int) -> dict[str, Any]:
+        return {"action_state": 60000} if row == 8 else {"misc_as": 12.5 if row == 9 else float("nan")}
+
+    leader = parse_replay(handmade(pre=pre, post=post)).players[0].leader
+    assert np.flatnonzero(np.isnan(leader["trigger_r"])).tolist() == [7]
+    assert np.flatnonzero(leader["action_state"] == 65535).tolist() == [8]
+    assert np.flatnonzero(~np.isnan(leader["misc_as"])).tolist() == [9]
+
+
+def test_rollback_keeps_the_first_occurrence(handmade: Write) -> None:
+    ids = [*range(-123, 10), 7, 8, 9, 10, 9, 10, 11]
+    game = parse_replay(
+        handmade(
+            frame_ids=ids,
+            post=lambda row, port_index: {"percent": float(row)},
+            items=lambda row: [{"spawn_id": row, "x": float(row)}] * (row % 3),
+        )
+    )
+    assert game.frame_id.tolist() == list(range(-123, 12))
+    assert game.rollback_rows == len(ids) - len(range(-123, 12))
+    kept = [*range(133), 136, 139]
+    assert game.players[0].leader["percent"].tolist() == [float(row) for row in kept]
+    assert game.items is not None
+    assert np.diff(game.items.offsets).tolist() == [row % 3 for row in kept]
+    assert game.items.spawn_id.tolist() == [row for row in kept for _ in range(row % 3)]
+
+
+def test_first_rows_is_none_where_nothing_repeats() -> None:
+    assert first_rows(np.arange(-123, 50, dtype=np.int32)) is None
+
+
+def test_frames_that_do_not_follow_each_other_are_refused(handmade: Write) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_replay(handmade(frame_ids=[*range(-123, 100), *range(105, 200)]))
+    assert caught.value.reason == "bad_frame_ids"
+
+
+def test_nana_is_missing_where_she_is_not_there(handmade: Write) -> None:
+    game = parse_replay(handmade(external_ids=(14, 2), internal_ids=(10, 1), followers={0: range(50, 60)}))
+    nana = game.players[0].follower
+    assert nana is not None
+    assert game.players[1].follower is None
+    assert np.flatnonzero(nana["action_state"] != 65535).tolist() == list(range(50, 60))
+    assert np.flatnonzero(~np.isnan(nana["position_x"])).tolist() == list(range(50, 60))
+    assert set(nana["internal_id"][50:60]) == {11}
+
+
+def test_an_items_owner_is_a_position_in_players(handmade: Write) -> None:
+    owners = (1, 3, -1, 0)
+    game = parse_replay(
+        handmade(
+            ports=(1, 3),
+            items=lambda row: [{"spawn_id": n, "owner": owner} for n, owner in enumerate(owners)],
+        )
+    )
+    assert game.items is not None
+    assert game.items.columns["owner"][:4].tolist() == [0, 1, 255, 255]
+
+
+def test_content_id_is_of_what_was_played(handmade: Write, playing: dict[str, Any]) -> None:
+    first = parse_replay(handmade("a.slp", **playing)).content_id
+    renamed = parse_replay(handmade("b.slp", metadata={"playedOn": "elsewhere"}, **playing)).content_id
+    assert first == renamed
+    assert len(first) == 32
+    other_stage = parse_replay(handmade("c.slp", stage=31, **playing)).content_id
+    other_inputs = parse_replay(handmade("d.slp")).content_id
+    assert len({first, other_stage, other_inputs}) == 3
+
+
+def test_names_are_sanitised(handmade: Write) -> None:
+    names = {"names": {"netplay": "\x1b[2Jab\u202ecd\u200b", "code": "AB#1"}}
+    game = parse_replay(handmade(metadata={"playedOn": "x\x07", "players": {"0": names}}))
+    assert game.players[0].name == "[2Jabcd"
+    assert game.players[0].code == "AB#1"
+    assert game.played_on == "x"
+
+
+def test_the_dojos_floor_is_read_from_its_decimal_strings(handmade: Write) -> None:
+    floor = {"entropy": "2.5", "surprisal": "2.625", "stderr": "0.5", "frames": 700}
+    game = parse_replay(handmade(metadata={"dojo": {"version": "1", "players": {"1": floor}}}))
+    assert game.players[0].floor is None
+    assert game.players[1].floor is not None
+    assert game.players[1].floor.entropy == 2.5
+    assert game.players[1].floor.frames == 700
+
+
+def test_a_floor_that_cannot_be_read_is_refused(handmade: Write) -> None:
+    path = handmade(metadata={"dojo": {"version": "1", "players": {"1": {"entropy": "much"}}}})
+    with pytest.raises(Refused) as caught:
+        parse_replay(path)
+    assert caught.value.reason == "bad_dojo_metadata"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [(b"", "not_slippi"), (b"not a replay at all", "not_slippi"), (b"{U\x03raw[$U#l" + bytes(8), "corrupt")],
+)
+def test_what_is_no_replay_is_refused_by_name(tmp_path: Path, data: bytes, reason: str) -> None:
+    path = tmp_path / "x.slp"
+    path.write_bytes(data)
+    with pytest.raises(Refused) as caught:
+        parse_replay(path)
+    assert caught.value.reason == reason
+    assert str(path) in str(caught.value)
+
+
+def test_a_bad_game_end_and_a_missing_file_are_refused_by_name(handmade: Write, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as caught:
+        parse_replay(handmade(end_method=9))
+    assert caught.value.reason == "bad_game_end"
+    with pytest.raises(Refused) as caught:
+        parse_replay(tmp_path / "nowhere.slp")
+    assert caught.value.reason == "unreadable"
+
+
+def test_a_game_without_game_end_parses(handmade: Write) -> None:
+    game = parse_replay(handmade(end_method=None))
+    assert game.end_method is None
+    assert not game.salvaged

@@ -1,0 +1,174 @@
+"""Workers that die, hang, panic, print and eat memory cost one file each."""
+
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exphil_core.errors import DataError, UsageError
+from exphil_core.replays.columns import GROUPS
+from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
+from exphil_core.replays.pack import pack_game
+from exphil_core.replays.parse import parse_replay
+
+Write = Callable[..., Path]
+
+MISBEHAVING = """
+import os, signal, sys, time
+from exphil_core.replays import worker
+from exphil_core.replays.parse import parse_replay
+
+class Panic(BaseException):
+    pass
+
+def parse(path):
+    name = os.path.basename(path)
+    os.write(1, b"noise to stdout"); os.write(2, b"noise to stderr"); print("more noise")
+    if name.startswith("die"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith("hang"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM}); time.sleep(600)
+    if name.startswith("panic"):
+        raise Panic("attempt to subtract with overflow")
+    if name.startswith("hungry"):
+        bytearray(1 << 40)
+    if name.startswith("bug"):
+        raise ZeroDivisionError("of ours")
+    return parse_replay(path)
+
+worker.main(sys.argv[1:], parse)
+"""
+
+
+@pytest.fixture
+def folder(handmade: Write, playing: dict[str, Any], tmp_path: Path) -> Path:
+    for number in range(4):
+        handmade(f"replays/good{number}.slp", stage=(2, 3, 8, 28)[number], **playing)
+    return tmp_path / "replays"
+
+
+def by_name(outcomes: list[Outcome]) -> dict[str, tuple[str, str]]:
+    return {Path(str(o.source)).name: (o.status, o.reason) for o in outcomes}
+
+
+def test_a_kept_game_arrives_as_it_was_packed(folder: Path) -> None:
+    outcomes = list(ingest([folder], workers=2, options=IngestOptions()))
+    assert set(by_name(outcomes).values()) == {("kept", "")}
+    for outcome in outcomes:
+        direct = pack_game(parse_replay(outcome.source.path))
+        assert outcome.packed is not None
+        assert outcome.packed.content_id == direct.content_id
+        for group in GROUPS:
+            np.testing.assert_array_equal(outcome.packed.groups[group], direct.groups[group])
+        assert outcome.sides is not None
+        assert all(side.active and side.plausible and side.human for side in outcome.sides)
+        assert outcome.source.size == Path(outcome.source.path).stat().st_size
+
+
+def test_every_file_ends_with_one_outcome_whatever_the_parser_does(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good = (folder / "good0.slp").read_bytes()
+    expected = {f"good{number}.slp": ("kept", "") for number in range(4)}
+    for name, reason in (
+        ("die", "parser_died"),
+        ("hang", "out_of_time"),
+        ("panic", "parser_panic"),
+        ("hungry", "out_of_memory"),
+        ("bug", "reader_failed"),
+    ):
+        (folder / f"{name}.slp").write_bytes(good)
+        expected[f"{name}.slp"] = ("refused", reason)
+    (folder / "text.slp").write_text("hello")
+    expected["text.slp"] = ("refused", "not_slippi")
+    script = tmp_path / "misbehaving.py"
+    script.write_text(MISBEHAVING)
+    options = IngestOptions(seconds_per_file=2)
+    outcomes = list(ingest([folder], workers=2, options=options, command=(sys.executable, str(script))))
+    assert len(outcomes) == len(expected)
+    assert by_name(outcomes) == expected
+    assert all(str(o.source) in o.detail for o in outcomes if o.status != "kept")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_worker_that_cannot_start_is_an_error_that_says_why(folder: Path) -> None:
+    command = (sys.executable, "-c", "raise SystemExit('no such luck')")
+    with pytest.raises(RuntimeError, match="no such luck"):
+        list(ingest([folder], workers=1, options=IngestOptions(), command=command))
+
+
+def test_known_sources_are_skipped_without_a_worker(folder: Path) -> None:
+    seen: list[Source] = []
+
+    def known(source: Source) -> bool:
+        seen.append(source)
+        return True
+
+    command = (sys.executable, "-c", "raise SystemExit('not to be started')")
+    assert not list(ingest([folder], workers=2, options=IngestOptions(), known=known, command=command))
+    assert len(seen) == 4
+
+
+def test_members_of_archives_are_sources_of_their_own(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(24):
+            archive.write(folder / "good1.slp", f"round/{number}.slp")
+        archive.writestr("broken.slp", b"nothing")
+        archive.writestr("more.zip", b"PK")
+    outcomes = list(
+        ingest([path], workers=2, options=IngestOptions(), known=lambda s: s.member == "round/7.slp")
+    )
+    found = {str(o.source.member): (o.status, o.reason) for o in outcomes}
+    assert found.pop("broken.slp") == ("refused", "not_slippi")
+    assert found.pop("more.zip") == ("refused", "nested_archive")
+    assert found == {f"round/{n}.slp": ("kept", "") for n in range(24) if n != 7}
+    ids = {o.packed.content_id for o in outcomes if o.packed}
+    assert ids == {parse_replay(folder / "good1.slp").content_id}
+    assert {o.source.path for o in outcomes} == {str(path)}
+
+
+def test_a_7z_is_unpacked_in_order(folder: Path, tmp_path: Path) -> None:
+    py7zr = pytest.importorskip("py7zr")
+    path = tmp_path / "set.7z"
+    with py7zr.SevenZipFile(path, "w") as archive:
+        archive.writeall(folder, "set")
+    found = {str(o.source.member): o.status for o in ingest([path], workers=1, options=IngestOptions())}
+    assert found == {f"set/good{number}.slp": "kept" for number in range(4)}
+
+
+def test_a_broken_archive_is_one_refused_source(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and then nothing")
+    (outcome,) = ingest([tmp_path], workers=1, options=IngestOptions())
+    assert (outcome.status, outcome.reason) == ("refused", "archive_corrupt")
+
+
+def test_a_closed_iterator_leaves_nothing_behind(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    monkeypatch.setattr("exphil_core.replays.ingest._spool_parent", lambda: spool)
+    outcomes = ingest([folder], workers=2, options=IngestOptions())
+    first = next(outcomes)
+    assert list(spool.iterdir())
+    outcomes.close()  # type: ignore[attr-defined]
+    assert not list(spool.iterdir())
+    assert first.packed is not None
+    assert np.isfinite(first.packed.groups["f32"][:, 0]).all(), "what was handed out stays readable"
+
+
+def test_wrong_calls_are_sentences(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="workers"):
+        list(ingest([tmp_path], workers=0, options=IngestOptions()))
+    with pytest.raises(DataError, match="no such file"):
+        list(ingest([tmp_path / "nowhere"], workers=1, options=IngestOptions()))
+
+
+def test_the_key_follows_what_outcomes_depend_on() -> None:
+    assert IngestOptions().key != IngestOptions(min_frames=601).key
+    assert IngestOptions().key == IngestOptions(seconds_per_file=5).key

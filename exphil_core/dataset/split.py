@@ -31,8 +31,8 @@ class Split:
 def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> Split:
     """Holds out about `validation_share` of the games, and of every character with two games at least one.
 
-    Where there is a choice, no character loses its last training game, and the rules hold for usable sides
-    too.
+    As far as the choice of one game at a time can help it, no character loses its last training game or the
+    last one in which it can be imitated, and a game that helps two characters in need is preferred.
     """
     if not 0.0 <= validation_share < 1.0:
         raise ValueError(f"validation_share is {validation_share}; expected at least 0 and less than 1")
@@ -46,11 +46,18 @@ def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> S
     for group in groups:
         if group <= held:
             held.discard(max(group, key=lambda game: draws[game]))
-    for group in groups:
+    pairs = [group for group in groups if len(group) >= 2]
+    for group in pairs:
         if group & held:
             continue
+        needy = [other for other in pairs if not other & held]
         spared = [game for game in group if not _empties_a_group(game, held, groups)]
-        held.add(min(spared or group, key=lambda game: draws[game]))
+        held.add(
+            min(
+                spared or group,
+                key=lambda game: (-sum(game in other for other in needy), draws[game]),
+            )
+        )
     return Split(
         train=tuple(game for game in everything if game not in held),
         validation=tuple(sorted(held)),
@@ -64,7 +71,7 @@ def _draw(content_id: str, seed: int) -> float:
 
 
 def _groups(games: tuple[GameEntry, ...]) -> list[set[int]]:
-    """The games of each character with at least two of them: any side, and usable sides alone."""
+    """The games of each character: those where any side plays it, and those where a usable side does."""
 
     def collect(counts: Callable[[Side], bool]) -> list[set[int]]:
         found: dict[int, set[int]] = {}
@@ -72,7 +79,7 @@ def _groups(games: tuple[GameEntry, ...]) -> list[set[int]]:
             for side in game.sides:
                 if counts(side):
                     found.setdefault(side.external_id, set()).add(number)
-        return [group for group in found.values() if len(group) >= 2]
+        return list(found.values())
 
     return collect(lambda side: side.usable) + collect(lambda side: True)
 

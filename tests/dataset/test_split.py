@@ -34,6 +34,19 @@ def test_every_character_with_two_games_is_on_both_sides(seed: int) -> None:
         assert present >= {2, 20, 10, 6, 25, 3}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_the_only_game_to_imitate_a_character_in_is_learned_from(seed: int) -> None:
+    games = [entry_of(packed_game(number, frames=3, characters=(2, 20))) for number in range(8)]
+    games.append(entry_of(packed_game(8, frames=3, characters=(2, 25))))
+    games.append(entry_of(packed_game(9, frames=3, characters=(2, 25), types=("human", "cpu"))))
+    index = DatasetIndex(
+        path=Path("nowhere"), key=BuildKey(parser_version="test", options=""), games=tuple(games)
+    )
+    split = split_games(index, validation_share=0.2, seed=seed)
+    assert 8 in split.train
+    assert 9 in split.validation
+
+
 def test_the_share_is_about_what_was_asked_for() -> None:
     index = _index([(2, 20)] * 2000)
     held = len(split_games(index, validation_share=0.1, seed=3).validation)

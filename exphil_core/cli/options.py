@@ -13,10 +13,7 @@ from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperCommand
 
-from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.index import default_dataset_dir
 from exphil_core.errors import DataError, UsageError
-from exphil_core.replays.ingest import IngestOptions, Outcome
 
 MANY = ("--replays", "--set")
 """Options that take every word up to the next option."""
@@ -54,6 +51,11 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
 
     Raises DataError where nothing is there or nothing in it is usable, UsageError where no path is given.
     """
+    # pyarrow takes a while to import: not before the options are known to make sense.
+    from exphil_core.dataset.build import build_dataset
+    from exphil_core.dataset.index import default_dataset_dir, is_dataset
+    from exphil_core.replays.ingest import IngestOptions, Outcome
+
     if not paths:
         raise UsageError(
             "no replays to learn from: give --replays PATH..., or write demo replays with 'exphil demo --out demo' "
@@ -65,7 +67,7 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
             raise DataError(
                 f"{path}: no such file or folder; --replays takes replays, folders, archives or a built dataset"
             )
-    built = [path for path in found if (path / "dataset.json").is_file()]
+    built = [path for path in found if is_dataset(path)]
     if built and len(found) > 1:
         raise UsageError(
             f"--replays names the built dataset {built[0]} beside other paths; give one built dataset alone, or "

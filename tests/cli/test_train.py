@@ -1,0 +1,151 @@
+"""`exphil train` and `exphil eval` as people and scripts call them: what they print and how they exit."""
+
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exphil_core.cli.main import run
+from exphil_core.runs.events import read_events
+
+SMALL = (
+    *("encoder.width=32", "backbone.width=32", "backbone.layers=1", "backbone.heads=2"),
+    *("backbone.window_size=16", "policy.head_width=32", "train.batch_size=4", "train.precision=fp32"),
+    *("train.epochs=none", "train.log_steps=1", "train.warmup_steps=2", "evaluation.max_frames=2000"),
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
+
+
+def train(tmp_path: Path, *arguments: str, settings: Sequence[str] = SMALL) -> int:
+    return run(["train", "--headless", "--runs-dir", str(tmp_path / "runs"), *arguments, "--set", *settings])
+
+
+def test_a_run_from_replays_ends_with_a_table_and_what_to_type_next(
+    tmp_path: Path, dojo_replays: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = train(tmp_path, "--replays", str(dojo_replays), "--max-steps", "3", "--name", "first")
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    for word in ("Mewtwo", "Ganondorf", "Link", "Mr. Game & Watch", "Zelda", "markov", "floor", "closed"):
+        assert word in said.out
+    assert "exphil runs show first" in said.err
+
+
+def test_json_prints_the_events_and_nothing_else(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "3", "--name", "events", "--json")
+    lines = capsys.readouterr().out.splitlines()
+    assert code == 0
+    events: list[dict[str, Any]] = [json.loads(line) for line in lines]
+    assert events == list(read_events(tmp_path / "runs" / "events" / "events.jsonl"))
+    assert [event["seq"] for event in events] == list(range(len(events)))
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "run_started"
+    assert kinds[-1] == "run_finished"
+    assert {"step", "evaluated", "checkpoint_saved"} <= set(kinds)
+    promised = {"step", "epoch", "loss", "per_character", "heads", "lr", "grad_norm", "frames_per_s"}
+    assert promised | {"data_wait", "eta_s"} <= events[kinds.index("step")].keys()
+
+
+def test_eval_measures_the_run_on_other_replays_and_warns_of_those_it_has_seen(
+    tmp_path: Path, dojo_replays: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "2", "--name", "trained")
+    capsys.readouterr()
+    where = ["--runs-dir", str(tmp_path / "runs"), "--json"]
+    assert run(["eval", "trained", *where]) == 0
+    own = capsys.readouterr()
+    assert own.err == ""
+    assert run(["eval", "trained", "--replays", str(dojo_replays), "--character", "zelda", *where]) == 0
+    other = capsys.readouterr()
+    assert "were trained on by trained" in other.err
+    for said in (own, other):
+        fields = json.loads(said.out)
+        assert {"loss", "baseline_marginal", "baseline_repeat", "baseline_markov", "copycat"} <= fields.keys()
+    assert set(json.loads(other.out)["per_character"]) == {"zelda"}
+
+
+def test_the_held_out_loss_of_eval_is_the_one_of_the_run(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "2", "--name", "twice", "--json")
+    finished = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert run(["eval", "twice", "--runs-dir", str(tmp_path / "runs"), "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["loss"] == pytest.approx(finished["summary"]["validation"]["loss"], abs=1e-6)
+
+
+def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "3", "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "max_steps = 3" in said
+    assert "parameters" in said
+    assert "held out" in said
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--replays", "no/such/folder"], 3, ["no/such/folder", "no such file or folder"]),
+        ([], 2, ["--replays", "exphil demo"]),
+        (["--preset", "low_teir_unified"], 2, ["low_teir_unified", "did you mean 'low_tier_unified'"]),
+        (["--character", "mewtoo"], 2, ["mewtoo", "did you mean 'mewtwo'"]),
+        (["--backbone", "atention"], 2, ["atention", "did you mean 'attention'"]),
+        (["--set", "train.lrr=1"], 2, ["lrr", "did you mean 'lr'"]),
+        (["--lr", "0.1", "--set", "train.lr=0.2"], 2, ["--lr", "--set train.lr"]),
+        (["--resume", "old", "--lr", "0.1"], 2, ["--resume", "--lr"]),
+        (["--resume", "old"], 2, ["no run 'old'"]),
+        (["--prediction", "interleaved"], 2, ["interleaved", "dense"]),
+        (["--window-size", "1"], 2, ["window_size"]),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence_with_its_exit_code(
+    arguments: list[str], code: int, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--headless", "--runs-dir", str(tmp_path), *arguments]) == code
+    said = capsys.readouterr().err
+    for word in words:
+        assert word in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_without_a_usable_replay_is_an_error_that_says_where_to_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert train(tmp_path, "--replays", str(tmp_path / "empty"), "--max-steps", "1") == 3
+    assert "empty" in capsys.readouterr().err
+
+
+def test_a_dataset_of_another_schema_version_is_refused(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(dojo_dataset, old)
+    about = old / "dataset.json"
+    about.write_text(about.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    assert train(tmp_path, "--replays", str(old), "--max-steps", "1") == 3
+    assert "schema version 99" in capsys.readouterr().err
+
+
+def test_a_damaged_only_checkpoint_has_its_own_exit_code(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "1", "--name", "damaged")
+    for directory in (tmp_path / "runs" / "damaged").glob("step-*"):
+        os.truncate(directory / "model.safetensors", 64)
+    capsys.readouterr()
+    assert run(["train", "--headless", "--runs-dir", str(tmp_path / "runs"), "--resume", "damaged"]) == 5
+    assert "model.safetensors" in capsys.readouterr().err

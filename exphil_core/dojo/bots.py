@@ -426,7 +426,7 @@ class Bot:
     def _aerial(self, now: Situation) -> Options:
         """During an aerial: drift, fast-fall, and the shoulder just before landing."""
         if now.held.buttons & _SHOULDERS:
-            return _mix(0.5, [(_stick(now.held.main_x, 0), 1.0)], [(now.held, 1.0)])
+            return _mix(0.5, [(_level(now.held), 1.0)], [(now.held, 1.0)])
         if now.offstage:
             return _hold(
                 now, 0.3 if now.held.main_x * now.home < 0.6 else _STEADY, [(_stick(now.home, 0), 1.0)]
@@ -518,6 +518,11 @@ def _let_up(held: Controller) -> Controller:
     if held.buttons or held.c_x or held.c_y or held.trigger_l or held.trigger_r:
         return _stick(held.main_x, held.main_y)
     return held
+
+
+def _level(held: Controller) -> Controller:
+    """The stick all the way to the side that it is held to, and nothing else."""
+    return _stick((held.main_x > 0) * 1.0 - (held.main_x < 0) * 1.0, 0.0)
 
 
 _KNOWN: dict[tuple[float, float, float, float, int, int], Controller] = {}

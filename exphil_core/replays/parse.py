@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from peppi_py._peppi import read_slippi  # the public reader builds an object per field, twice the time
 
+from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
 from exphil_core.replays.columns import (
     DTYPES,
@@ -76,6 +77,11 @@ IDENTITY_COLUMNS: tuple[str, ...] = (
     "stocks",
 )
 """What a content id is taken over: columns that every version has, so that a new column changes no id."""
+
+
+FOUNTAIN = stages.by_name("fountain").external_id
+FOUNTAIN_PLATFORMS: dict[str, tuple[int, float]] = {"fod_right": (0, 28.0), "fod_left": (1, 20.0)}
+"""The event's number of each platform and the height that it has until its first event, the same in every game."""
 
 
 def parse_replay(path: str | Path) -> Game:
@@ -157,7 +163,7 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         frame_id=frame_id,
         players=players,
         items=_items(frames.field("item"), version, rows, slots) if "item" in fields else None,
-        stage=_stage(frames, version, rows, len(frame_id)),
+        stage=_stage(frames, version, rows, len(frame_id), start["stage"]),
         rollback_rows=len(all_ids) - len(frame_id),
         salvaged=salvaged,
     )
@@ -326,22 +332,23 @@ def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots
 
 
 def _stage(
-    frames: pa.StructArray, version: Version, rows: np.ndarray | None, length: int
+    frames: pa.StructArray, version: Version, rows: np.ndarray | None, length: int, external_stage_id: int
 ) -> dict[str, np.ndarray]:
     """Events happen on single frames; what they set holds until the next, so columns are filled forward."""
     stage = {column.name: np.full(length, column.missing, DTYPES[column.group]) for column in STAGE_COLUMNS}
     columns = {column.name: column for column in STAGE_COLUMNS if version >= column.since}
     fields = _names(frames)
-    if "fod_platform" in fields and "fod_left" in columns:
+    if external_stage_id == FOUNTAIN and "fod_platform" in fields and "fod_left" in columns:
         row, events = _events(frames.field("fod_platform"), rows)
         platform, height = events["platform"], events["height"]
-        for name, number in (("fod_right", 0), ("fod_left", 1)):
+        for name, (number, at_start) in FOUNTAIN_PLATFORMS.items():
+            stage[name][:] = at_start
             chosen = platform == number
-            stage[name] = _forward_fill(row[chosen], height[chosen], columns[name], length)
+            _forward_fill(stage[name], row[chosen], height[chosen], columns[name])
     if "stadium_transformation" in fields and "stadium_event" in columns:
         row, events = _events(frames.field("stadium_transformation"), rows)
-        stage["stadium_event"] = _forward_fill(row, events["event"], columns["stadium_event"], length)
-        stage["stadium_type"] = _forward_fill(row, events["type"], columns["stadium_type"], length)
+        for name, field in (("stadium_event", "event"), ("stadium_type", "type")):
+            _forward_fill(stage[name], row, events[field], columns[name])
     return stage
 
 
@@ -358,12 +365,10 @@ def _events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, d
     return row[kept], {name: _values(values.field(name))[kept] for name in _names(values)}
 
 
-def _forward_fill(row: np.ndarray, values: np.ndarray, column: Column, length: int) -> np.ndarray:
-    filled = np.full(length, column.missing, DTYPES[column.group])
+def _forward_fill(filled: np.ndarray, row: np.ndarray, values: np.ndarray, column: Column) -> None:
     if len(row) == 0:
-        return filled
+        return
     cleaned = _clean(values, column)
-    latest = np.searchsorted(row, np.arange(length), side="right") - 1
+    latest = np.searchsorted(row, np.arange(len(filled)), side="right") - 1
     known = latest >= 0
     filled[known] = cleaned[latest[known]]
-    return filled

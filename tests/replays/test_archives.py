@@ -89,7 +89,7 @@ def test_nested_archives_and_large_members_are_refused_by_name(
 
 def test_names_never_leave_the_folder(tmp_path: Path) -> None:
     names = ["../up.slp", "/root.slp", "C:\\x.slp", "a/../../b.slp", "fine.slp"]
-    path = make_zip(tmp_path / "a.zip", {name: b"data" for name in names})
+    path = make_zip(tmp_path / "a.zip", dict.fromkeys(names, b"data"))
     assert judged(path) == {**dict.fromkeys(names, "unsafe_member"), "fine.slp": ""}
     into = tmp_path / "deep" / "into"
     into.parent.mkdir()
@@ -121,13 +121,13 @@ def test_damage_costs_what_it_hit(tmp_path: Path, make: Maker, name: str) -> Non
     data[len(data) // 3] ^= 0xFF
     path.write_bytes(data)
     into = tmp_path / "into"
+    failure = ""
     try:
         found = unpacked(path, list(noise), into)
     except Refused as refused:
-        assert refused.reason == "archive_corrupt"
-    else:
-        good = {member for member, what in found.items() if what == noise[member]}
-        assert set(found.values()) - {noise[member] for member in good} == {"archive_corrupt"}
+        failure, found = refused.reason, {}
+    bad = {what for member, what in found.items() if what != noise[member]}
+    assert failure == "archive_corrupt" or bad == {"archive_corrupt"}
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.7z"])

@@ -1,0 +1,80 @@
+"""Both numberings of characters, against libmelee and against what replays are known to hold."""
+
+import pytest
+
+from exphil_core.melee.characters import (
+    CHARACTERS,
+    INTERNAL_ID_COUNT,
+    LOW_TIER,
+    PLAYABLE_COUNT,
+    by_external_id,
+    by_internal_id,
+    by_name,
+)
+
+melee = pytest.importorskip("melee")
+
+LIBMELEE_NAMES = {
+    "falcon": "CPTFALCON",
+    "gameandwatch": "GAMEANDWATCH",
+    "younglink": "YLINK",
+    "drmario": "DOC",
+    "iceclimbers": "POPO",
+}
+
+
+def test_internal_ids_are_libmelees() -> None:
+    for character in CHARACTERS[:PLAYABLE_COUNT]:
+        theirs = melee.Character[LIBMELEE_NAMES.get(character.name, character.name.upper())]
+        assert theirs.value == character.internal_id, character.name
+    assert by_name("nana").internal_id == melee.Character.NANA.value
+
+
+@pytest.mark.parametrize(
+    ("name", "external_id", "internal_id"),
+    [
+        ("falcon", 0, 2),
+        ("fox", 2, 1),
+        ("gameandwatch", 3, 24),
+        ("link", 6, 6),
+        ("mewtwo", 10, 16),
+        ("zelda", 18, 19),
+        ("sheik", 19, 7),
+        ("ganondorf", 25, 25),
+    ],
+)
+def test_the_ids_that_projects_mixed_up(name: str, external_id: int, internal_id: int) -> None:
+    character = by_name(name)
+    assert (character.external_id, character.internal_id) == (external_id, internal_id)
+    assert by_external_id(external_id) is character
+    assert by_internal_id(internal_id) is character
+
+
+def test_every_id_is_there_once() -> None:
+    assert [character.external_id for character in CHARACTERS] == list(range(33))
+    assert sorted(character.internal_id for character in CHARACTERS) == list(range(INTERNAL_ID_COUNT))
+
+
+def test_names_and_aliases_find_their_character() -> None:
+    for typed, name in (
+        ("Game & Watch", "gameandwatch"),
+        ("gnw", "gameandwatch"),
+        ("Mr. Game and Watch", "gameandwatch"),
+        ("Captain-Falcon", "falcon"),
+        ("ICs", "iceclimbers"),
+        ("M2", "mewtwo"),
+        ("young_link", "younglink"),
+    ):
+        assert by_name(typed).name == name
+    assert [by_name(name).name for name in LOW_TIER] == list(LOW_TIER)
+
+
+def test_wrong_names_and_ids_are_sentences() -> None:
+    with pytest.raises(ValueError, match="did you mean 'mewtwo'"):
+        by_name("mewtoo")
+    with pytest.raises(ValueError, match="expected one of"):
+        by_name("qqqqqq")
+    with pytest.raises(ValueError, match="33"):
+        by_external_id(33)
+    with pytest.raises(ValueError, match="-1"):
+        by_internal_id(-1)

@@ -3,7 +3,8 @@
 In: a folder of replays. Out: frames per second that one worker process supplies, as a share of the rate at which
 peppi's `read_slippi`, called in a loop in this process, reads the same files; two workers against one; and a
 whole build. Measured in turn, several times; medians are reported. Only files that end as kept are used, copied
-several times so that a run is long, so that both sides do the same work.
+several times so that a run is long, so that both sides do the same work. How two bare readers in processes of
+their own do against one says what the machine has to give: on busy or shared cores that is less than two.
 
 A rate of the ingest is counted from its first outcome to its last: the start of the processes, once a build, is
 reported by itself. The share by CPU time counts the seconds of all processes, start included.
@@ -14,6 +15,8 @@ import json
 import resource
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -63,6 +66,40 @@ def _cpu_seconds() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
+READER = """
+import sys, time
+from peppi_py import read_slippi
+files = sys.stdin.read().split("\\n")
+read_slippi(files[0])
+print("ready", flush=True)
+began = time.perf_counter()
+for file in files:
+    read_slippi(file)
+print(time.perf_counter() - began)
+"""
+
+
+def reader_seconds(files: Sequence[Path], count: int) -> float:
+    """The slowest of `count` processes that each read all files at the same time."""
+    readers = [
+        subprocess.Popen(
+            [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(count)
+    ]
+    text = "\n".join(map(str, files))
+    for reader in readers:
+        assert reader.stdin is not None
+        reader.stdin.write(text)
+        reader.stdin.close()
+    seconds = []
+    for reader in readers:
+        assert reader.stdout is not None
+        seconds.append(float(reader.stdout.read().split()[-1]))
+        reader.wait()
+    return max(seconds)
+
+
 def kept_files(replays: Path, folder: Path, copies: int) -> tuple[list[Path], int]:
     """Copies of the replays that a dataset keeps, and the frames of one copy of each."""
     kept = [
@@ -84,7 +121,7 @@ def measure(replays: Path, *, copies: int, rounds: int) -> dict[str, object]:
         (folder / "replays").mkdir()
         files, frames = kept_files(replays, folder / "replays", copies)
         frames *= copies
-        read, one, two = [], [], []
+        read, one, two, readers = [], [], [], []
         for _ in range(rounds):
             began = time.perf_counter()
             for file in files:
@@ -92,6 +129,7 @@ def measure(replays: Path, *, copies: int, rounds: int) -> dict[str, object]:
             read.append(frames / (time.perf_counter() - began))
             one.append(run_ingest(files, 1))
             two.append(run_ingest(files, 2))
+            readers.append(2 * reader_seconds(files, 1) / reader_seconds(files, 2))
         out = folder / "dataset"
         options = IngestOptions()
         report = build_dataset([replays], out, workers=2, options=options)
@@ -112,6 +150,7 @@ def measure(replays: Path, *, copies: int, rounds: int) -> dict[str, object]:
         "two_over_one": _median(
             list(zip(one, two, strict=True)), lambda pair: pair[1].frames_per_s / pair[0].frames_per_s
         ),
+        "two_bare_readers_over_one": statistics.median(readers),
         "two_over_one_goal": SCALING_GOAL,
         "start_s": _median(one, lambda run: run.start_s),
         "build_s": report.seconds,

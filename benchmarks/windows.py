@@ -88,7 +88,9 @@ def measure(index: DatasetIndex, *, batch_size: int, chunk_length: int, seconds:
     plan = BatchPlan(egos, index, seed=0, batch_size=batch_size, chunk_length=chunk_length - 1)
     frames = batch_size * chunk_length
     frame_bytes = sum(len(LAYOUT[group]) * DTYPES[group].itemsize for group in GROUPS)
-    source = np.zeros(frames * frame_bytes, np.uint8)
+    # A source that no cache holds, as the windows come from all over the dataset.
+    source = np.ones((50, frames * frame_bytes), np.uint8)
+    target = np.empty_like(source[0])
     for step in range(20):
         training_batch(store, plan, step)
     windows, copies = [], []
@@ -100,7 +102,8 @@ def measure(index: DatasetIndex, *, batch_size: int, chunk_length: int, seconds:
             step += 1
         between = time.perf_counter()
         for _ in range(5):
-            source.copy()
+            np.copyto(target, source[step * 7 % len(source)])
+            step += 1
         windows.append(5 * frames / (between - began))
         copies.append(5 * frames / (time.perf_counter() - between))
     supplied, copied = statistics.median(windows), statistics.median(copies)

@@ -87,9 +87,12 @@ class Worker:
                 if left <= 0 or not selector.select(left) or not self.read():
                     return None
 
+    def is_gone(self) -> bool:
+        return self._process.poll() is not None
+
     def end(self) -> str:
         """Ends the process, if it has not ended, and says how it did."""
-        running = self._process.poll() is None
+        running = not self.is_gone()
         if running:
             self._process.kill()
         code = self._process.wait()

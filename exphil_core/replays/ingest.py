@@ -249,6 +249,9 @@ class _Crew:
             yield from self._collect(again)
 
     def _submit(self, lane: _Lane, task: _Task) -> None:
+        if lane.worker is not None and not lane.pending and lane.worker.is_gone():
+            lane.worker.end()  # while it had nothing to do: no file is to blame
+            lane.worker = None
         if lane.worker is None:
             lane.worker = self._start()
         elif not lane.pending:

@@ -184,7 +184,7 @@ class Bot:
             case Kind.AERIAL | Kind.DODGE:
                 return self._aerial(now)
             case Kind.RECOVERY | Kind.HELPLESS:
-                return _hold(now, 0.3, [(_stick(now.home, 0.0), 1.0)])
+                return self._steer(now)
             case Kind.HURT:
                 return self._hurt(now)
             case Kind.SHIELD:
@@ -221,6 +221,10 @@ class Bot:
             return _hold(now, _STEADY, [(NEUTRAL, 1.0)])
         if now.age == 1:
             return _mix(self.style.short_hop, [(short, 1.0)], [(now.held, 1.0)])
+        if now.age == 2 and now.height != ABOVE:
+            away = now.foe == Foe.ATTACKING
+            aimed = _bits(-now.side if away else now.side, 0, now.held.buttons)
+            return _mix(0.5, [(aimed, 1.0)], [(now.held, 1.0)])
         return _mix(0.02, [(short, 1.0)], [(now.held, 1.0)])
 
     # On the ground.
@@ -237,7 +241,7 @@ class Bot:
             case s.DASH:
                 if now.age < 4:
                     return _STEADY
-                return 0.5 if near else 0.35 if now.age >= 8 else 0.05
+                return 0.6 if near else 0.4 if now.age >= 8 or now.band == MIDDLE else 0.08
             case s.RUN:
                 return 0.6 if near or now.near_edge else 0.06
             case s.WALK_MIDDLE:
@@ -300,7 +304,7 @@ class Bot:
             wary = 1.0 if now.attacked_lately else 0.4
             return [
                 (dash_to, 1.2 * style.approach),
-                (dash_off, 0.8 * style.retreat * wary),
+                (dash_off, 2.0 * style.retreat * wary),
                 (_stick(_TILT * side, 0), 0.8),
                 (_bits(side, 0, jump), 1.0 * style.jump),
                 (_press(0, 0, "B"), 0.4 * style.special),
@@ -349,18 +353,21 @@ class Bot:
         return [(_stick(0, -1), 2.0), (NEUTRAL, 1.0), (_bits(side, 0, self._jump), 0.6 * self.style.jump)]
 
     def _committed(self, now: Situation) -> Options:
-        """In an attack or in lag: let the stick go, then hold what comes next."""
+        """In an attack or in lag: let the stick go, then hold what comes next, and fidget."""
         if now.held != NEUTRAL and now.age < 8 and now.held_for < 3:
             return _hold(now, 0.5, [(NEUTRAL, 1.0)])
-        chance = 0.02 if now.kind is Kind.ATTACK and now.age < 16 else 0.12
+        early = now.kind is Kind.ATTACK and now.age < 12
+        chance = 0.03 if early else 0.2
         if now.held != NEUTRAL:
-            chance = 0.03
+            chance = 0.25 if early or now.held_for >= 3 else 0.04
         if now.foe == Foe.ATTACKING and now.band <= CLOSE:
             plan = [(_stick(-now.side, 0), self.style.retreat), (self._guarding(), self.style.shield)]
         elif now.foe == Foe.HURT or now.band >= MIDDLE:
             plan = [(_stick(now.side, 0), self.style.approach), (NEUTRAL, 0.5)]
         else:
             plan = [(_stick(-now.side, 0), self.style.retreat), (NEUTRAL, 1.0)]
+        if now.held != NEUTRAL:
+            plan = [(NEUTRAL, 3.0), *plan]
         return _hold(now, chance, plan)
 
     # In the air.
@@ -373,7 +380,8 @@ class Bot:
         if now.state == s.DAMAGE_FALL:
             if now.falling and now.low:
                 return _mix(0.4, [(self._guarding(), 1.0)], [(_let_up(now.held), 1.0)])
-            return _hold(now, 0.06, [(_stick(now.home, 0), 2.0), (_bits(now.home, 0, self._jump), 1.0)])
+            turned = _stick(-now.home if now.held.main_x * now.home > 0 else now.home, 0)
+            return _hold(now, 0.35, [(turned, 4.0), (_bits(now.home, 0, self._jump), 1.0)])
         if now.held.buttons & _SHOULDERS:
             return _mix(0.8, [(_stick(now.side, 0), 1.0)], [(now.held, 1.0)])
         if now.foe == Foe.GONE:
@@ -405,10 +413,21 @@ class Bot:
                 (_stick(side, 0), 1.0),
                 (_stick(-side, 0), 0.4 * style.retreat),
             ]
+        elif now.held.main_y > -0.6:
+            return self._weave(now)
         else:
-            chance = 0.03
-            plan = [(_stick(side, 0), 1.5), (_stick(-side, 0), 0.4 * style.retreat), (NEUTRAL, 0.3)]
+            chance = 0.06
+            plan = [(_stick(side, 0), 1.5), (_stick(-side, 0), 0.4 * style.retreat), (NEUTRAL, 0.5)]
         return _mix(chance, plan, [(_let_up(now.held), 1.0)])
+
+    def _weave(self, now: Situation) -> Options:
+        """Drift towards the opponent, or away from its attacks; at times let the stick go."""
+        flee = now.foe == Foe.ATTACKING and now.band >= CLOSE
+        wanted = _stick(-now.side if flee else now.side, 0)
+        held = _let_up(now.held)
+        if held == wanted:
+            return _mix(0.08, [(NEUTRAL, 2.0), (_stick(-wanted.main_x, 0), 1.0)], [(held, 1.0)])
+        return _mix(0.3, [(wanted, 4.0), (NEUTRAL, 1.0)], [(held, 1.0)])
 
     def _recover(self, now: Situation) -> Options:
         """Off the stage: drift home, jump when falling, and the up special when the jumps are gone."""
@@ -421,7 +440,13 @@ class Bot:
             return _hold(now, 0.45, [(up, 6.0), (drift, 0.5)])
         if now.held.main_x * home < 0.6:
             return _hold(now, 0.35, [(drift, 1.0)])
-        return _hold(now, _STEADY, [(_stick(0, 0), 1.0)])
+        return _hold(now, 0.05, [(NEUTRAL, 1.0)])
+
+    def _steer(self, now: Situation) -> Options:
+        """During and after the up special: home, with a touch of the stick now and then."""
+        if now.held.main_x * now.home < 0.9:
+            return _hold(now, 0.35, [(_stick(now.home, 0), 1.0)])
+        return _hold(now, 0.06, [(NEUTRAL, 1.0)])
 
     def _aerial(self, now: Situation) -> Options:
         """During an aerial: drift, fast-fall, and the shoulder just before landing."""
@@ -436,22 +461,23 @@ class Bot:
             return _mix(0.35, [(cancel, 1.0)], [(_let_up(now.held), 1.0)])
         if now.falling and now.held.main_y > -0.6:
             return _hold(now, 0.2 * self.style.fast_fall + 0.02, [(_stick(0, -1), 1.0)])
-        return _hold(now, 0.02, [(_stick(now.side, 0), 1.0), (_stick(-now.side, 0), 0.5)])
+        return self._weave(now) if now.held.main_y > -0.6 else _hold(now, 0.1, [(_stick(now.side, 0), 1.0)])
 
     # Under attack, and at the edges of play.
 
     def _hurt(self, now: Situation) -> Options:
+        """Survive the launch, then wriggle until the body answers again."""
+        inward, survive = _stick(now.home, 0), _stick(_DIAGONAL * now.home, _DIAGONAL)
         if now.stunned == 1:
-            survive = _stick(_DIAGONAL * now.home, _DIAGONAL)
-            if now.held == survive:
-                return _hold(now, _STEADY, [(NEUTRAL, 1.0)])
-            return _hold(now, 0.3, [(survive, 4.0), (_stick(now.home, 0), 1.0)])
+            return _hold(now, _STEADY if now.held == survive else 0.4, [(survive, 4.0), (inward, 1.0)])
         if now.stunned == 2:
-            return _hold(now, 0.04, [(_stick(now.home, 0), 1.0)])
+            if now.held == inward:
+                return _hold(now, 0.12, [(NEUTRAL, 2.0), (_stick(0, -1), 1.0)])
+            return _hold(now, 0.25, [(inward, 4.0), (survive, 1.0)])
         return _hold(
             now,
-            0.15,
-            [(_stick(now.home, 0), 1.0), (self._guarding(), 0.7 if now.foe == Foe.ATTACKING else 0.1)],
+            0.25,
+            [(inward, 1.0), (self._guarding(), 0.7 if now.foe == Foe.ATTACKING else 0.1)],
         )
 
     def _guard(self, now: Situation) -> Options:
@@ -492,7 +518,9 @@ class Bot:
     def _gone(self, now: Situation) -> Options:
         if now.state == s.REBIRTH_WAIT and now.age >= 20:
             return _hold(now, 0.1, [(_stick(now.side, 0), 2.0), (_stick(0, -1), 1.0)])
-        return _hold(now, 0.3 if now.held != NEUTRAL else 0.003, [(NEUTRAL, 1.0), (_stick(0, -1), 0.1)])
+        if now.held != NEUTRAL:
+            return _hold(now, 0.3, [(NEUTRAL, 1.0)])
+        return _hold(now, 0.06, [(_stick(0, -1), 1.0), (_stick(now.side, 0), 1.0)])
 
     def _guarding(self) -> Controller:
         return _bits(0, 0, self._shield, trigger=self._shield)

@@ -8,6 +8,7 @@ The order within a frame: what each body starts (`controls.py`), how it moves (h
 """
 
 from math import atan2, cos, hypot, radians, sin
+from struct import Struct
 
 from exphil_core.dojo import states as s
 from exphil_core.dojo.controls import act, go, stand_up
@@ -21,6 +22,7 @@ KNOCKBACK_DECAY = 0.051
 DI_DEGREES = 18.0
 SHIELD_REGEN = 0.07
 _NO_GROUND = 0xFFFF
+_SINGLES = Struct("9f")
 _GUARDING = (s.GUARD_ON, s.GUARD, s.GUARD_SET_OFF)
 
 
@@ -260,14 +262,28 @@ def _post(body: Body) -> Post:
     kind = KIND[state]
     gone = kind is Kind.GONE and state != s.ENTRY
     guarding = state in _GUARDING
+    # Single precision, as in the file: an observer in play and one of the replay see the same.
+    x, y, percent, shield, speed_x, speed_y, knock_x, knock_y, ground_speed = _SINGLES.unpack(
+        _SINGLES.pack(
+            body.x,
+            body.y,
+            body.percent,
+            body.shield,
+            body.speed_x,
+            body.speed_y,
+            body.knock_x,
+            body.knock_y,
+            body.ground_speed,
+        )
+    )
     return Post(
         body.fighter.character.internal_id,
         state,
-        body.x,
-        body.y,
+        x,
+        y,
         body.direction,
-        body.percent,
-        body.shield,
+        percent,
+        shield,
         body.last_landed,
         body.combo,
         body.last_hit_by,
@@ -284,11 +300,11 @@ def _post(body: Body) -> Post:
         body.jumps,
         body.l_cancel,
         2 if gone else 1 if body.invincible else 0,
-        body.speed_x,
-        body.speed_y,
-        body.knock_x,
-        body.knock_y,
-        body.ground_speed,
+        speed_x,
+        speed_y,
+        knock_x,
+        knock_y,
+        ground_speed,
         float(body.hitlag),
         state,
         body.instance_hit_by,

@@ -54,8 +54,8 @@ def test_the_floor_follows_from_the_columns_of_the_file_alone(
                 outcomes = [grid(controller) for controller in choice.controllers]
                 surprisal += choice.surprisals[outcomes.index(grid(pressed))]
             assert len(seen) == side.floor["frames"]
-            assert entropy / len(seen) == pytest.approx(float(side.floor["entropy"]), abs=2e-3)
-            assert surprisal / len(seen) == pytest.approx(float(side.floor["surprisal"]), abs=2e-3)
+            assert entropy / len(seen) == pytest.approx(float(side.floor["entropy"]), abs=1e-6)
+            assert surprisal / len(seen) == pytest.approx(float(side.floor["surprisal"]), abs=1e-6)
 
 
 def test_surprisal_comes_out_as_the_entropy_within_its_error(matches: tuple[Path, ...], read: Reader) -> None:

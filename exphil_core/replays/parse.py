@@ -7,7 +7,7 @@ what a live player sees. peppi reads a whole file at once, holds the GIL while i
 
 import hashlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,13 +18,20 @@ from peppi_py._peppi import read_slippi  # the public reader builds an object pe
 
 from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
+from exphil_core.replays.arrow import (
+    field_names,
+    first_rows,
+    forward_fill,
+    read_columns,
+    read_events,
+    values_of,
+)
 from exphil_core.replays.columns import (
     DTYPES,
     ITEM_COLUMNS,
     MISSING,
     PLAYER_COLUMNS,
     STAGE_COLUMNS,
-    Column,
     Version,
 )
 from exphil_core.replays.game import Floor, Game, Items, Player
@@ -49,15 +56,6 @@ _END_METHODS = {
     "NoContest": "no_contest",
 }
 
-_NUMPY: dict[pa.DataType, np.dtype] = {
-    pa.float32(): np.dtype(np.float32),
-    pa.int8(): np.dtype(np.int8),
-    pa.int32(): np.dtype(np.int32),
-    pa.uint8(): np.dtype(np.uint8),
-    pa.uint16(): np.dtype(np.uint16),
-    pa.uint32(): np.dtype(np.uint32),
-}
-"""pyarrow's own table of these needs pandas."""
 
 IDENTITY_COLUMNS: tuple[str, ...] = (
     "main_x",
@@ -133,7 +131,7 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
     if frames is None or len(frames) == 0:
         raise Refused("no_frames", subject)
     version = Version(*start["slippi"]["version"])
-    all_ids = _values(frames.field("id")).astype(np.int32, copy=False)
+    all_ids = values_of(frames.field("id")).astype(np.int32, copy=False)
     rows = first_rows(all_ids)
     frame_id = all_ids if rows is None else all_ids[rows]
     if frame_id[0] != FIRST_FRAME_ID or frame_id[-1] - frame_id[0] != len(frame_id) - 1:
@@ -148,7 +146,7 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         for player in sorted(start["players"], key=lambda player: player["port"])
     )
     slots = {player.port_index: slot for slot, player in enumerate(players)}
-    fields = _names(frames)
+    fields = field_names(frames)
     end_method = (raw.end or {}).get("method")
     game = Game(
         content_id="",  # taken over the finished game below
@@ -170,13 +168,6 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
     return replace(game, content_id=content_id(game))
 
 
-def first_rows(frame_ids: np.ndarray) -> np.ndarray | None:
-    """Rows of the first occurrence of each frame id, or None where none repeats."""
-    before = np.maximum.accumulate(frame_ids[:-1])
-    first = np.concatenate(([True], frame_ids[1:] > before))
-    return None if first.all() else np.flatnonzero(first)
-
-
 def content_id(game: Game) -> str:
     """BLAKE2b-128 over what was played: the same for a renamed, re-packed or re-annotated file."""
     digest = hashlib.blake2b(digest_size=16)
@@ -189,67 +180,6 @@ def content_id(game: Game) -> str:
         for name in IDENTITY_COLUMNS:
             digest.update(np.ascontiguousarray(player.leader[name]).data)
     return digest.hexdigest()
-
-
-def _names(struct: pa.StructArray) -> set[str]:
-    return {field.name for field in struct.type}
-
-
-def _values(array: pa.Array) -> np.ndarray:
-    """The numbers of a primitive array without a copy; what is null in a struct above it holds rubbish."""
-    dtype = _NUMPY[array.type]
-    return np.frombuffer(array.buffers()[1], dtype, count=len(array), offset=array.offset * dtype.itemsize)
-
-
-def _find(struct: pa.StructArray, field: str) -> pa.Array | None:
-    """The array of a dotted field, or None where the replay's version does not have it."""
-    found: pa.Array = struct
-    for name in field.split("."):
-        if found.type.get_field_index(name) < 0:
-            return None
-        found = found.field(name)
-    return found
-
-
-def _clean(values: np.ndarray, column: Column) -> np.ndarray:
-    """`values` as the column's dtype, what lies outside of its range missing. NaN stays NaN."""
-    low, high = column.low, column.high
-    dtype = DTYPES[column.group]
-    if len(values) == 0 or (low is None and high is None):
-        return values.astype(dtype, copy=False)
-    below = low is not None and not values.min() >= low  # written so that a NaN takes the slow path
-    above = high is not None and not values.max() <= high
-    if not below and not above:
-        return values.astype(dtype, copy=False)
-    with np.errstate(invalid="ignore"):
-        outside = (values < low) if low is not None else np.zeros(len(values), bool)
-        if high is not None:
-            outside |= values > high
-        cleaned = values.astype(dtype)
-    cleaned[outside] = column.missing
-    return cleaned
-
-
-def _read(
-    struct: pa.StructArray, columns: Iterable[Column], version: Version, rows: np.ndarray | None, length: int
-) -> dict[str, np.ndarray]:
-    """Columns by name at `rows` (None: all). A null row, or a column that the version lacks, is missing."""
-    absent: np.ndarray | None = None
-    if struct.null_count:
-        absent = struct.is_null().to_numpy(zero_copy_only=False)
-        absent = absent if rows is None else absent[rows]
-    read: dict[str, np.ndarray] = {}
-    for column in columns:
-        found = _find(struct, column.field) if version >= column.since else None
-        if found is None:
-            read[column.name] = np.full(length, column.missing, DTYPES[column.group])
-            continue
-        values = _values(found)
-        cleaned = _clean(values if rows is None else values[rows], column)
-        if absent is not None:
-            cleaned = np.where(absent, DTYPES[column.group].type(column.missing), cleaned)
-        read[column.name] = cleaned
-    return read
 
 
 def _player(
@@ -276,10 +206,10 @@ def _player(
         start_stocks=start["stocks"],
         name=sanitise(name),
         code=sanitise(netplay.get("code") or names.get("code")).replace("＃", "#"),
-        leader=_read(port.field("leader"), PLAYER_COLUMNS, version, rows, length),
+        leader=read_columns(port.field("leader"), PLAYER_COLUMNS, version, rows, length),
         follower=(
-            _read(port.field("follower"), PLAYER_COLUMNS, version, rows, length)
-            if "follower" in _names(port)
+            read_columns(port.field("follower"), PLAYER_COLUMNS, version, rows, length)
+            if "follower" in field_names(port)
             else None
         ),
         floor=floors.get(port_index),
@@ -311,7 +241,7 @@ def _floors(metadata: Mapping[str, Any], subject: str) -> dict[int, Floor]:
 
 
 def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots: Mapping[int, int]) -> Items:
-    offsets = _values(table.offsets).astype(np.int64)
+    offsets = values_of(table.offsets).astype(np.int64)
     entries: np.ndarray | None = None
     if rows is not None:
         counts = np.diff(offsets)[rows]
@@ -320,12 +250,12 @@ def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots
         entries = np.repeat(offsets[rows] - kept[:-1], counts) + np.arange(kept[-1])
         offsets = kept
     length = int(offsets[-1])
-    columns = _read(table.values, ITEM_COLUMNS, version, entries, length)
+    columns = read_columns(table.values, ITEM_COLUMNS, version, entries, length)
     slot_of_port = np.full(256, MISSING["u8"], np.uint8)
     for port_index, slot in slots.items():
         slot_of_port[port_index] = slot
     columns["owner"] = slot_of_port[columns["owner"]]
-    spawn_id = _values(table.values.field("id"))
+    spawn_id = values_of(table.values.field("id"))
     return Items(
         offsets=offsets, spawn_id=spawn_id if entries is None else spawn_id[entries], columns=columns
     )
@@ -337,38 +267,16 @@ def _stage(
     """Events happen on single frames; what they set holds until the next, so columns are filled forward."""
     stage = {column.name: np.full(length, column.missing, DTYPES[column.group]) for column in STAGE_COLUMNS}
     columns = {column.name: column for column in STAGE_COLUMNS if version >= column.since}
-    fields = _names(frames)
+    fields = field_names(frames)
     if external_stage_id == FOUNTAIN and "fod_platform" in fields and "fod_left" in columns:
-        row, events = _events(frames.field("fod_platform"), rows)
+        row, events = read_events(frames.field("fod_platform"), rows)
         platform, height = events["platform"], events["height"]
         for name, (number, at_start) in FOUNTAIN_PLATFORMS.items():
             stage[name][:] = at_start
             chosen = platform == number
-            _forward_fill(stage[name], row[chosen], height[chosen], columns[name])
+            forward_fill(stage[name], row[chosen], height[chosen], columns[name])
     if "stadium_transformation" in fields and "stadium_event" in columns:
-        row, events = _events(frames.field("stadium_transformation"), rows)
+        row, events = read_events(frames.field("stadium_transformation"), rows)
         for name, field in (("stadium_event", "event"), ("stadium_type", "type")):
-            _forward_fill(stage[name], row, events[field], columns[name])
+            forward_fill(stage[name], row, events[field], columns[name])
     return stage
-
-
-def _events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(frame index, fields) of the events of all kept rows, in order."""
-    counts = np.diff(_values(table.offsets))
-    index = np.arange(len(counts))
-    if rows is not None:
-        index = np.full(len(counts), -1)
-        index[rows] = np.arange(len(rows))
-    row = np.repeat(index, counts)
-    kept = row >= 0
-    values = table.values
-    return row[kept], {name: _values(values.field(name))[kept] for name in _names(values)}
-
-
-def _forward_fill(filled: np.ndarray, row: np.ndarray, values: np.ndarray, column: Column) -> None:
-    if len(row) == 0:
-        return
-    cleaned = _clean(values, column)
-    latest = np.searchsorted(row, np.arange(len(filled)), side="right") - 1
-    known = latest >= 0
-    filled[known] = cleaned[latest[known]]

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from exphil_core.replays.arrow import first_rows
 from exphil_core.replays.columns import PLAYER_COLUMNS, Version
-from exphil_core.replays.parse import first_rows, parse_replay
+from exphil_core.replays.parse import parse_replay
 from exphil_core.replays.refusals import Refused
 
 Write = Callable[..., Path]

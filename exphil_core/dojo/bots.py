@@ -12,7 +12,19 @@ from typing import Final
 
 from exphil_core.dojo import states as s
 from exphil_core.dojo.choices import Choice, choice
-from exphil_core.dojo.sight import ABOVE, BELOW, CLOSE, FAR, LEVEL, MIDDLE, TOUCHING, Foe, Situation
+from exphil_core.dojo.sight import (
+    ABOVE,
+    BELOW,
+    CLOSE,
+    FAR,
+    FROM_AIR,
+    LEVEL,
+    MIDDLE,
+    NO_THREAT,
+    TOUCHING,
+    Foe,
+    Situation,
+)
 from exphil_core.dojo.states import Kind
 from exphil_core.melee.characters import by_name
 from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL, Controller
@@ -48,6 +60,9 @@ class Style:
     fast_fall: float
     memory: float
     """How much more it shields (or grabs) after an opponent who attacked (or shielded) in the last seconds."""
+    adapts: bool = False
+    """Plays by the opponent's last attack, up to three seconds back: keeps off after one from the air, and
+    jumps in after one from the ground."""
     jump_button: str
     shield_button: str
 
@@ -89,6 +104,7 @@ STYLES: Final = MappingProxyType(
                 wavedash=0.1,
                 fast_fall=0.5,
                 memory=3.0,
+                adapts=True,
                 jump_button="Y",
                 shield_button="L",
             ),
@@ -107,6 +123,7 @@ STYLES: Final = MappingProxyType(
                 wavedash=0.05,
                 fast_fall=0.35,
                 memory=3.0,
+                adapts=True,
                 jump_button="X",
                 shield_button="L",
             ),
@@ -143,6 +160,7 @@ STYLES: Final = MappingProxyType(
                 wavedash=0.02,
                 fast_fall=0.2,
                 memory=3.0,
+                adapts=True,
                 jump_button="X",
                 shield_button="L",
             ),
@@ -284,7 +302,7 @@ class Bot:
                 (_bits(side, 0, jump), (2.5 if now.height == ABOVE else 0.8) * style.jump),
             ]
         if now.foe == Foe.ATTACKING and now.band <= MIDDLE:
-            memory = style.memory if now.attacked_lately else 1.0
+            memory = style.memory if now.threat != NO_THREAT else 1.0
             return [
                 (guard, (5.0 if now.band <= CLOSE else 1.0) * style.shield * memory / 2),
                 (dash_off, 2.0 * style.retreat),
@@ -292,6 +310,8 @@ class Bot:
                 (_cstick(side, 0), 0.6 * style.smash),
                 (dash_to, 0.3 * style.approach),
             ]
+        if style.adapts and now.band >= MIDDLE and now.threat != NO_THREAT:
+            return self._adapt(now)
         if now.band == FAR:
             return [
                 (dash_to, 3.0 * style.approach),
@@ -301,7 +321,7 @@ class Bot:
                 (NEUTRAL, 0.3),
             ]
         if now.band == MIDDLE:
-            wary = 1.0 if now.attacked_lately else 0.4
+            wary = 1.0 if now.threat != NO_THREAT else 0.4
             return [
                 (dash_to, 1.2 * style.approach),
                 (dash_off, 2.0 * style.retreat * wary),
@@ -338,6 +358,19 @@ class Bot:
             (dash_to, 0.4 * style.approach),
             (guard, 0.3 * style.shield),
         ]
+
+    def _adapt(self, now: Situation) -> Options:
+        """Answer the last attack seen: keep off an opponent who came from the air, jump at one on the ground."""
+        style, side = self.style, now.side
+        if now.threat == FROM_AIR:
+            return [
+                (_stick(-side, 0), 3.0 if now.band == MIDDLE else 0.5),
+                (_press(0, 0, "B"), 1.5 * style.special),
+                (_stick(_TILT * side, 0), 1.5),
+                (self._guarding(), 0.5 * style.shield),
+                (NEUTRAL, 0.5),
+            ]
+        return [(_bits(side, 0, self._jump), 2.0), (_stick(side, 0), 2.0 if now.band == MIDDLE else 6.0)]
 
     def _edge_guard(self, now: Situation) -> Options:
         """The opponent is off the stage: wait at the edge, or go out after it."""
@@ -423,6 +456,8 @@ class Bot:
     def _weave(self, now: Situation) -> Options:
         """Drift towards the opponent, or away from its attacks; at times let the stick go."""
         flee = now.foe == Foe.ATTACKING and now.band >= CLOSE
+        if self.style.adapts and now.foe != Foe.HURT and now.band <= MIDDLE:
+            flee = now.threat == FROM_AIR
         wanted = _stick(-now.side if flee else now.side, 0)
         held = _let_up(now.held)
         if held == wanted:

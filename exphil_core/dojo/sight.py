@@ -15,8 +15,9 @@ from exphil_core.melee.stages import Stage
 
 TOUCHING, CLOSE, MIDDLE, FAR = range(4)
 LEVEL, ABOVE, BELOW = range(3)
+NO_THREAT, FROM_GROUND, FROM_AIR = range(3)
 
-MEMORY_FRAMES = 150
+MEMORY_FRAMES = 180
 """How long a bot remembers that the opponent attacked or shielded."""
 
 
@@ -65,7 +66,8 @@ class Situation(NamedTuple):
     near_edge: bool
     stunned: int
     """0 free, 1 in hitlag, 2 in hitstun, 3 in the last frames of hitstun."""
-    attacked_lately: bool
+    threat: int
+    """The opponent's last attack in the last seconds: NO_THREAT, FROM_GROUND or FROM_AIR."""
     shielded_lately: bool
 
 
@@ -81,6 +83,7 @@ class Sight:
         "_since_attack",
         "_since_shield",
         "_surfaces",
+        "_threat",
     )
 
     def __init__(self, stage: Stage, delay: int) -> None:
@@ -91,6 +94,7 @@ class Sight:
         self._held: Controller = NEUTRAL
         self._held_for = 3
         self._since_attack = MEMORY_FRAMES
+        self._threat = NO_THREAT
         self._since_shield = MEMORY_FRAMES
 
     def situation(self, own: Post, controller: Controller, foe_now: Post) -> Situation:
@@ -106,8 +110,11 @@ class Sight:
         foe_kind = KIND[foe.action_state]
         if foe_kind is Kind.ATTACK or foe_kind is Kind.AERIAL:
             self._since_attack = 0
+            self._threat = FROM_GROUND if foe_kind is Kind.ATTACK else FROM_AIR
         else:
             self._since_attack += 1
+            if self._since_attack >= MEMORY_FRAMES:
+                self._threat = NO_THREAT
         if foe_kind is Kind.SHIELD:
             self._since_shield = 0
         else:
@@ -158,7 +165,7 @@ class Sight:
             not airborne and own.ground_id > 0,
             not airborne and edge - (x if x > 0 else -x) < 14.0,
             stunned,
-            self._since_attack < MEMORY_FRAMES,
+            self._threat,
             self._since_shield < MEMORY_FRAMES,
         )
 

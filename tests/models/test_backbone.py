@@ -77,3 +77,17 @@ def test_reset_columns_are_where_any_row_resets() -> None:
     reset_BT = torch.zeros(2, 5, dtype=torch.bool)
     reset_BT[0, 3] = reset_BT[1, 0] = True
     assert reset_columns(reset_BT) == [0, 3]
+
+
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+@torch.no_grad()
+def test_state_is_carried_in_full_precision_under_bfloat16(kind: str) -> None:
+    torch.manual_seed(0)
+    backbone = build_backbone(ADAPTER.validate_python({"kind": kind, "width": 32, "window_size": 8}))
+    x_BTD, reset_BT = torch.randn(2, 40, 32), torch.zeros(2, 40, dtype=torch.bool)
+    expected, _ = backbone.forward(x_BTD, reset_BT)
+    with torch.autocast("cpu", torch.bfloat16):
+        first, state = backbone.forward(x_BTD[:, :20], reset_BT[:, :20])
+        second, state = backbone.forward(x_BTD[:, 20:], reset_BT[:, 20:], state)
+    assert {part.dtype for part in state} <= {torch.float32, torch.bool}
+    torch.testing.assert_close(torch.cat([first, second], dim=1), expected, rtol=0, atol=0.1)

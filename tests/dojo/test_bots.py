@@ -156,7 +156,7 @@ def test_the_bots_approach_jump_attack_shield_recover_and_edge_guard(
             at_edge = (np.abs(x) > edge - 30) & (x * foe_x > 0) & foe_out & alive
             guards += int(at_edge.sum())
     frames = sum(len(side.posts) for path in matches for side in read(path).sides)
-    assert nearer > 0.75 * apart > 0
+    assert nearer > 0.65 * apart > 0
     assert entered[Kind.SQUATTING] > frames / 500
     assert entered[Kind.ATTACK] + entered[Kind.AERIAL] > frames / 250
     assert entered[Kind.HURT] > frames / 1000

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from exphil_core.atomic import remove_partials
 from exphil_core.errors import DivergedError, ExphilError, UsageError
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
@@ -73,6 +74,7 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = ()) -> int:
 
 
 def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> Finished:
+    remove_partials(run.path)
     preset = run.preset()
     device = choose_device(preset.train.device)
 

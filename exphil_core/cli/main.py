@@ -5,7 +5,6 @@ here, nor at the top of a command's file: torch and pyarrow are imported inside 
 that `exphil --help` answers at once.
 """
 
-import errno
 import os
 import sys
 import traceback
@@ -15,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from exphil_core.atomic import NO_ROOM
 from exphil_core.cli.data import data_app
 from exphil_core.cli.demo import demo_command
 from exphil_core.cli.doctor import doctor_command
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             print(f"no room left on the disk: {error}", file=sys.stderr)
             return DiskFullError.exit_code
         traceback.print_exc()

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from exphil_core.dataset.atomic import one_builder, remove_partials, replacing, room_on_disk
+from exphil_core.atomic import remove_partials, replacing, room_on_disk
 from exphil_core.dataset.index import (
     DATASET_FILE,
     INDEX_FILE,
@@ -32,6 +32,7 @@ from exphil_core.dataset.index import (
 from exphil_core.dataset.ledger import LEDGER_FILE, Entry, Key, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER, SHARD_ROWS, shard_name, write_shard
 from exphil_core.errors import DataError
+from exphil_core.lock import hold
 from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
 from exphil_core.replays.pack import PARSER_VERSION, PackedGame
 
@@ -106,7 +107,7 @@ def build_dataset(
     resolved = sorted({Path(path).resolve() for path in paths})
     key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
     _prepare(out)
-    with one_builder(out), ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
+    with hold(out / ".lock", f"dataset {out}"), ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
         build = _Build(out, key, writer)
         try:
             for outcome in source(resolved, workers=workers, options=options, known=build.knows):

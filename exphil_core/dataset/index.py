@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from platformdirs import user_cache_path
 
-from exphil_core.dataset.atomic import replacing
+from exphil_core.atomic import replacing
 from exphil_core.errors import DataError
 from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import SCHEMA_VERSION

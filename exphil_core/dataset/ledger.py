@@ -14,7 +14,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from exphil_core.dataset.atomic import replacing
+from exphil_core.atomic import replacing
 from exphil_core.dataset.index import parquet_bytes
 
 LEDGER_FILE = "sources.parquet"

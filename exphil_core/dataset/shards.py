@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_core.dataset.atomic import replacing
+from exphil_core.atomic import replacing
 from exphil_core.dataset.index import BuildKey
 from exphil_core.errors import DataError
 from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Group

@@ -23,12 +23,12 @@ from typing import Any
 
 import psutil
 
+from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset, plain_values
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import CheckpointError, UsageError
-from exphil_core.runs.atomic import atomic_write, fsync_directory, full_disk_is_an_error
-from exphil_core.runs.lock import hold, is_held
+from exphil_core.lock import hold, is_held
 from exphil_core.runs.provenance import git_revision, package_versions
 
 VERSION = 1
@@ -100,7 +100,7 @@ class RunDirectory:
         if (revision := git_revision()) is not None:
             described["git_revision"] = revision
         content = write_toml(described).encode()
-        with full_disk_is_an_error(runs_dir):
+        with room_on_disk(runs_dir):
             runs_dir.mkdir(parents=True, exist_ok=True)
             run = cls(_new_folder(runs_dir, name, preset.name))
         atomic_write(run.path / "run.toml", content)
@@ -247,7 +247,7 @@ class RunDirectory:
         removed = tuple(step for step in steps[: max(0, len(steps) - keep)] if step not in wanted)
         for step in removed:
             # Renamed first: a folder under its own name is always whole.
-            doomed = self.path / f".removed-{step:09d}"
+            doomed = self.path / f"{self.step_directory(step).name}.removed.partial"
             self.step_directory(step).rename(doomed)
             shutil.rmtree(doomed)
         return removed

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from exphil_core.runs.atomic import fsync_directory, full_disk_is_an_error
+from exphil_core.atomic import fsync_directory, room_on_disk
 from exphil_core.runs.tail import Tail
 
 VERSION = 1
@@ -34,7 +34,7 @@ class EventLog:
     def __init__(self, path: Path) -> None:
         self.path = path
         new = not path.exists()
-        with full_disk_is_an_error(path):
+        with room_on_disk(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             if new:
                 fsync_directory(path.parent)
@@ -79,7 +79,7 @@ class EventLog:
 
     def _write(self, line: bytes) -> None:
         size = os.fstat(self._file).st_size
-        with full_disk_is_an_error(self.path):
+        with room_on_disk(self.path):
             try:
                 # One write, so that a reader never sees two records interleaved; a disk that fills up may
                 # still take only a part of it.

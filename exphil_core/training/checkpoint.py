@@ -6,7 +6,6 @@ file's size and sha256. What a reader gets wrong: safetensors neither fsyncs nor
 order here is write, fsync, verify, rename, promote, prune, and loading checks the hashes again.
 """
 
-import errno
 import hashlib
 import json
 import os
@@ -19,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from exphil_core.atomic import NO_ROOM, fsync_directory
 from exphil_core.errors import CheckpointError, DiskFullError
-from exphil_core.runs.atomic import fsync_directory
 
 FORMAT_VERSION = 1
 
@@ -67,7 +66,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
             for name, data in files.items()
         },
     }
-    temporary = directory.with_name(f".{directory.name}.{os.getpid()}.tmp")
+    temporary = directory.with_name(f"{directory.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
@@ -82,7 +81,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
         fsync_directory(directory.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in NO_ROOM:
             need = sum(map(len, files.values())) / 2**20
             raise DiskFullError(
                 f"{directory}: no room for a checkpoint of {need:.1f} MiB; free some space and resume the run: "

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save
 
+from exphil_core.atomic import atomic_write
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
 from exphil_core.errors import CheckpointError
 from exphil_core.models.policy import Policy, build_policy
-from exphil_core.runs.atomic import atomic_write
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.training.baselines import Baselines, baselines_from_tensors
 from exphil_core.training.checkpoint import Checkpoint, load_checkpoint, load_newest, save_checkpoint

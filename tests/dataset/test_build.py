@@ -13,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exphil_core.dataset import atomic, build
+from exphil_core import atomic
+from exphil_core.dataset import build
 from exphil_core.dataset.build import BuildReport, build_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.errors import DataError, DiskFullError
+from exphil_core.errors import DataError, DiskFullError, UsageError
+from exphil_core.lock import hold
 from exphil_core.replays.columns import GROUPS
 from exphil_core.replays.filters import SideQuality
 from exphil_core.replays.ingest import IngestOptions, Outcome, Source
@@ -246,7 +248,8 @@ def test_an_interrupted_build_keeps_what_it_has_read(folder: Folder, tmp_path: P
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from exphil_core.dataset import atomic, build
+from exphil_core import atomic
+from exphil_core.dataset import build
 from exphil_core.replays.ingest import IngestOptions
 from tests.dataset.test_build import Folder
 from tests.dataset.conftest import packed_game
@@ -324,7 +327,7 @@ def test_a_full_disk_is_a_sentence_and_leaves_what_was_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic.os, "fsync", full)
-        with pytest.raises(DiskFullError, match="no space left"):
+        with pytest.raises(DiskFullError, match="no room left"):
             _build(folder, tmp_path)
     assert _state(tmp_path) == before
     assert _build(folder, tmp_path).games == 3
@@ -344,7 +347,7 @@ def test_a_folder_of_other_things_is_not_built_into(folder: Folder, tmp_path: Pa
 
 def test_a_second_builder_is_told_to_wait(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / SHARD_FOLDER).mkdir()
-    with atomic.one_builder(tmp_path), pytest.raises(DataError, match="another process"):
+    with hold(tmp_path / ".lock", "dataset"), pytest.raises(UsageError, match="is held by process"):
         _build(folder, tmp_path)
 
 

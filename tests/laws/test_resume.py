@@ -95,7 +95,7 @@ def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
     for name in ("model.safetensors", "optimizer.safetensors", "rng-0.safetensors"):
         same_tensors(last_checkpoint(straight), last_checkpoint(killed), name)
 
-    events = list(read_events(killed.events))
+    events = list(read_events(killed.events_path))
     assert [event["seq"] for event in events] == list(range(len(events)))
     starts = [event for event in events if event["type"] == "run_started"]
     assert len(starts) == 3

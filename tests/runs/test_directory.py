@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from exphil_core.atomic import atomic_write
 from exphil_core.config.loader import load_preset
 from exphil_core.errors import CheckpointError, UsageError
-from exphil_core.runs.atomic import atomic_write
 from exphil_core.runs.directory import RunDirectory, run_directories
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.summary import list_runs, summarise

@@ -17,10 +17,11 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from exphil_core.dojo.bots import STYLES, Bot
+from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.physics import step
 from exphil_core.dojo.sight import Sight
 from exphil_core.dojo.slp_writer import SlpWriter, Value
+from exphil_core.dojo.styles import STYLES
 from exphil_core.dojo.world import DOJO_STAGES, Frame, World
 from exphil_core.melee.characters import LOW_TIER, by_name
 from exphil_core.melee.controller import NEUTRAL, Controller

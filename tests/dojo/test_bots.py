@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from exphil_core.dojo import states as s
-from exphil_core.dojo.bots import STYLES, Bot
+from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.demo import plan_match
 from exphil_core.dojo.sight import Sight, Situation
 from exphil_core.dojo.states import KIND, Kind
+from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import BUTTON_BITS, DEAD_ZONE, Controller
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
 from exphil_core.melee.stages import by_external_id

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from exphil_core.dojo.bots import STYLES, Bot
+from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.sight import FROM_AIR, FROM_GROUND, MIDDLE, Sight
+from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import NEUTRAL, Controller
 from exphil_core.melee.frames import FIRST_FRAME_ID, FIRST_PLAYABLE_FRAME_ID
 from exphil_core.melee.stages import by_external_id

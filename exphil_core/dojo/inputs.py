@@ -1,0 +1,89 @@
+"""The inputs that a bot can make, and how a plan is mixed with holding on.
+
+In: directions and buttons. Out: controllers, one object for each. Their values are few and far apart, so that
+every codec keeps them apart: half tilts, full tilts, full diagonals, and shoulders clicked or not at all.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from exphil_core.dojo.sight import Situation
+from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL, Controller
+
+DIAGONAL: Final = 0.7
+TILT: Final = 0.5
+JUMPS: Final = BUTTON_BITS["X"] | BUTTON_BITS["Y"]
+SHOULDERS: Final = BUTTON_BITS["L"] | BUTTON_BITS["R"]
+STEADY: Final = 0.01
+"""The chance, in a frame that asks for nothing, that a bot changes its input all the same."""
+
+Options = list[tuple[Controller, float]]
+"""Controllers with weights; the same controller may come twice (`choices.choice` merges it)."""
+
+
+def mix(
+    chance: float, new: Iterable[tuple[Controller, float]], old: Iterable[tuple[Controller, float]]
+) -> Options:
+    """`new` with the given chance, `old` otherwise."""
+    first = [(controller, weight) for controller, weight in new if weight > 0]
+    total = sum(weight for _, weight in first)
+    mixed = [(controller, chance * weight / total) for controller, weight in first]
+    return mixed + [(controller, (1 - chance) * weight) for controller, weight in old]
+
+
+def hold(now: Situation, chance: float, new: Iterable[tuple[Controller, float]]) -> Options:
+    """Go on as before, but for a chance of something new."""
+    return mix(chance, new, [(now.held, 1.0)])
+
+
+def let_up(held: Controller) -> Controller:
+    """The held stick without C-stick, triggers and buttons."""
+    if held.buttons or held.c_x or held.c_y or held.trigger_l or held.trigger_r:
+        return stick(held.main_x, held.main_y)
+    return held
+
+
+def level(held: Controller) -> Controller:
+    """The stick all the way to the side that it is held to, and nothing else."""
+    return stick((held.main_x > 0) * 1.0 - (held.main_x < 0) * 1.0, 0.0)
+
+
+_KNOWN: dict[tuple[float, float, float, float, int, int], Controller] = {}
+
+
+def _controller(
+    main_x: float, main_y: float, c_x: float = 0, c_y: float = 0, bits: int = 0, trigger: int = 0
+) -> Controller:
+    """One object for each input that a bot ever makes. A clicked shoulder is pressed all the way."""
+    key = (main_x, main_y, c_x, c_y, bits, trigger)
+    known = _KNOWN.get(key)
+    if known is None:
+        known = Controller(
+            main_x=float(main_x),
+            main_y=float(main_y),
+            c_x=float(c_x),
+            c_y=float(c_y),
+            trigger_l=1.0 if trigger & BUTTON_BITS["L"] else 0.0,
+            trigger_r=1.0 if trigger & BUTTON_BITS["R"] else 0.0,
+            buttons=bits,
+        )
+        if known == NEUTRAL:
+            known = NEUTRAL
+        _KNOWN[key] = known
+    return known
+
+
+def stick(main_x: float, main_y: float) -> Controller:
+    return _controller(main_x + 0.0, main_y + 0.0)
+
+
+def bits_held(main_x: float, main_y: float, bits: int, trigger: int = 0) -> Controller:
+    return _controller(main_x + 0.0, main_y + 0.0, 0.0, 0.0, bits, trigger)
+
+
+def press(main_x: float, main_y: float, button: str) -> Controller:
+    return bits_held(main_x, main_y, BUTTON_BITS[button])
+
+
+def cstick(c_x: float, c_y: float, main_x: float = 0.0) -> Controller:
+    return _controller(main_x + 0.0, 0.0, c_x + 0.0, c_y + 0.0)

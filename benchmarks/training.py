@@ -43,7 +43,7 @@ def take_step(policy: Policy, optimizer: Optimizer, batch: Batch, step: int, dev
 
 
 def measure(preset: Preset, dataset: Path, device: torch.device) -> dict[str, object]:
-    data = open_training_data(preset, dataset, warn=lambda code, message: None)
+    data = open_training_data(preset, dataset)
     torch.manual_seed(0)
     policy = build_policy(preset).to(device)
     optimizer = Optimizer(policy, preset.train)

@@ -8,7 +8,7 @@ and named as what they are.
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,18 +53,16 @@ def eval_command(
     wanted = preset.data.characters if character is None else tuple(character.split(","))
     ids = tuple(characters.by_name(name.strip()).external_id for name in wanted if name.strip())
 
-    def warn(code: str, message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr)
-
     if replays:
         path = dataset_of(
             replays, min_frames=preset.data.min_frames, workers=os.cpu_count() or 1, quiet=as_json
         )
         index = DatasetIndex.open(path)
         games = tuple(range(len(index.games)))
-        _warn_of_seen(index, run, warn)
+        for message in _seen_in_training(index, run):
+            print(f"warning: {message}", file=sys.stderr)
     else:
-        data = open_training_data(preset, run.dataset_path(), warn=warn)
+        data = open_training_data(preset, run.dataset_path())
         index = data.store.index
         games = tuple(sorted({ego.game for ego in data.validation}))
     egos = select_egos(
@@ -95,17 +93,14 @@ def eval_command(
     console.print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}"))
 
 
-def _warn_of_seen(index: "DatasetIndex", run: "RunDirectory", warn: "Callable[[str, str], None]") -> None:
+def _seen_in_training(index: "DatasetIndex", run: "RunDirectory") -> Iterator[str]:
     from exphil_core.training.data import games_trained_on
 
     dataset = run.dataset_path()
     trained = games_trained_on(run.preset(), dataset)
     if trained is None:
-        warn("dataset_gone", f"{dataset} is gone: whether these games were trained on is not known")
+        yield f"{dataset} is gone: whether these games were trained on is not known"
         return
     seen = sum(game.content_id in trained for game in index.games)
     if seen:
-        warn(
-            "games_seen",
-            f"{seen} of {len(index.games)} games were trained on by {run.name}: their loss flatters it",
-        )
+        yield f"{seen} of {len(index.games)} games were trained on by {run.name}: their loss flatters it"

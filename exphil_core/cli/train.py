@@ -7,12 +7,15 @@ In: options, each of which is also a preset key. Out: a run directory and an exi
 import json
 import os
 import sys
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.loader import parse_assignments, preset_to_toml, resolve_preset
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
@@ -86,19 +89,26 @@ def train_command(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")
     ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option(help="Write TensorBoard scalars into the run too (extra 'tensorboard').")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Print what would be trained on what, and stop.")] = False,
 ) -> None:
     """Train a policy on replays."""
     typed = {key: value for key, value in locals().items() if key in _OPTIONS and value is not None}
     if not headless and not as_json and not dry_run:
         print("the workbench is not built yet: training prints here, as with --headless", file=sys.stderr)
+    if tensorboard:
+        require_tensorboard()
     if resume is not None:
         _refuse_beside_resume(typed, preset, settings, name, dry_run)
-        raise typer.Exit(_resume(resume, runs_dir, as_json=as_json))
+        raise typer.Exit(_resume(resume, runs_dir, as_json=as_json, tensorboard=tensorboard))
     resolved = resolve_preset(preset or DEFAULT_PRESET, *_overrides(typed, settings or []))
     for note in resolved.notes:
         print(note, file=sys.stderr)
-    raise typer.Exit(_start(resolved.preset, runs_dir, name, as_json=as_json, dry_run=dry_run))
+    if dry_run:
+        raise typer.Exit(_dry_run(resolved.preset, as_json=as_json))
+    raise typer.Exit(_start(resolved.preset, runs_dir, name, as_json=as_json, tensorboard=tensorboard))
 
 
 def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str, object], dict[str, str]]:
@@ -136,38 +146,42 @@ def _refuse_beside_resume(
         )
 
 
-def _start(preset: Preset, runs_dir: Path, name: str | None, *, as_json: bool, dry_run: bool) -> int:
-    # Torch takes seconds to import, so mistakes in what was typed are found before it.
+def _dataset(preset: Preset, *, quiet: bool) -> Path:
     from exphil_core.cli.options import dataset_of
+
+    return dataset_of(
+        preset.data.replays, min_frames=preset.data.min_frames, workers=os.cpu_count() or 1, quiet=quiet
+    ).resolve()
+
+
+def _start(preset: Preset, runs_dir: Path, name: str | None, *, as_json: bool, tensorboard: bool) -> int:
+    # Torch takes seconds to import, so mistakes in what was typed are found before it.
+    from exphil_core.dataset.index import DatasetIndex
     from exphil_core.runs.directory import RunDirectory
 
-    dataset = dataset_of(
-        preset.data.replays,
-        min_frames=preset.data.min_frames,
-        workers=os.cpu_count() or 1,
-        quiet=as_json,
-    ).resolve()
-    if dry_run:
-        return _dry_run(preset, dataset, as_json=as_json)
-    from exphil_core.dataset.index import DatasetIndex
-
+    dataset = _dataset(preset, quiet=as_json)
     fingerprint = DatasetIndex.open(dataset).fingerprint
     run = RunDirectory.create(runs_dir, preset, name=name, dataset=dataset, fingerprint=fingerprint)
-    return _work(run, as_json=as_json)
+    return _work(run, as_json=as_json, tensorboard=tensorboard)
 
 
-def _resume(name: str, runs_dir: Path, *, as_json: bool) -> int:
+def _resume(name: str, runs_dir: Path, *, as_json: bool, tensorboard: bool) -> int:
     from exphil_core.runs.directory import RunDirectory
 
-    return _work(RunDirectory.find(runs_dir, name), as_json=as_json)
+    return _work(RunDirectory.find(runs_dir, name), as_json=as_json, tensorboard=tensorboard)
 
 
-def _work(run: "RunDirectory", *, as_json: bool) -> int:
+def _work(run: "RunDirectory", *, as_json: bool, tensorboard: bool) -> int:
     from exphil_core.cli.console import console_sink
+    from exphil_core.cli.tensorboard import tensorboard_sink
     from exphil_core.worker import work
 
-    with console_sink(as_json=as_json) as sink:
-        code = work(run, sinks=[sink])
+    with ExitStack() as stack:
+        sinks: list[Callable[[dict[str, object]], None]] = []
+        if tensorboard:
+            sinks.append(stack.enter_context(tensorboard_sink(run.path / "tensorboard")))
+        sinks.append(stack.enter_context(console_sink(as_json=as_json)))
+        code = work(run, sinks=sinks)
     if not as_json:
         print(_next_step(run.name, code), file=sys.stderr)
     return code
@@ -179,24 +193,24 @@ def _next_step(name: str, code: int) -> str:
     return f"Go on with it: 'exphil train --resume {name} --headless'."
 
 
-def _dry_run(preset: Preset, dataset: Path, *, as_json: bool) -> int:
+def _dry_run(preset: Preset, *, as_json: bool) -> int:
+    dataset = _dataset(preset, quiet=as_json)
     from exphil_core.models.policy import build_policy
     from exphil_core.training.data import open_training_data
 
-    warnings: list[str] = []
-    data = open_training_data(preset, dataset, warn=lambda code, message: warnings.append(message))
+    data = open_training_data(preset, dataset)
     parameters = sum(p.numel() for p in build_policy(preset).parameters())
     if as_json:
         found = {
             "preset": preset.model_dump(mode="json"),
             "parameters": parameters,
             "dataset": data.summary(),
-            "warnings": warnings,
+            "warnings": [notice.message for notice in data.warnings],
         }
         print(json.dumps(found))
         return 0
-    for message in warnings:
-        print(f"warning: {message}", file=sys.stderr)
+    for notice in data.warnings:
+        print(f"warning: {notice.message}", file=sys.stderr)
     console = Console()
     console.print(preset_to_toml(preset), markup=False, highlight=False)
     console.print(f"{parameters:,} parameters", highlight=False)

@@ -44,8 +44,6 @@ class PlannedBatch:
     """int64: frame index at which the window begins."""
     mirror: np.ndarray
     """bool: reflected left-right."""
-    noise_seed: np.ndarray
-    """int64: seeds the noise on the row's inputs; -1 for none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +72,6 @@ class BatchPlan:
         balance: bool = False,
         balance_temperature: float = 1.0,
         mirror: float = 0.0,
-        noise: float = 0.0,
     ) -> None:
         if not egos:
             raise DataError(
@@ -83,7 +80,7 @@ class BatchPlan:
             )
         self.seed, self.batch_size = seed, batch_size
         self.chunk_length, self.horizon = chunk_length, horizon
-        self.mirror, self.noise = mirror, noise
+        self.mirror = mirror
 
         self._games = np.unique(np.array([ego.game for ego in egos], np.int32))
         self._frames = np.array([index.games[game].frames for game in self._games], np.int64)
@@ -120,16 +117,14 @@ class BatchPlan:
         random = self._random(_STEP, step)
         points = games.offsets[step % self._steps_per_round] + _UNIT * np.arange(self.batch_size)
         place = games.order[np.searchsorted(games.ends, points, side="right")]
-        slot, where, mirror, noise = random.random((4, self.batch_size))
+        slot, where, mirror = random.random((3, self.batch_size))
         starts = np.maximum(self._frames[place] - (self.chunk_length + self.horizon), 0) + 1
-        seeds = random.integers(0, 2**62, self.batch_size)
         rows = slice(rank * self.batch_size // ranks, (rank + 1) * self.batch_size // ranks)
         return PlannedBatch(
             game=self._games[place][rows],
             slot=(slot < self._second_slot[place]).astype(np.uint8)[rows],
             start=(where * starts).astype(np.int64)[rows],
             mirror=(mirror < self.mirror)[rows],
-            noise_seed=np.where(noise < self.noise, seeds, -1)[rows],
         )
 
     def _round_of(self, step: int) -> _Round:

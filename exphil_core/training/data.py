@@ -4,9 +4,10 @@ In: a preset and a dataset directory. Out: `TrainingData`, or a sentence. What a
 by game, before any ego is chosen, so both sides of a held-out game are held out.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
@@ -16,6 +17,13 @@ from exphil_core.errors import DataError
 from exphil_core.melee import characters
 
 
+class Notice(NamedTuple):
+    """The fields of a `warning` event."""
+
+    code: str
+    message: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
     """What a run learns from and is judged on."""
@@ -23,6 +31,8 @@ class TrainingData:
     store: ColumnStore
     train: tuple[Ego, ...]
     validation: tuple[Ego, ...]
+    warnings: tuple[Notice, ...] = ()
+    """What a person should know of it before the run; events once it has started."""
 
     def per_character(self) -> dict[str, dict[str, int]]:
         """Character → games and ego frames in the training and in the validation split."""
@@ -55,7 +65,7 @@ def _order(name: str) -> tuple[int, str]:
     return (low_tier.index(name) if name in low_tier else len(low_tier), name)
 
 
-def open_training_data(preset: Preset, dataset: Path, *, warn: Callable[[str, str], None]) -> TrainingData:
+def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
     """Open a dataset directory for a preset.
 
     Raises DataError when no game of a wanted character is there, or when no game can be held out.
@@ -84,17 +94,22 @@ def open_training_data(preset: Preset, dataset: Path, *, warn: Callable[[str, st
             "the wanted characters, one to learn from and one to be judged on. Add replays, or raise "
             "data.validation_share"
         )
+    return replace(data, warnings=tuple(_missing_characters(data, config.characters)))
+
+
+def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator[Notice]:
     found = data.per_character()
-    for name in config.characters:
+    for name in wanted:
         if name not in found:
-            warn(
+            yield Notice(
                 "character_without_games",
                 f"{name}: no game with a usable side of this character; it is not learned",
             )
         elif not found[name]["games"] or not found[name]["validation_games"]:
             where = "training" if not found[name]["games"] else "validation"
-            warn("character_on_one_side", f"{name}: no game in the {where} split; too few games to have both")
-    return data
+            yield Notice(
+                "character_on_one_side", f"{name}: no game in the {where} split; too few games to have both"
+            )
 
 
 def _nothing_found(index: DatasetIndex, wanted: tuple[str, ...]) -> str:

@@ -28,7 +28,7 @@ from exphil_core.melee import characters
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
-from exphil_core.training.data import TrainingData
+from exphil_core.training.data import Notice, TrainingData
 from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
 from exphil_core.training.keeper import Keeper
 from exphil_core.training.limits import Limits, limits_of
@@ -164,6 +164,8 @@ def train(
         steps=limits.steps,
         resumed_from=state.step or None,
     )
+    for notice in (*data.warnings, *_warmup_notice(preset, limits)):
+        emit("warning", code=notice.code, message=notice.message)
     meter = Meter(tuple(c.name for c in policy.codec.components), device)
     watched = choose_games(data.store.index, data.validation, preset.evaluation.max_frames)
     player = copy.deepcopy(policy)
@@ -294,6 +296,17 @@ class _Schedule:
 
     def saved(self, state: TrainerState) -> None:
         self.saved_seconds = state.seconds
+
+
+def _warmup_notice(preset: Preset, limits: Limits) -> Iterator[Notice]:
+    warmup = preset.train.warmup_steps
+    if limits.steps is not None and warmup > limits.steps // 2:
+        yield Notice(
+            "warmup_longer_than_run",
+            f"train.warmup_steps is {warmup:,} but the run has {limits.steps:,} steps, so the learning rate gets no "
+            f"further than {min(1.0, limits.steps / warmup):.0%} of train.lr; on few games use a smaller "
+            "train.batch_size, train.accumulation and train.warmup_steps",
+        )
 
 
 def _note(state: TrainerState, loss: float, min_delta: float) -> bool:

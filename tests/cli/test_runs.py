@@ -49,7 +49,7 @@ def test_a_run_whose_process_is_gone_is_listed_as_interrupted(
 ) -> None:
     assert main.run(["runs", "list", "--runs-dir", str(runs_dir)]) == 0
     shown = capsys.readouterr().out
-    for word in ("mine", "interrupted", "quick", "gru", "210", "1.5000"):
+    for word in ("mine", "interrupted", "quick", "attention", "210", "1.5000"):
         assert word in shown
     assert main.run(["runs", "list", "--runs-dir", str(runs_dir), "--json"]) == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]

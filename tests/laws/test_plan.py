@@ -68,14 +68,13 @@ def _plan(index: DatasetIndex, **changes: object) -> BatchPlan:
         "balance": False,
         "balance_temperature": 1.0,
         "mirror": 0.5,
-        "noise": 0.3,
     }
     return BatchPlan(select_egos(index, range(len(index.games))), index, **(settings | changes))
 
 
 def _fields(plan: BatchPlan, step: int, rank: int = 0, ranks: int = 1) -> dict[str, list]:
     drawn = plan.draw(step, rank, ranks)
-    return {name: getattr(drawn, name).tolist() for name in ("game", "slot", "start", "mirror", "noise_seed")}
+    return {name: getattr(drawn, name).tolist() for name in ("game", "slot", "start", "mirror")}
 
 
 @pytest.fixture
@@ -248,12 +247,11 @@ def test_starts_cover_every_valid_frame_and_no_other() -> None:
     assert starts == {0: {0, 1, 2, 3}, 1: {0}, 2: {0}}
 
 
-def test_mirror_and_noise_come_at_their_rates() -> None:
+def test_mirroring_comes_at_its_rate() -> None:
     plan = _plan(_many())
     drawn = [plan.draw(step) for step in range(300)]
     assert np.mean([one.mirror for one in drawn]) == pytest.approx(0.5, abs=0.02)
-    assert np.mean([one.noise_seed >= 0 for one in drawn]) == pytest.approx(0.3, abs=0.02)
-    assert not _plan(_many(), mirror=0.0, noise=0.0).draw(0).mirror.any()
+    assert not _plan(_many(), mirror=0.0).draw(0).mirror.any()
 
 
 def test_an_epoch_is_as_many_windows_as_the_frames_fill_once() -> None:

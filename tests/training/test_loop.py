@@ -132,7 +132,7 @@ def test_a_dataset_of_another_schema_is_refused_with_a_sentence(
 def test_an_absent_character_is_warned_of_by_name(tiny: MakePreset, new_run: NewRun) -> None:
     run = new_run(tiny(data={"characters": ("mewtwo", "fox")}, train={"max_steps": 2}))
     assert work(run) == 0
-    (warning,) = events_of(run, "warning")
+    (warning,) = [e for e in events_of(run, "warning") if e["code"] == "character_without_games"]
     assert warning["message"].startswith("fox: no game")
     assert set(events_of(run, "step")[-1]["per_character"]) == {"mewtwo"}
 
@@ -158,3 +158,9 @@ def test_the_loss_does_not_depend_on_how_evaluation_cuts_the_games(
         assert work(run) == 0
         losses.append(events_of(run, "evaluated")[-1]["loss"])
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny(train={"max_steps": 5, "warmup_steps": 100}))
+    assert work(run) == 0
+    assert [event["code"] for event in events_of(run, "warning")] == ["warmup_longer_than_run"]

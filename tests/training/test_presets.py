@@ -21,7 +21,7 @@ def test_every_shipped_preset_builds_and_takes_a_step_that_moves_every_weight(
 ) -> None:
     # The model and the window are the preset's own; two windows keep the large ones quick.
     preset = load_preset(name, {"train.batch_size": 2, "data.include_idle": True})
-    data = open_training_data(preset, dojo_dataset, warn=lambda code, message: None)
+    data = open_training_data(preset, dojo_dataset)
     torch.manual_seed(0)
     policy = build_policy(preset)
     optimizer = Optimizer(policy, preset.train)

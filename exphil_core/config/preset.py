@@ -44,6 +44,8 @@ class DataConfig(BaseModel):
     """Files, folders, archives or built datasets, from the folder that the command runs in."""
     characters: tuple[CharacterName, ...] = ()
     """Whose inputs are imitated; empty means everybody's."""
+    learn_from_all: bool = False
+    """Learn from every other character's sides too, for what all characters share; only `characters` are judged."""
     validation_share: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the games that is held out."""
     split_seed: int = Field(default=0, ge=0)
@@ -54,6 +56,15 @@ class DataConfig(BaseModel):
     """Imitate sides that hardly move or look scripted too."""
     min_frames: int = Field(default=600, ge=1)
     """Games shorter than this are filtered."""
+
+    @model_validator(mode="after")
+    def _learns_from_others(self) -> Self:
+        if self.learn_from_all and not self.characters:
+            raise ValueError(
+                "learn_from_all is on but characters is empty, which already means everybody: name the characters "
+                "to be judged on, or leave learn_from_all out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _each_character_once(self) -> Self:

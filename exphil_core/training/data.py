@@ -78,11 +78,14 @@ def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
         select_egos(
             index,
             games,
-            characters=wanted,
+            characters=whose,
             include_cpu=config.include_cpu,
             include_idle=config.include_idle,
         )
-        for games in (split.train, split.validation)
+        for games, whose in (
+            (split.train, () if config.learn_from_all else wanted),
+            (split.validation, wanted),
+        )
     )
     data = TrainingData(store=ColumnStore(index), train=train, validation=validation)
     if not train and not validation:

@@ -160,6 +160,16 @@ def test_the_loss_does_not_depend_on_how_evaluation_cuts_the_games(
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
+def test_other_characters_can_be_learned_from_without_being_judged(
+    tiny: MakePreset, new_run: NewRun
+) -> None:
+    run = new_run(tiny(data={"characters": ("mewtwo",), "learn_from_all": True}))
+    assert work(run) == 0
+    assert len({name for event in events_of(run, "step") for name in event["per_character"]}) > 1
+    for event in events_of(run, "evaluated"):
+        assert set(event["per_character"]) == {"mewtwo"}
+
+
 def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run: NewRun) -> None:
     run = new_run(tiny(train={"max_steps": 5, "warmup_steps": 100}))
     assert work(run) == 0

@@ -89,16 +89,17 @@ def _side(player: Player) -> PackedSide:
 
 def _rows(group: Group, blocks: Mapping[str, Columns], frames: int) -> np.ndarray:
     """[T, columns of the group]; what no block gives is missing."""
-    rows = np.empty((frames, len(LAYOUT[group])), DTYPES[group])
-    columns: list[tuple[int, np.ndarray | None]] = []
+    rows = np.full((frames, len(LAYOUT[group])), MISSING[group], DTYPES[group])
+    columns: list[tuple[int, np.ndarray]] = []
     for index, full_name in enumerate(LAYOUT[group]):
         block, name = full_name.split(".")
-        columns.append((index, blocks[block][name] if block in blocks else None))
+        if block in blocks:
+            columns.append((index, blocks[block][name]))
     # Some rows at a time, so that the strided writes of all columns stay within the processor's cache.
     for start in range(0, frames, _ROWS_AT_A_TIME):
         stop = min(start + _ROWS_AT_A_TIME, frames)
         for index, column in columns:
-            rows[start:stop, index] = MISSING[group] if column is None else column[start:stop]
+            rows[start:stop, index] = column[start:stop]
     return rows
 
 

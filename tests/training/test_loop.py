@@ -160,9 +160,7 @@ def test_the_loss_does_not_depend_on_how_evaluation_cuts_the_games(
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
 
 
-def test_other_characters_can_be_learned_from_without_being_judged(
-    tiny: MakePreset, new_run: NewRun
-) -> None:
+def test_other_characters_can_be_learned_from_without_being_judged(tiny: MakePreset, new_run: NewRun) -> None:
     run = new_run(tiny(data={"characters": ("mewtwo",), "learn_from_all": True}))
     assert work(run) == 0
     assert len({name for event in events_of(run, "step") for name in event["per_character"]}) > 1

@@ -118,8 +118,7 @@ def _summary(finished: Finished) -> dict[str, object]:
     }
     if finished.evaluation is not None:
         fields = finished.evaluation.fields(step=state.best_step or 0, split="validation")
-        keep = ("loss", "frames", "baseline_marginal", "baseline_repeat", "baseline_markov", "per_character")
-        summary["validation"] = {key: fields[key] for key in keep}
+        summary["validation"] = {key: value for key, value in fields.items() if key != "step"}
     return summary
 
 

@@ -303,9 +303,9 @@ def _warmup_notice(preset: Preset, limits: Limits) -> Iterator[Notice]:
     if limits.steps is not None and warmup > limits.steps // 2:
         yield Notice(
             "warmup_longer_than_run",
-            f"train.warmup_steps is {warmup:,} but the run has {limits.steps:,} steps, so the learning rate still rises "
-            f"for {min(1.0, warmup / limits.steps):.0%} of it; on few games use a smaller train.batch_size, "
-            "train.accumulation and train.warmup_steps",
+            f"train.warmup_steps is {warmup:,} but the run has {limits.steps:,} steps, so the learning rate "
+            f"rises for {min(1.0, warmup / limits.steps):.0%} of it; on few games use a smaller "
+            "train.batch_size, train.accumulation and train.warmup_steps",
         )
 
 

@@ -257,14 +257,9 @@ def train(
         save(best=False)
     best = keeper.load_best()
     player.load_state_dict(dict(best.model))
+    # In float32 whatever the run trained in: the number that stays is the one that `exphil eval` gives again.
     final = evaluate(
-        player,
-        data.store,
-        data.validation,
-        baselines,
-        rows=preset.evaluation.rows,
-        device=device,
-        autocast=dtype,
+        player, data.store, data.validation, baselines, rows=preset.evaluation.rows, device=device
     )
     emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
     return Finished(status=status, step=state.step, evaluation=final, state=state)

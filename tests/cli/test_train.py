@@ -74,10 +74,13 @@ def test_eval_measures_the_run_on_other_replays_and_warns_of_those_it_has_seen(
     assert set(json.loads(other.out)["per_character"]) == {"zelda"}
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_held_out_loss_of_eval_is_the_one_of_the_run(
-    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+    precision: str, tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "2", "--name", "twice", "--json")
+    settings = [f"train.precision={precision}" if "precision" in setting else setting for setting in SMALL]
+    arguments = ("--replays", str(dojo_dataset), "--max-steps", "2", "--name", "twice", "--json")
+    train(tmp_path, *arguments, settings=settings)
     finished = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert run(["eval", "twice", "--runs-dir", str(tmp_path / "runs"), "--json"]) == 0
     again = json.loads(capsys.readouterr().out)

@@ -14,6 +14,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from exphil_core.cli.format import console
 from exphil_core.cli.report import evaluation_table
 from exphil_core.melee import characters
 
@@ -55,13 +56,9 @@ def _duration(seconds: float) -> str:
 
 
 def _per_character(record: Record) -> str:
-    ordered = sorted(record["per_character"].items(), key=lambda item: _rank(item[0]))
-    return " ".join(f"{name} {entry['loss']:.3f}" for name, entry in ordered)
-
-
-def _rank(name: str) -> tuple[int, str]:
-    low = characters.LOW_TIER
-    return (low.index(name) if name in low else len(low), name)
+    losses = record["per_character"]
+    ordered = sorted(losses, key=characters.low_tier_first)
+    return " ".join(f"{name} {losses[name]['loss']:.3f}" for name in ordered)
 
 
 def describe(record: Record) -> str | None:
@@ -99,10 +96,10 @@ def _summary(record: Record) -> None:
     validation = record["summary"].get("validation")
     if validation is None:
         return
-    console = Console(width=None if sys.stdout.isatty() else 110)
     best = record["summary"]["best_step"]
-    console.print()
-    console.print(evaluation_table(validation, title=f"Held-out games, best checkpoint (step {best:,})"))
+    out = console()
+    out.print()
+    out.print(evaluation_table(validation, title=f"Held-out games, best checkpoint (step {best:,})"))
 
 
 def _warn(record: Record) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from exphil_core.cli.format import console, table
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters, stages
 
@@ -150,39 +150,22 @@ def _progress() -> Iterator[Callable[["Outcome"], None]]:
         yield update
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 110, highlight=False)
-
-
-def _table(title: str, first: str, *numbers: str) -> Table:
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column(first)
-    for heading in numbers:
-        table.add_column(heading, justify="right")
-    return table
-
-
-def _low_tier_first(names: Iterator[str] | Mapping[str, Any]) -> list[str]:
-    low = characters.LOW_TIER
-    return sorted(names, key=lambda name: (low.index(name) if name in low else len(low), name))
-
-
 def _print_report(report: "BuildReport") -> None:
-    console = _console()
-    table = _table("What became of the files", "outcome", "files")
-    table.add_row("kept", str(report.kept))
-    table.add_row("duplicates of a kept one", str(report.duplicates))
+    out = console()
+    found = table(("outcome",), right=("files",), title="What became of the files")
+    found.add_row("kept", str(report.kept))
+    found.add_row("duplicates of a kept one", str(report.duplicates))
     for outcome, reasons in (("filtered", report.filtered), ("refused", report.refused)):
         for reason, count in reasons.items():
-            table.add_row(f"{outcome}: {reason}", str(count))
-    table.add_section()
-    table.add_row("all", str(report.sources))
-    console.print(table)
-    table = _table("Who plays in the games kept", "character", "games", "frames")
-    for name in _low_tier_first(report.per_character):
+            found.add_row(f"{outcome}: {reason}", str(count))
+    found.add_section()
+    found.add_row("all", str(report.sources))
+    out.print(found)
+    found = table(("character",), right=("games", "frames"), title="Who plays in the games kept")
+    for name in sorted(report.per_character, key=characters.low_tier_first):
         counts = report.per_character[name]
-        table.add_row(characters.by_name(name).title, str(counts["games"]), f"{counts['frames']:,}")
-    console.print(table)
+        found.add_row(characters.by_name(name).title, str(counts["games"]), f"{counts['frames']:,}")
+    out.print(found)
     print(
         f"{report.games:,} games, {report.frames:,} frames"
         + (f", {report.salvaged} salvaged from truncated files" if report.salvaged else "")
@@ -238,7 +221,9 @@ def _stats(index: "DatasetIndex") -> dict[str, Any]:
         "sides": 2 * len(index.games),
         "usable_sides": sum(side.usable for game in index.games for side in game.sides),
         "unusable": unusable,
-        "per_character": {name: per_character[name] for name in _low_tier_first(per_character)},
+        "per_character": {
+            name: per_character[name] for name in sorted(per_character, key=characters.low_tier_first)
+        },
         "stages": dict(sorted(stage_games.items())),
         "versions": dict(sorted(version_games.items(), key=lambda item: _numbers(item[0]))),
         "low_tier_with_little": [
@@ -260,10 +245,12 @@ def _why_unusable(side: "Side") -> str:
 
 
 def _print_stats(found: Mapping[str, Any]) -> None:
-    console = _console()
-    table = _table("Characters", "character", "games", "sides", "usable", "usable frames", "hours")
+    out = console()
+    listed = table(
+        ("character",), right=("games", "sides", "usable", "usable frames", "hours"), title="Characters"
+    )
     for name, counts in found["per_character"].items():
-        table.add_row(
+        listed.add_row(
             characters.by_name(name).title,
             str(counts["games"]),
             str(counts["sides"]),
@@ -271,15 +258,15 @@ def _print_stats(found: Mapping[str, Any]) -> None:
             f"{counts['usable_frames']:,}",
             f"{counts['usable_frames'] / 60**3:.2f}",
         )
-    console.print(table)
-    table = _table("Stages", "stage", "games")
+    out.print(listed)
+    listed = table(("stage",), right=("games",), title="Stages")
     for name, games in found["stages"].items():
-        table.add_row(stages.by_name(name).title, str(games))
-    console.print(table)
-    table = _table("Slippi versions", "version", "games")
+        listed.add_row(stages.by_name(name).title, str(games))
+    out.print(listed)
+    listed = table(("version",), right=("games",), title="Slippi versions")
     for version, games in found["versions"].items():
-        table.add_row(version, str(games))
-    console.print(table)
+        listed.add_row(version, str(games))
+    out.print(listed)
     unusable = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found["unusable"].items())
     print(
         f"{found['games']:,} games, {found['frames']:,} frames, {found['salvaged']} salvaged; "
@@ -338,9 +325,11 @@ def _print_checked(found: Mapping[str, Any]) -> None:
         f"({found['frames'] / 60:.0f} s), {found['rollback_rows']:,} rollback rows, "
         f"end: {found['end_method'] or 'not written'}"
     )
-    table = _table("Sides", "character", "port", "type", "active", "plausible", "inputs change on")
+    listed = table(
+        ("character",), right=("port", "type", "active", "plausible", "inputs change on"), title="Sides"
+    )
     for side in found["sides"]:
-        table.add_row(
+        listed.add_row(
             characters.by_name(side["character"]).title,
             str(side["port"]),
             side["type"],
@@ -348,4 +337,4 @@ def _print_checked(found: Mapping[str, Any]) -> None:
             "yes" if side["plausible"] else "no",
             f"{side['activity']:.1%}",
         )
-    _console().print(table)
+    console().print(listed)

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from exphil_core.cli.format import console
 from exphil_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,8 +89,7 @@ def eval_command(
     if as_json:
         print(json.dumps(fields, allow_nan=False))
         return
-    console = Console(width=None if sys.stdout.isatty() else 110)
-    console.print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}"))
+    console().print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}"))
 
 
 def _seen_in_training(index: "DatasetIndex", run: "RunDirectory") -> Iterator[str]:

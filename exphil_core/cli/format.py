@@ -1,8 +1,10 @@
 """How figures and times read in a terminal, and the console that results go to."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
+from rich.table import Table
 
 PIPE_WIDTH = 120
 """Columns of a table that does not go to a terminal."""
@@ -11,6 +13,17 @@ PIPE_WIDTH = 120
 def console() -> Console:
     """For results, on stdout; off a terminal as wide as a log."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def table(left: Sequence[str], *, right: Sequence[str], title: str | None = None) -> Table:
+    """Columns of words and columns of figures, without lines: a table of eleven figures fits 80 columns."""
+    found = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    found.header_style = "bold"
+    for heading in left:
+        found.add_column(heading, overflow="fold")
+    for heading in right:
+        found.add_column(heading, justify="right", no_wrap=True)
+    return found
 
 
 def nats(value: float | None) -> str:

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from exphil_core.cli.format import nats, table
 from exphil_core.melee import characters
 
 NLL_CAVEAT = (
@@ -25,30 +26,36 @@ def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType
     """Loss per character beside the three baselines and, where it is known, the floor."""
     per_character: Mapping[str, Mapping[str, Any]] = fields["per_character"]
     floors = any("floor" in entry for entry in per_character.values())
-    table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("character")
-    for heading in ("games", "frames", "loss", "marginal", "repeat", "markov"):
-        table.add_column(heading, justify="right")
-    if floors:
-        for heading in ("floor", "closed"):
-            table.add_column(heading, justify="right")
+    right = [
+        "games",
+        "frames",
+        "loss",
+        "marginal",
+        "repeat",
+        "markov",
+        *(["floor", "closed"] if floors else []),
+    ]
+    found = table(("character",), right=right, title=title)
     for name, entry in per_character.items():
         row = [characters.by_name(name).title, str(entry["games"]), f"{entry['frames']:,}", *_losses(entry)]
         if floors:
-            row += [_nats(entry.get("floor")), _closed(entry)]
-        table.add_row(*row)
-    table.add_section()
+            row += [nats(entry.get("floor")), _closed(entry)]
+        found.add_row(*row)
     total = ["all", "", f"{fields['frames']:,}", *_losses(fields)]
-    table.add_row(*total, *(["", ""] if floors else []), style="bold")
-    return Group(table, *(Text(line) for line in _notes(fields, floors)))
+    found.add_row(*total, *(["", ""] if floors else []), style="bold")
+    return Group(found, "", _by_component(fields), "", *(Text(line) for line in _notes(fields, floors)))
+
+
+def _by_component(fields: Mapping[str, Any]) -> Table:
+    """What each of the controller's components adds to the loss, and how well its changes are foreseen."""
+    found = table(("component",), right=("loss", "transition F1"))
+    for name, loss in fields["heads"].items():
+        found.add_row(name, nats(loss), nats(fields["transition_f1"].get(name)))
+    return found
 
 
 def _losses(entry: Mapping[str, Any]) -> list[str]:
-    return [_nats(entry[key]) for key in ("loss", "baseline_marginal", "baseline_repeat", "baseline_markov")]
-
-
-def _nats(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+    return [nats(entry[key]) for key in ("loss", "baseline_marginal", "baseline_repeat", "baseline_markov")]
 
 
 def _closed(entry: Mapping[str, Any]) -> str:

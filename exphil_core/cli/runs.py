@@ -4,16 +4,15 @@ In: a folder of runs. Out: tables, or with --json one object. Reads only; it nev
 """
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from exphil_core.cli.format import age, console, nats
+from exphil_core.cli.format import age, console, nats, table
+from exphil_core.cli.report import evaluation_table
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.summary import RunSummary, last_events, last_of_type, list_runs, summarise
 
@@ -35,14 +34,14 @@ def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) 
     if not runs:
         print(f"no run in {runs_dir} yet; 'exphil train' starts one")
         return
-    table = _table(
+    found = table(
         ("run", "state", "preset", "backbone"), right=("window", "step", "best loss", "last heard of")
     )
     for run in runs:
         window = "–" if run.window_size is None else str(run.window_size)
         cells = (run.name, run.state, run.preset, run.backbone, window, f"{run.step:,}", nats(run.best_loss))
-        table.add_row(*(Text(cell) for cell in cells), age(run.age_s))
-    console().print(table)
+        found.add_row(*(Text(cell) for cell in cells), age(run.age_s))
+    console().print(found)
 
 
 @runs_app.command("show")
@@ -77,7 +76,7 @@ def show_command(
         _line(out, "error", str(error.get("message", "")))
     if evaluated is not None:
         out.print()
-        out.print(_evaluation(evaluated))
+        out.print(evaluation_table(evaluated, title=f"Last validation, step {evaluated['step']:,}"))
     if summary.state in ("interrupted", "preempted", "stopped"):
         out.print(f"\nGo on with it: exphil train --resume {run.name}", markup=False, highlight=False)
 
@@ -85,37 +84,6 @@ def show_command(
 def _line(out: Console, label: str, text: str) -> None:
     # Soft wrap: a path or a sentence stays one line for whoever copies it.
     out.print(Text(f"{label:<12} {text}"), soft_wrap=True)
-
-
-def _evaluation(record: Mapping[str, Any]) -> Table:
-    baselines = ("marginal", "repeat", "markov")
-    per_character: Mapping[str, Mapping[str, Any]] = record.get("per_character") or {}
-    floor = any(values.get("floor") is not None for values in per_character.values())
-    table = _table(("character",), right=("frames", "loss", *baselines, *(("floor",) if floor else ())))
-    table.title = f"Last validation, step {record.get('step', 0):,}; nats per frame"
-    table.title_justify = "left"
-
-    def add(name: str, values: Mapping[str, Any], frames: object) -> None:
-        cells = [values.get("loss"), *(values.get(f"baseline_{baseline}") for baseline in baselines)]
-        if floor:
-            cells.append(values.get("floor"))
-        shown = f"{frames:,}" if isinstance(frames, int) else "–"
-        table.add_row(Text(name), shown, *(nats(cell) for cell in cells))
-
-    for name, values in per_character.items():
-        add(name, values, values.get("frames"))
-    table.add_section()
-    add("all", record, record.get("frames"))
-    return table
-
-
-def _table(left: tuple[str, ...], *, right: tuple[str, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in left:
-        table.add_column(heading, overflow="fold")
-    for heading in right:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
 
 
 def _object(run: RunSummary) -> dict[str, object]:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from exphil_core.cli.format import console
 from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.loader import parse_assignments, preset_to_toml, resolve_preset
 from exphil_core.config.preset import Preset
@@ -211,11 +211,11 @@ def _dry_run(preset: Preset, *, as_json: bool) -> int:
         return 0
     for notice in data.warnings:
         print(f"warning: {notice.message}", file=sys.stderr)
-    console = Console()
-    console.print(preset_to_toml(preset), markup=False, highlight=False)
-    console.print(f"{parameters:,} parameters", highlight=False)
+    out = console()
+    out.print(preset_to_toml(preset), markup=False, soft_wrap=True)
+    out.print(f"{parameters:,} parameters")
     for name, entry in data.per_character().items():
-        console.print(
+        out.print(
             f"{name}: {entry['games']} games, {entry['frames']:,} frames to learn from; "
             f"{entry['validation_games']} games, {entry['validation_frames']:,} frames held out",
             highlight=False,

@@ -74,6 +74,12 @@ INTERNAL_ID_COUNT = 33
 LOW_TIER: tuple[str, ...] = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 """The characters that exphil puts first, in the order in which it names them."""
 
+
+def low_tier_first(name: str) -> tuple[int, str]:
+    """Sorts names for people: the low tier in its order, then the others by name."""
+    return (LOW_TIER.index(name) if name in LOW_TIER else len(LOW_TIER), name)
+
+
 _BY_INTERNAL = {character.internal_id: character for character in CHARACTERS}
 _BY_NAME = {name: character for character in CHARACTERS for name in (character.name, *character.aliases)}
 

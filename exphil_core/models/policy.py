@@ -73,10 +73,12 @@ class Policy(nn.Module):
         """What the head reads at every frame of the batch, y_BTD, and the state to go on with."""
         return self.backbone.forward(self._encode(observed), observed.reset, state)
 
-    def distributions(self, observed: TensorBatch, tokens_BTK: Tensor, state: Any = None) -> list[Tensor]:
-        """Per component log-probabilities [B, T, size], given the tokens of the components before it."""
-        y_BTD, _ = self.forward_features(observed, state)
-        return self.head.log_probs(y_BTD, self._previous(observed), tokens_BTK)
+    def distributions(
+        self, observed: TensorBatch, tokens_BTK: Tensor, state: Any = None
+    ) -> tuple[list[Tensor], Any]:
+        """Per component log-probabilities [B, T, size] given the tokens before it, and the state to go on with."""
+        y_BTD, state = self.forward_features(observed, state)
+        return self.head.log_probs(y_BTD, self._previous(observed), tokens_BTK), state
 
     def step(
         self,

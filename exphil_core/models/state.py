@@ -15,26 +15,12 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 def clear_rows(state: StateT, reset_B: Tensor) -> StateT:
     """The state with the rows of `reset_B` as in a fresh start, whatever they held (NaN included)."""
-    return _rebuild(state, [part.masked_fill(_column(reset_B, part), 0) for part in state])
-
-
-def select_state(state: StateT, index: Tensor) -> StateT:
-    """The rows of `index`: a mask [B] keeps those that are True, integers name rows."""
-    return _rebuild(state, [part[index] for part in state])
-
-
-def detach_state(state: StateT) -> StateT:
-    """The same values with no way back for gradients, to carry over from one training chunk to the next."""
-    return _rebuild(state, [part.detach() for part in state])
+    return type(state)(*[part.masked_fill(_column(reset_B, part), 0) for part in state])
 
 
 def reset_columns(reset_BT: Tensor) -> list[int]:
     """The frames at which any row resets, in order. Reads values: on an accelerator this waits for it."""
     return cast("list[int]", reset_BT.any(dim=0).nonzero().flatten().tolist())
-
-
-def _rebuild(state: StateT, parts: list[Tensor]) -> StateT:
-    return type(state)(*parts)
 
 
 def _column(reset_B: Tensor, part: Tensor) -> Tensor:

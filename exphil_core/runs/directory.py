@@ -74,8 +74,6 @@ class RunDirectory:
         self.path = path
         self.name = path.name
         self.events_path = path / "events.jsonl"
-        self.log_path = path / "worker.log"
-        self.control_path = path / "control"
 
     @classmethod
     def create(

@@ -43,10 +43,6 @@ class EventLog:
         os.ftruncate(self._file, end)
         self._next = 0 if last is None else last + 1
 
-    @property
-    def next_seq(self) -> int:
-        return self._next
-
     def __enter__(self) -> Self:
         return self
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from exphil_core.encoding.codecs import Codec
+from exphil_core.errors import DataError
 
 NAMES = ("marginal", "repeat", "markov")
 
@@ -65,7 +66,7 @@ def baselines_from_tensors(tensors: Mapping[str, Tensor]) -> Baselines:
 def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Baselines:
     """Count (tokens, previous) pairs, each int64 [N, K], and turn the counts into tables.
 
-    Raises ValueError when there is no frame to count.
+    Raises DataError when there is no frame to count.
     """
     sizes = [component.size for component in codec.components]
     counts = [torch.zeros(size * size, dtype=torch.float64) for size in sizes]
@@ -74,7 +75,7 @@ def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Bas
             pairs = previous[:, k] * size + tokens[:, k]
             counts[k] += torch.bincount(pairs, minlength=size * size).double()
     if not counts[0].sum():
-        raise ValueError("the training split has no frame to fit the baselines on")
+        raise DataError("the training split has no frame whose controller can be learned from")
     tables: dict[str, tuple[Tensor, ...]] = {}
     fitted = [_tables(count.view(size, size)) for count, size in zip(counts, sizes, strict=True)]
     for position, name in enumerate(NAMES):

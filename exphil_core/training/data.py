@@ -47,7 +47,7 @@ class TrainingData:
                 prefix = "" if split == "train" else "validation_"
                 entry[f"{prefix}games"] += 1
                 entry[f"{prefix}frames"] += game.frames
-        return dict(sorted(found.items(), key=lambda item: _order(item[0])))
+        return dict(sorted(found.items(), key=lambda item: characters.low_tier_first(item[0])))
 
     def summary(self) -> Mapping[str, object]:
         """The `dataset` object of a `run_started` event."""
@@ -58,11 +58,6 @@ class TrainingData:
             "fingerprint": self.store.index.fingerprint,
             "per_character": self.per_character(),
         }
-
-
-def _order(name: str) -> tuple[int, str]:
-    low_tier = characters.LOW_TIER
-    return (low_tier.index(name) if name in low_tier else len(low_tier), name)
 
 
 def open_training_data(preset: Preset, dataset: Path) -> TrainingData:

@@ -17,7 +17,8 @@ from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import Targets, TensorBatch, controller_at, targets, to_tensors
+from exphil_core.encoding.batch import Targets, TensorBatch, targets, to_tensors
+from exphil_core.errors import DataError
 from exphil_core.melee import characters
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.models.policy import Policy, slice_frames
@@ -147,7 +148,7 @@ def evaluate(
 ) -> Evaluation:
     """Play every ego's game through `policy` and account for each predicted frame.
 
-    Raises ValueError when the games hold no frame that can be predicted.
+    Raises DataError when the games hold no frame that can be predicted.
     """
     components = policy.codec.components
     sums: dict[int, _Sums] = {}
@@ -182,7 +183,8 @@ def evaluate(
         policy.train(was_training)
     total = sum(entry.frames for entry in sums.values())
     if not total:
-        raise ValueError("the games to evaluate on hold no frame that can be predicted")
+        raise DataError("the games to evaluate on hold no frame whose controller can be predicted")
+    named = [(characters.by_external_id(i).name, i) for i, entry in sums.items() if entry.frames]
     heads = np.sum([entry.nll for entry in sums.values() if entry.frames], axis=0) / total
     return Evaluation(
         loss=float(heads.sum()),
@@ -190,23 +192,12 @@ def evaluate(
         baselines={name: sum(entry.baselines[name] for entry in sums.values()) / total for name in BASELINES},
         heads={c.name: float(h) for c, h in zip(components, heads, strict=True)},
         per_character={
-            characters.by_external_id(external_id).name: _result(
-                store.index, egos, external_id, sums[external_id]
-            )
-            for external_id in sorted(sums, key=_low_tier_first)
-            if sums[external_id].frames
+            name: _result(store.index, egos, external_id, sums[external_id])
+            for name, external_id in sorted(named, key=lambda item: characters.low_tier_first(item[0]))
         },
         transition_f1=dict(zip((c.name for c in components), transitions.f1(), strict=True)),
         copycat=(copy_blind - copy_seen) / copy_frames if copy_frames else None,
         leak_probe=leaking / onsets if onsets else None,
-    )
-
-
-def _low_tier_first(external_id: int) -> tuple[int, str]:
-    name = characters.by_external_id(external_id).name
-    return (
-        characters.LOW_TIER.index(name) if name in characters.LOW_TIER else len(characters.LOW_TIER),
-        name,
     )
 
 
@@ -225,11 +216,9 @@ def _score(
     """What `policy`, shown `seen`, makes of the controllers that come in `batch`."""
     length = batch.frame_id.shape[1] - policy.horizon
     observed = slice_frames(seen, 0, length)
+    aimed = targets(batch, policy.codec, horizon=policy.horizon, chunk_length=length)
     with torch.autocast(batch.frame_id.device.type, dtype=autocast, enabled=autocast is not None):
-        y_BTD, state = policy.forward_features(observed, state)
-        aimed = targets(batch, policy.codec, horizon=policy.horizon, chunk_length=length)
-        previous = policy.codec.encode(controller_at(observed.columns))
-        log_probs = policy.head.log_probs(y_BTD, previous, aimed.tokens_BTK)
+        log_probs, state = policy.distributions(observed, aimed.tokens_BTK, state)
     nll = [
         -part.float().gather(-1, token[..., None])[..., 0]
         for part, token in zip(log_probs, aimed.tokens_BTK.unbind(-1), strict=True)

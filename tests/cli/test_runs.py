@@ -26,7 +26,23 @@ def runs_dir(tmp_path: Path) -> Path:
             baseline_marginal=4.0,
             baseline_repeat=2.0,
             baseline_markov=1.75,
-            per_character={"zelda": {"loss": 1.5, "frames": 3000, "baseline_markov": 1.75, "floor": 1.25}},
+            heads={"main": 1.0, "buttons": 0.5},
+            transition_f1={"main": 0.25, "buttons": None},
+            leak_probe=None,
+            copycat=None,
+            per_character={
+                "zelda": {
+                    "games": 1,
+                    "loss": 1.5,
+                    "frames": 3000,
+                    "baseline_marginal": 4.0,
+                    "baseline_repeat": 2.0,
+                    "baseline_markov": 1.75,
+                    "floor": 1.25,
+                    "floor_stderr": 0.01,
+                    "closed": 0.5,
+                }
+            },
         )
     run.step_directory(200).mkdir()
     run.write_latest(200)
@@ -61,7 +77,7 @@ def test_show_has_the_last_validation_per_character_and_how_to_go_on(
 ) -> None:
     assert main.run(["runs", "show", "--runs-dir", str(runs_dir)]) == 0
     shown = capsys.readouterr().out
-    for word in ("zelda", "markov", "floor", "1.2500", "1.7500", "exphil train --resume mine"):
+    for word in ("Zelda", "markov", "floor", "1.2500", "1.7500", "exphil train --resume mine"):
         assert word in shown
 
 

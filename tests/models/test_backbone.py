@@ -15,7 +15,7 @@ from exphil_core.config.backbones import (
     default_chunk_length,
 )
 from exphil_core.models.backbone import build_backbone
-from exphil_core.models.state import detach_state, reset_columns, select_state
+from exphil_core.models.state import reset_columns
 
 ADAPTER: TypeAdapter[BackboneConfig] = TypeAdapter(BackboneConfig)
 
@@ -60,17 +60,6 @@ def test_attention_trains_on_twice_its_band() -> None:
     assert default_chunk_length(AttentionConfig(window_size=60)) == 120
     assert default_chunk_length(GruConfig(window_size=60)) == 60
     assert default_chunk_length(MlpConfig(window_size=60)) == 60
-
-
-def test_rows_of_a_state_can_be_chosen() -> None:
-    config = AttentionConfig(window_size=4, width=8, heads=2)
-    backbone = build_backbone(config)
-    _, state = backbone.forward(torch.randn(3, 6, 8), torch.zeros(3, 6, dtype=torch.bool))
-    chosen = select_state(state, torch.tensor([True, False, True]))
-    assert torch.equal(chosen.keys_BNHCE, state.keys_BNHCE[[0, 2]])
-    assert type(chosen) is type(state)
-    assert state.keys_BNHCE.requires_grad
-    assert not detach_state(state).keys_BNHCE.requires_grad
 
 
 def test_reset_columns_are_where_any_row_resets() -> None:

@@ -99,7 +99,7 @@ def test_the_nats_are_those_of_the_distributions(made_up_batch: MakeBatch) -> No
     policy = _policy()
     batch = made_up_batch(2, 9)
     nll_BTK, aimed, _ = policy.nll(batch)
-    parts = policy.distributions(slice_frames(batch, 0, 8), aimed.tokens_BTK)
+    parts, _ = policy.distributions(slice_frames(batch, 0, 8), aimed.tokens_BTK)
     picked = [
         part.gather(-1, token[..., None])[..., 0]
         for part, token in zip(parts, aimed.tokens_BTK.unbind(-1), strict=True)

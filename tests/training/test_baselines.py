@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from exphil_core.encoding.codecs import build_codec
+from exphil_core.errors import DataError
 from exphil_core.training.baselines import NAMES, baselines_from_tensors, fit_baselines
 
 
@@ -59,5 +60,5 @@ def test_baselines_survive_their_file_form() -> None:
 
 
 def test_baselines_without_a_frame_are_refused() -> None:
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(DataError, match="no frame"):
         fit_baselines(build_codec("axes"), [])

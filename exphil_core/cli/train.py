@@ -216,8 +216,8 @@ def _dry_run(preset: Preset, *, as_json: bool) -> int:
     out.print(f"{parameters:,} parameters")
     for name, entry in data.per_character().items():
         out.print(
-            f"{name}: {entry['games']} games, {entry['frames']:,} frames to learn from; "
-            f"{entry['validation_games']} games, {entry['validation_frames']:,} frames held out",
+            f"{name}: {entry['frames']:,} frames to learn from (games: {entry['games']}); "
+            f"{entry['validation_frames']:,} held out (games: {entry['validation_games']})",
             highlight=False,
         )
     return 0

@@ -147,7 +147,7 @@ class TrainConfig(BaseModel):
     loader_workers: int = Field(default=1, ge=0, le=64)
     """Threads that prepare batches; 0 prepares them in line. Batches are the same for any number."""
     log_steps: int = Field(default=10, ge=1)
-    """Optimiser steps between `step` events."""
+    """Optimiser steps between `step` events; slow steps are reported more often."""
     checkpoint_minutes: float = Field(default=2.0, gt=0)
     """Minutes between checkpoints."""
     keep_checkpoints: int = Field(default=3, ge=1)

@@ -53,6 +53,9 @@ Emit = Callable[..., None]
 EVALUATIONS = 20
 """Evaluations over a run whose preset sets no interval."""
 
+EVENT_SECONDS = 10.0
+"""Of training between two `step` events at most, as far as steps are that short."""
+
 BASELINE_FRAMES = 2_000_000
 """Training frames that the baselines are fitted on at most: their tables are long settled by then."""
 
@@ -170,6 +173,7 @@ def train(
     watched = choose_games(data.store.index, data.validation, preset.evaluation.max_frames)
     player = copy.deepcopy(policy)
     schedule = _Schedule(preset, limits, saved_seconds=state.seconds)
+    first_step = state.step + 1
     base_seconds, started = state.seconds, clock()
     policy.train()
 
@@ -215,7 +219,7 @@ def train(
             meter.seconds += clock() - step_started
             state.seconds = base_seconds + clock() - started
             beat(state.step)
-            if state.step % config.log_steps == 0:
+            if _event_due(state, meter, first_step=first_step, every=config.log_steps):
                 emit(
                     "step",
                     step=state.step,
@@ -302,6 +306,11 @@ def _warmup_notice(preset: Preset, limits: Limits) -> Iterator[Notice]:
             f"rises for {min(1.0, warmup / limits.steps):.0%} of it; on few games use a smaller "
             "train.batch_size, train.accumulation and train.warmup_steps",
         )
+
+
+def _event_due(state: TrainerState, meter: Meter, *, first_step: int, every: int) -> bool:
+    """Every so many steps; and at once, and every few seconds where steps are slow, so that silence means trouble."""
+    return state.step % every == 0 or state.step == first_step or meter.seconds >= EVENT_SECONDS
 
 
 def _note(state: TrainerState, loss: float, min_delta: float) -> bool:

@@ -85,7 +85,8 @@ def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> F
         changed = Notice(
             "dataset_changed",
             f"{dataset} has other games than when the run began: going on with what is there now, so "
-            "validation losses before and after this line are not of the same games",
+            "validation losses before and after this line are not of the same games, and a game that is held out "
+            "now may be one that was learned from before",
         )
         data = replace(data, warnings=(changed, *data.warnings))
     last_beat = 0.0

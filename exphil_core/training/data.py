@@ -83,7 +83,7 @@ def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
         )
     )
     data = TrainingData(store=ColumnStore(index), train=train, validation=validation)
-    if not train and not validation:
+    if not validation and not _plays(index, train, wanted):
         raise DataError(f"{dataset}: {_nothing_found(index, config.characters)}")
     if not train or not validation:
         side = "learn from" if not train else "hold out"
@@ -93,6 +93,11 @@ def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
             "data.validation_share"
         )
     return replace(data, warnings=tuple(_missing_characters(data, config.characters)))
+
+
+def _plays(index: DatasetIndex, egos: tuple[Ego, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether any ego is a wanted character; with none named, whether there is any ego."""
+    return any(not wanted or index.games[game].sides[slot].external_id in wanted for game, slot in egos)
 
 
 def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator[Notice]:

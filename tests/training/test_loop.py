@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from exphil_core.config.preset import Preset
+from exphil_core.dataset.index import DatasetIndex
 from exphil_core.models.policy import Policy
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
@@ -95,7 +96,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_step(
     monkeypatch.setattr(Policy, "nll", poisoned)
     assert work(run) == 4
     (error,) = events_of(run, "error")
-    assert "content" not in error["message"]
+    games = DatasetIndex.open(run.dataset_path()).games
+    assert sum(game.content_id[:12] in error["message"] for game in games) >= 1
     assert "slot" in error["message"]
     assert "from frame" in error["message"]
     assert events_of(run, "run_finished")[-1]["status"] == "diverged"
@@ -137,10 +139,12 @@ def test_an_absent_character_is_warned_of_by_name(tiny: MakePreset, new_run: New
     assert set(events_of(run, "step")[-1]["per_character"]) == {"mewtwo"}
 
 
+@pytest.mark.parametrize("learn_from_all", [False, True])
 def test_no_game_of_any_wanted_character_is_an_error_that_names_who_is_there(
-    tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
+    learn_from_all: bool, tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert work(new_run(tiny(data={"characters": ("fox",)}))) == 3
+    data = {"characters": ("fox",), "learn_from_all": learn_from_all}
+    assert work(new_run(tiny(data=data))) == 3
     message = capsys.readouterr().err
     assert "fox" in message
     assert "mewtwo" in message

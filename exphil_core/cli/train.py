@@ -16,6 +16,7 @@ import typer
 
 from exphil_core.cli.format import console
 from exphil_core.cli.tensorboard import require_tensorboard
+from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import parse_assignments, preset_to_toml, resolve_preset
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
@@ -62,8 +63,12 @@ def train_command(
         bool | None, typer.Option(help="Draw rare characters more often than their share of the frames.")
     ] = None,
     character_mode: Annotated[str | None, typer.Option(help="one_hot or learned.")] = None,
-    backbone: Annotated[str | None, typer.Option(help="The sequence model: mlp, gru or attention.")] = None,
-    window_size: Annotated[int | None, typer.Option(help="Frames the backbone looks back on.")] = None,
+    backbone: Annotated[
+        str | None, typer.Option(help=f"The sequence model: {', '.join(BACKBONE_KINDS)}.")
+    ] = None,
+    window_size: Annotated[
+        int | None, typer.Option(help="Frames it looks back on, or is trained on.")
+    ] = None,
     prediction: Annotated[str | None, typer.Option(help="dense (at every frame) or last.")] = None,
     codec: Annotated[str | None, typer.Option(help="clusters or axes.")] = None,
     delay: Annotated[

@@ -10,10 +10,11 @@ import json
 import math
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
+from exphil_core.config.backbones import ALIASES
 from exphil_core.config.preset import Preset, plain_values
 from exphil_core.config.problems import BACKBONES, SHARED_BACKBONE_KEYS, problems_of
 from exphil_core.config.sources import Source, preset_names, read_chain
@@ -129,6 +130,7 @@ class _Merged:
 
     def take(self, layer: _Layer) -> None:
         """Lays `layer` over what is there."""
+        layer = replace(layer, tables=_without_alias(layer.tables))
         self._switch_backbone(layer)
         for section, value in layer.tables.items():
             below = self.values.get(section)
@@ -194,6 +196,14 @@ class _Merged:
             f"{place.removesuffix(' ' + '.'.join(path))}: {sentence}" for place, path, sentence in placed
         ]
         raise UsageError("\n".join(lines))
+
+
+def _without_alias(tables: Mapping[str, object]) -> Mapping[str, object]:
+    """`tables` with the backbone under its own name."""
+    backbone = tables.get("backbone")
+    if not isinstance(backbone, Mapping) or backbone.get("kind") not in ALIASES:
+        return tables
+    return {**tables, "backbone": {**backbone, "kind": ALIASES[str(backbone["kind"])]}}
 
 
 def _order(position: str) -> tuple[bool, str, int]:

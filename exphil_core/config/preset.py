@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from exphil_core.config.backbones import BackboneConfig, default_chunk_length
+from exphil_core.config.backbones import BackboneConfig
 from exphil_core.config.encoder import EncoderConfig
 from exphil_core.melee.characters import PLAYABLE_COUNT, by_name
 
@@ -117,7 +117,10 @@ class TrainConfig(BaseModel):
     accumulation: int = Field(default=1, ge=1)
     """Forward passes an optimiser step."""
     chunk_length: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=2)
-    """Frames a training window; by default twice the attention's window, the window of any other backbone."""
+    """Frames a training window; by default the window, twice that where there is attention."""
+    carry_state: bool = False
+    """Each row of the batch plays whole games, window after window, and what the backbone remembers is carried
+    from one step to the next (without gradients); else every window starts from nothing."""
     lr: float = Field(default=3e-4, gt=0, le=1.0)
     """Learning rate after the warm-up."""
     lr_final: float = Field(default=0.1, ge=0.0, le=1.0)
@@ -221,7 +224,7 @@ class Preset(BaseModel):
         """Frames of a training window, with the default resolved."""
         if self.train.chunk_length is not None:
             return self.train.chunk_length
-        return default_chunk_length(self.backbone)
+        return self.backbone.chunk_length
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
@@ -235,6 +238,21 @@ class Preset(BaseModel):
                 f"train.chunk_length is {self.chunk_length} but backbone.window_size is "
                 f"{self.backbone.window_size}: a training window must be at least as long as what the "
                 "backbone looks back on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _state_can_be_carried(self) -> Self:
+        if self.train.carry_state and self.backbone.kind == "mlp":
+            raise ValueError(
+                "train.carry_state is on but backbone.kind is 'mlp', which remembers nothing to carry: leave "
+                "train.carry_state out, or choose another backbone"
+            )
+        if self.train.carry_state and self.policy.prediction == "last":
+            raise ValueError(
+                "train.carry_state is on but policy.prediction is 'last': of games that are played window after "
+                f"window, only one frame in {self.chunk_length} would be learned from. Set policy.prediction to "
+                "'dense', or leave train.carry_state out"
             )
         return self
 

@@ -10,10 +10,10 @@ from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
-from exphil_core.config.backbones import BackboneConfig
+from exphil_core.config.backbones import AnyBackbone, BackboneConfig
 from exphil_core.config.preset import Preset
 
-BACKBONES: dict[str, type[BaseModel]] = {
+BACKBONES: dict[str, type[AnyBackbone]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model
     for model in get_args(get_args(BackboneConfig)[0])
 }

@@ -1,217 +1,290 @@
 """Banded causal attention: each layer's frame t looks at frames t - window_size + 1 to t, and at no other.
 
-In: `x_BTD`. Out: `y_BTD` and the keys and values of the last `window_size - 1` frames. Positions are rotary
-and only differences of them count, so keys are kept unrotated and turned by their place in the window when
-they are used: a step is the same function at frame 60 and at frame 60 million. A reset starts a new segment,
-and no frame looks into another segment.
+In: `x_BTD`. Out: `y_BTD` and a ring of each layer's keys and values of the last `window_size` frames. A frame's
+position is its row's clock, the frames since the row's last reset; keys are turned to it once and lie in slot
+clock % window_size from then on. Only differences of positions count and angles are float64, so a step is the
+same function at frame 60 and at frame 60 million. A reset starts a new segment, and no frame looks into another.
+
+`BandedAttention` is one layer's attention, also for backbones that mix it with other layers: a forward pass opens
+one `BandedChunk`, a step one `BandedFrame`, which every layer is called with, in order, and which then has the new
+ring.
 
 What a reader gets wrong: the band is per layer. With N layers, a frame hears of N * (window_size - 1) back.
 
-Legend: B batch, T time (queries), S keys, C cached frames (window_size - 1), D width, H heads, N layers,
-E width of a head.
+Legend: B batch, T time (queries), K keys (those before the chunk, and its own), S slots (window_size), D width,
+H heads, N attention layers, E width of a head, P pairs (half of E).
 """
 
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from exphil_core.config.backbones import AttentionConfig
+from exphil_core.models.band import Band, FrameTurn, banded_product, chunk_turn, frame_turn
 from exphil_core.models.mlp import FeedForward
 from exphil_core.models.state import clear_rows, reset_columns
 
-ROTARY_BASE = 10_000.0
 
-BLOCKING = 4
-"""Chunks longer than this many blocks are attended block by block, at a cost of T * window instead of T * T.
-Measured on CPU at width 256: dense is faster up to about four windows, and 2.5 times slower at eleven."""
+class Ring(NamedTuple):
+    """The state: the frame that a row's clock counted as p lies in slot p % S; unused slots are zero."""
 
-SMALLEST_BLOCK = 32
-
-
-class AttentionState(NamedTuple):
-    keys_BNHCE: Tensor
-    """Not rotated. Oldest first."""
-    values_BNHCE: Tensor
-    valid_BC: Tensor
-    """False where the frame is before the row's last reset; keys and values are zero there."""
+    keys_BNHSE: Tensor
+    """Turned to their positions."""
+    values_BNHSE: Tensor
+    clock_B: Tensor
+    """int64; frames since the row's last reset, which is the position of the next one."""
 
 
-class Rotary(NamedTuple):
-    """Cosines and sines of consecutive positions, [S, E / 2]; angles are computed in float64."""
-
-    cos_SE: Tensor
-    sin_SE: Tensor
-
-    def turn(self, x_BHSE: Tensor) -> Tensor:
-        """Rotates pairs of features by their position, in float32 or better."""
-        first, second = x_BHSE.to(self.cos_SE.dtype).chunk(2, dim=-1)
-        cos, sin = self.cos_SE, self.sin_SE
-        return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-    def last(self, count: int) -> "Rotary":
-        return Rotary(self.cos_SE[-count:], self.sin_SE[-count:])
-
-
-def rotary(length: int, head_width: int, x: Tensor) -> Rotary:
-    exponents = torch.arange(0, head_width, 2, device=x.device, dtype=torch.float64) / head_width
-    positions = torch.arange(length, device=x.device, dtype=torch.float64)
-    angles = positions[:, None] * ROTARY_BASE**-exponents
-    dtype = torch.promote_types(x.dtype, torch.float32)
-    return Rotary(angles.cos().to(dtype), angles.sin().to(dtype))
+def fresh_ring(
+    batch_size: int,
+    *,
+    layers: int,
+    heads: int,
+    window_size: int,
+    head_width: int,
+    device: torch.device,
+    dtype: torch.dtype,
+) -> Ring:
+    shape = (batch_size, layers, heads, window_size, head_width)
+    return Ring(
+        keys_BNHSE=torch.zeros(shape, device=device, dtype=dtype),
+        values_BNHSE=torch.zeros(shape, device=device, dtype=dtype),
+        clock_B=torch.zeros(batch_size, device=device, dtype=torch.int64),
+    )
 
 
-class Band(NamedTuple):
-    """Which key each query of a chunk may look at, shared by all layers."""
+class BandedChunk:
+    """A chunk of frames on its way through attention layers, and the ring that it leaves.
 
-    mask: Tensor
-    """bool [B or 1, 1, T, S], or [B * blocks, 1, block, block + C]."""
-    block: int | None
-    """Queries per block; None attends densely."""
+    `ring` is the state before the chunk, None for a fresh start; `reset_BT` clears it where it has to.
+    """
+
+    def __init__(self, x_BTD: Tensor, reset_BT: Tensor, ring: Ring | None, *, window_size: int) -> None:
+        rows, length = reset_BT.shape
+        device = reset_BT.device
+        self.window_size = window_size
+        self.dtype = (
+            torch.promote_types(x_BTD.dtype, torch.float32) if ring is None else ring.keys_BNHSE.dtype
+        )
+        resets = any(column > 0 for column in reset_columns(reset_BT))
+        self.alike = ring is None and not resets
+        """Whether all rows are at the same clock all the time."""
+        if self.alike:
+            reset_BT = torch.zeros_like(reset_BT[:1])
+        time_T = torch.arange(length, device=device)
+        clock_B1 = torch.zeros(reset_BT.shape[0], 1, dtype=torch.int64, device=device)
+        segment_BK = reset_BT.cumsum(dim=1)
+        self._before: Ring | None = None
+        if ring is not None:
+            self._before = clear_rows(ring, reset_BT[:, 0])
+            clock_B1 = self._before.clock_B[:, None]
+            # In order of time, without the oldest one, which no frame of the chunk can see.
+            position_BC = clock_B1 + torch.arange(1 - window_size, 0, device=device)
+            self._slot_BC = position_BC % window_size
+            # A reset in the first column has cleared the ring, and what is before the clock is not there.
+            segment_BC = torch.where(position_BC < 0, -1, segment_BK[:, :1])
+            segment_BK = torch.cat([segment_BC, segment_BK], dim=1)
+        began_BT = torch.where(reset_BT, time_T, -clock_B1).cummax(dim=1).values
+        self.position_BT = time_T - began_BT
+        self.clock_B = (self.position_BT[:, -1] + 1).expand(rows)
+        self.band = Band(
+            segment_BK=segment_BK,
+            length=length,
+            window_size=window_size,
+            causal=self.alike and length <= window_size,
+        )
+        self._turn_2B1TP: Tensor | None = None
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def attend(self, qkv_BT3HE: Tensor, *, rotary: bool) -> Tensor:
+        """What the frames heard [B, T, D] in the next layer."""
+        if rotary and self._turn_2B1TP is None:
+            self._turn_2B1TP = chunk_turn(self.position_BT, qkv_BT3HE.shape[-1], self.dtype)
+        before = None
+        if self._before is not None:
+            number = len(self._keys)
+            slot = self._slot_BC[:, None, :, None].expand(-1, *qkv_BT3HE.shape[3:4], -1, qkv_BT3HE.shape[4])
+            before = (
+                self._before.keys_BNHSE[:, number].gather(2, slot),
+                self._before.values_BNHSE[:, number].gather(2, slot),
+            )
+        heard_BTD, key_BHTE, value_BHTE = banded_product(
+            qkv_BT3HE, self._turn_2B1TP if rotary else None, self.band, before
+        )
+        if before is not None:
+            key_BHTE = torch.cat([before[0], key_BHTE.to(before[0].dtype)], dim=2)
+            value_BHTE = torch.cat([before[1], value_BHTE.to(before[1].dtype)], dim=2)
+        self._keys.append(key_BHTE)
+        self._values.append(value_BHTE)
+        return heard_BTD
+
+    def ring(self) -> Ring:
+        """The ring after the chunk, of the layers that attended."""
+        return Ring(self._kept(self._keys), self._kept(self._values), self.clock_B.clone())
+
+    def _kept(self, layers: list[Tensor]) -> Tensor:
+        rows, heads, count, head_width = layers[0].shape
+        kept = layers[0].new_empty(rows, len(layers), heads, self.window_size, head_width, dtype=self.dtype)
+        if self.alike:
+            # Two runs of frames: the last ones from slot 0 on, and those before them up to the last slot.
+            wrapped = count % self.window_size
+            for number, layer in enumerate(layers):
+                kept[:, number, :, :wrapped] = layer[:, :, count - wrapped :]
+                rest = kept[:, number, :, wrapped:]
+                if count < self.window_size:
+                    rest.zero_()
+                else:
+                    rest.copy_(layer[:, :, count - self.window_size : count - wrapped])
+            return kept
+        last_B1 = self.clock_B[:, None] - 1
+        age_BS = (last_B1 - torch.arange(self.window_size, device=last_B1.device)) % self.window_size
+        used = (age_BS <= last_B1)[:, None, :, None]
+        place = (count - 1 - age_BS).clamp(min=0)[:, None, :, None].expand(-1, heads, -1, head_width)
+        for number, layer in enumerate(layers):
+            kept[:, number] = torch.where(used, layer.gather(2, place), 0)
+        return kept
+
+
+class BandedFrame:
+    """One frame on its way through attention layers, and the ring that it leaves.
+
+    A ring is megabytes that every step has to copy once, so layers read the ring as it came and all of them write
+    into one copy at the end.
+    """
+
+    def __init__(self, ring: Ring, reset_B: Tensor) -> None:
+        self.before = ring
+        self.reset_B = reset_B
+        self.clock_B = ring.clock_B.masked_fill(reset_B, 0)
+        window_size = ring.keys_BNHSE.shape[3]
+        slot_S = torch.arange(window_size, device=reset_B.device)
+        self.slot_B1 = self.clock_B[:, None] % window_size
+        # Of a full ring, the frame's own slot still holds the one that falls out of the band.
+        seen_BS = (slot_S < self.clock_B[:, None]) & (slot_S != self.slot_B1)
+        dtype = ring.keys_BNHSE.dtype
+        self.bias_B1S = torch.zeros_like(seen_BS, dtype=dtype).masked_fill(~seen_BS, -torch.inf)[:, None]
+        self._turn: FrameTurn | None = None
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+
+    def attend(self, qkv_B3HE: Tensor, *, rotary: bool) -> Tensor:
+        """What the frame heard [B, D] in the next layer."""
+        past_keys_BHSE = self.before.keys_BNHSE[:, len(self._keys)]
+        past_values_BHSE = self.before.values_BNHSE[:, len(self._keys)]
+        qkv_B3HE = qkv_B3HE.to(past_keys_BHSE.dtype)
+        query_key, value_BHE = qkv_B3HE[:, :2], qkv_B3HE[:, 2]
+        if rotary:
+            if self._turn is None:
+                self._turn = frame_turn(self.clock_B[:, None, None], qkv_B3HE.shape[-1], qkv_B3HE.dtype)
+            query_key = self._turn(query_key)
+        query_BHE, key_BHE = query_key.unbind(1)
+        self._keys.append(key_BHE)
+        self._values.append(value_BHE)
+        query_BHE = query_BHE * query_BHE.shape[-1] ** -0.5
+        past_BHS = (query_BHE[:, :, None] @ past_keys_BHSE.transpose(2, 3))[:, :, 0] + self.bias_B1S
+        own_BH1 = (query_BHE * key_BHE).sum(-1, keepdim=True)
+        share_BHK = torch.cat([past_BHS, own_BH1], dim=-1).softmax(dim=-1)
+        heard_BHE = (share_BHK[:, :, None, :-1] @ past_values_BHSE)[:, :, 0] + share_BHK[
+            :, :, -1:
+        ] * value_BHE
+        # Not by the shares alone: what a cleared row held may not be a number.
+        return torch.where(self.reset_B[:, None, None], value_BHE, heard_BHE).flatten(1)
+
+    def ring(self) -> Ring:
+        """The ring after the frame."""
+        cleared = clear_rows(self.before, self.reset_B)
+
+        def write(ring_BNHSE: Tensor, new: list[Tensor]) -> Tensor:
+            new_BNH1E = torch.stack(new, dim=1)[:, :, :, None]
+            return ring_BNHSE.scatter_(
+                3, self.slot_B1[:, :, None, None, None].expand_as(new_BNH1E), new_BNH1E
+            )
+
+        return Ring(
+            write(cleared.keys_BNHSE, self._keys), write(cleared.values_BNHSE, self._values), self.clock_B + 1
+        )
+
+
+class BandedAttention(nn.Module):
+    """Attention alone: no norm, no residual, no dropout.
+
+    The rows of `qkv.weight` are those of the queries, then of the keys, then of the values, each head after head.
+    """
+
+    def __init__(self, width: int, heads: int, *, rotary: bool = True) -> None:
+        super().__init__()
+        self.heads = heads
+        self.rotary = rotary
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+
+    def forward(self, x_BTD: Tensor, chunk: BandedChunk) -> Tensor:
+        """What the chunk's frames heard, [B, T, D]."""
+        qkv_BT3HE = self.qkv(x_BTD).unflatten(-1, (3, self.heads, -1))
+        out: Tensor = self.out(chunk.attend(qkv_BT3HE, rotary=self.rotary))
+        return out
+
+    def step(self, x_BD: Tensor, frame: BandedFrame) -> Tensor:
+        """What one frame heard, [B, D]."""
+        qkv_B3HE = self.qkv(x_BD).unflatten(-1, (3, self.heads, -1))
+        out: Tensor = self.out(frame.attend(qkv_B3HE, rotary=self.rotary))
+        return out
 
 
 class AttentionLayer(nn.Module):
     def __init__(self, config: AttentionConfig) -> None:
         super().__init__()
-        self.heads = config.heads
         self.norm = nn.LayerNorm(config.width)
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.attention = BandedAttention(config.width, config.heads)
         self.dropout = nn.Dropout(config.dropout)
         self.feed_forward = FeedForward(config.width, round(config.ffn_factor * config.width), config.dropout)
         # Residual branches start small, so that a deep stack starts near the identity.
         with torch.no_grad():
-            for branch in (self.out, self.feed_forward.back):
+            for branch in (self.attention.out, self.feed_forward.back):
                 branch.weight.div_((2 * config.layers) ** 0.5)
 
-    def project(self, x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, each [B, H, T, E], not rotated."""
-        qkv = self.qkv(self.norm(x_BTD)).unflatten(-1, (3, self.heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        return query, key, value
+    def forward(self, x_BTD: Tensor, chunk: BandedChunk) -> Tensor:
+        return self._finish(x_BTD, self.attention(self.norm(x_BTD), chunk))
 
-    def finish(self, x_BTD: Tensor, attended_BHTE: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.dropout(self.out(attended_BHTE.transpose(1, 2).flatten(2)))
-        return x_BTD + self.feed_forward(x_BTD)
+    def step(self, x_BD: Tensor, frame: BandedFrame) -> Tensor:
+        return self._finish(x_BD, self.attention.step(self.norm(x_BD), frame))
+
+    def _finish(self, x: Tensor, heard: Tensor) -> Tensor:
+        x = x + self.dropout(heard)
+        return x + self.feed_forward(x)
 
 
 class AttentionBackbone(nn.Module):
     def __init__(self, config: AttentionConfig) -> None:
         super().__init__()
         self.config = config
-        self.cached = config.window_size - 1
-        self.head_width = config.width // config.heads
         # A cast because mypy sees a ModuleList's items as any module.
         self.layers = cast(
             "list[AttentionLayer]", nn.ModuleList(AttentionLayer(config) for _ in range(config.layers))
         )
         self.norm = nn.LayerNorm(config.width)
 
-    def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> AttentionState:
-        shape = (batch_size, self.config.layers, self.config.heads, self.cached, self.head_width)
-        return AttentionState(
-            keys_BNHCE=torch.zeros(shape, device=device, dtype=dtype),
-            values_BNHCE=torch.zeros(shape, device=device, dtype=dtype),
-            valid_BC=torch.zeros(batch_size, self.cached, device=device, dtype=torch.bool),
+    def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> Ring:
+        return fresh_ring(
+            batch_size,
+            layers=self.config.layers,
+            heads=self.config.heads,
+            window_size=self.config.window_size,
+            head_width=self.config.width // self.config.heads,
+            device=device,
+            dtype=dtype,
         )
 
-    def forward(
-        self, x_BTD: Tensor, reset_BT: Tensor, state: AttentionState | None = None
-    ) -> tuple[Tensor, AttentionState]:
-        batch_size, length, _ = x_BTD.shape
-        block = max(self.config.window_size, SMALLEST_BLOCK)
-        blocked = length > BLOCKING * block
-        resets = any(column > 0 for column in reset_columns(reset_BT))
-        if state is None and blocked:
-            state = self.initial_state(batch_size, x_BTD.device, x_BTD.dtype)
+    def forward(self, x_BTD: Tensor, reset_BT: Tensor, state: Ring | None = None) -> tuple[Tensor, Ring]:
+        chunk = BandedChunk(x_BTD, reset_BT, state, window_size=self.config.window_size)
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, chunk)
+        return self.norm(x_BTD), chunk.ring()
 
-        segment_BS = reset_BT.cumsum(dim=1)
-        if state is not None:
-            segment_BS = torch.cat([state.valid_BC.long() - 1, segment_BS], dim=1)
-        if blocked:
-            band = _blocked_band(segment_BS, length, self.config.window_size, block)
-        else:
-            shared = state is None and not resets
-            band = _dense_band(segment_BS[:1] if shared else segment_BS, length, self.config.window_size)
-
-        # The new state: the last frames, as far as they belong to the row's last segment.
-        missing = max(0, self.cached - segment_BS.shape[1])
-        segment_BC = functional.pad(segment_BS, (missing, 0), value=-1)[:, -self.cached :]
-        valid_BC = segment_BC == segment_BS[:, -1:]
-        keys, values = [], []
-        table = rotary(segment_BS.shape[1], self.head_width, x_BTD)
-        for number, layer in enumerate(self.layers):
-            query, key, value = layer.project(x_BTD)
-            if state is not None:
-                key = torch.cat([state.keys_BNHCE[:, number].to(key.dtype), key], dim=2)
-                value = torch.cat([state.values_BNHCE[:, number].to(value.dtype), value], dim=2)
-            attended = _attend(table.last(length).turn(query), table.turn(key), value, band)
-            x_BTD = layer.finish(x_BTD, attended)
-            keys.append(key[:, :, -self.cached :])
-            values.append(value[:, :, -self.cached :])
-
-        def keep(parts: list[Tensor]) -> Tensor:
-            stacked = functional.pad(torch.stack(parts, dim=1), (0, 0, missing, 0))
-            dtype = x_BTD.dtype if state is None else state.keys_BNHCE.dtype
-            return stacked.masked_fill(~valid_BC[:, None, None, :, None], 0).to(dtype)
-
-        return self.norm(x_BTD), AttentionState(keep(keys), keep(values), valid_BC)
-
-    def step(self, x_BD: Tensor, reset_B: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState]:
-        state = clear_rows(state, reset_B)
-        valid_BS = functional.pad(state.valid_BC, (0, 1), value=True)
-        band = Band(mask=valid_BS[:, None, None, :], block=None)
-        table = rotary(self.config.window_size, self.head_width, x_BD)
-        x_BTD = x_BD[:, None]
-        keys, values = [], []
-        for number, layer in enumerate(self.layers):
-            query, key, value = layer.project(x_BTD)
-            key = torch.cat([state.keys_BNHCE[:, number], key.to(state.keys_BNHCE.dtype)], dim=2)
-            value = torch.cat([state.values_BNHCE[:, number], value.to(state.values_BNHCE.dtype)], dim=2)
-            x_BTD = layer.finish(x_BTD, _attend(table.last(1).turn(query), table.turn(key), value, band))
-            keys.append(key[:, :, 1:])
-            values.append(value[:, :, 1:])
-        y_BD = self.norm(x_BTD)[:, 0]
-        return y_BD, AttentionState(torch.stack(keys, dim=1), torch.stack(values, dim=1), valid_BS[:, 1:])
-
-
-def _dense_band(segment_BS: Tensor, length: int, window_size: int) -> Band:
-    keys = segment_BS.shape[1]
-    key = torch.arange(keys, device=segment_BS.device)
-    age = key[keys - length :, None] - key
-    same = segment_BS[:, keys - length :, None] == segment_BS[:, None, :]
-    return Band(mask=(same & (age >= 0) & (age < window_size))[:, None], block=None)
-
-
-def _blocked_band(segment_BS: Tensor, length: int, window_size: int, block: int) -> Band:
-    cached = window_size - 1
-    # Padding past the end repeats the last segment: its queries see themselves (what sees nothing is NaN).
-    padded = torch.cat([segment_BS, segment_BS[:, -1:].expand(-1, -length % block)], dim=1)
-    keys = padded.unfold(1, block + cached, block).flatten(0, 1)
-    place = torch.arange(block + cached, device=keys.device)
-    age = place[cached:, None] - place
-    same = keys[:, cached:, None] == keys[:, None, :]
-    return Band(mask=(same & (age >= 0) & (age < window_size))[:, None], block=block)
-
-
-def _attend(query_BHTE: Tensor, key_BHSE: Tensor, value_BHSE: Tensor, band: Band) -> Tensor:
-    value_BHSE = value_BHSE.to(query_BHTE.dtype)
-    if band.block is None:
-        return _dot_product(query_BHTE, key_BHSE, value_BHSE, band.mask)
-    batch_size, _, length, _ = query_BHTE.shape
-    block, span = band.mask.shape[2:]
-    pad = (0, 0, 0, -length % block)
-    query = functional.pad(query_BHTE, pad).unflatten(2, (-1, block)).transpose(1, 2).flatten(0, 1)
-    key = functional.pad(key_BHSE, pad).unfold(2, span, block).permute(0, 2, 1, 4, 3).flatten(0, 1)
-    value = functional.pad(value_BHSE, pad).unfold(2, span, block).permute(0, 2, 1, 4, 3).flatten(0, 1)
-    attended = _dot_product(query, key, value, band.mask).unflatten(0, (batch_size, -1))
-    return attended.transpose(1, 2).flatten(2, 3)[:, :, :length]
-
-
-def _dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-    if query.device.type != "cpu":
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-    # On CPU attention in bfloat16 is slower (its backward pass): 27 ms against 13 ms at [32, 120], width 256.
-    with torch.autocast("cpu", enabled=False):
-        return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    def step(self, x_BD: Tensor, reset_B: Tensor, state: Ring) -> tuple[Tensor, Ring]:
+        frame = BandedFrame(state, reset_B)
+        for layer in self.layers:
+            x_BD = layer.step(x_BD, frame)
+        return self.norm(x_BD), frame.ring()

@@ -16,10 +16,27 @@ from typing import Any, Protocol, TypeVar, assert_never
 import torch
 from torch import Tensor, nn
 
-from exphil_core.config.backbones import AttentionConfig, BackboneConfig, GruConfig, MlpConfig
+from exphil_core.config.backbones import (
+    AttentionConfig,
+    BackboneConfig,
+    GruConfig,
+    JambaConfig,
+    LstmConfig,
+    LstmHybridConfig,
+    Mamba2Config,
+    MambaConfig,
+    MlpConfig,
+    TxLikeConfig,
+)
 from exphil_core.models.attention import AttentionBackbone
+from exphil_core.models.jamba import JambaBackbone
+from exphil_core.models.lstm_hybrid import LstmHybridBackbone
+from exphil_core.models.mamba import MambaBackbone
+from exphil_core.models.mamba2 import Mamba2Backbone, resolve_matmul
 from exphil_core.models.mlp import MlpBackbone
-from exphil_core.models.recurrent import GruBackbone
+from exphil_core.models.recurrent import build_gru, build_lstm
+from exphil_core.models.scan import resolve_scan
+from exphil_core.models.tx_like import build_tx_like
 
 StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
@@ -41,7 +58,7 @@ class Backbone(Protocol[StateT]):
         """One frame."""
         ...
 
-    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]: ...
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
 def build_backbone(config: BackboneConfig) -> Backbone[Any]:
@@ -50,8 +67,34 @@ def build_backbone(config: BackboneConfig) -> Backbone[Any]:
         case MlpConfig():
             return MlpBackbone(config)
         case GruConfig():
-            return GruBackbone(config)
+            return build_gru(config)
+        case LstmConfig():
+            return build_lstm(config)
+        case LstmHybridConfig():
+            return LstmHybridBackbone(config)
+        case TxLikeConfig():
+            return build_tx_like(config)
         case AttentionConfig():
             return AttentionBackbone(config)
+        case MambaConfig():
+            return MambaBackbone(config)
+        case Mamba2Config():
+            return Mamba2Backbone(config)
+        case JambaConfig():
+            return JambaBackbone(config)
         case _:
             assert_never(config)
+
+
+def resolve_kernel(config: BackboneConfig, device: torch.device) -> str | None:
+    """The name of what will run the backbone's scan in training on this device; None where there is no scan.
+
+    Raises UsageError when the configuration asks for one that is not there.
+    """
+    match config:
+        case MambaConfig() | JambaConfig():
+            return resolve_scan(config.kernel, device)
+        case Mamba2Config():
+            return resolve_matmul(config.kernel, device)
+        case _:
+            return None

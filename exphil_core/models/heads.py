@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exphil_core.encoding.codecs import Codec
-from exphil_core.errors import UsageError
 
 EMBEDDING_SCALE = 0.3
 OUTPUT_SCALE = 0.01
@@ -74,24 +73,19 @@ class ControllerHead(nn.Module):
         ]
         return -torch.stack(picked, dim=-1)
 
-    def sample(
-        self,
-        y_BD: Tensor,
-        previous_BK: Tensor,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Tokens [B, K], each drawn given the ones drawn before it."""
-        if not temperature > 0:
-            raise UsageError(
-                f"temperature is {temperature}; expected a number above 0 (1 plays as the policy was trained)"
-            )
+    def sample(self, y_BD: Tensor, previous_BK: Tensor, uniform_BK: Tensor, temperature: Tensor) -> Tensor:
+        """Tokens [B, K], each drawn given the ones drawn before it.
+
+        A pure function, so that every runtime draws the same: `uniform_BK` in [0, 1) is all the chance there is,
+        and `temperature` (above 0; 1 samples what was learned) is a tensor without dimensions.
+        """
         stream = self._enter(y_BD, previous_BK)
         drawn: list[Tensor] = []
         for k, component in enumerate(self.components):
-            probabilities = (component(stream) / temperature).softmax(dim=-1)
-            drawn.append(torch.multinomial(probabilities, 1, generator=generator)[:, 0])
+            below_BV = (component(stream) / temperature).softmax(dim=-1).cumsum(dim=-1)
+            # Scaled by the sum as it was rounded, so that no chance falls behind the last token.
+            reached_B1 = uniform_BK[:, k : k + 1] * below_BV[:, -1:]
+            drawn.append((below_BV <= reached_B1).sum(dim=-1).clamp(max=self.sizes[k] - 1))
             if k < len(self.tokens):
                 stream = stream + self.tokens[k](drawn[k])
         return torch.stack(drawn, dim=-1)

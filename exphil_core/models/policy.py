@@ -81,18 +81,15 @@ class Policy(nn.Module):
         return self.head.log_probs(y_BTD, self._previous(observed), tokens_BTK), state
 
     def step(
-        self,
-        frame: TensorBatch,
-        reset_B: Tensor,
-        state: Any,
-        *,
-        temperature: float = 1.0,
-        generator: torch.Generator | None = None,
+        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Any]:
-        """Observes one frame (L = 1): tokens [B, K] for `horizon` frames later, and the state."""
+        """Observes one frame (L = 1): tokens [B, K] for `horizon` frames later, and the state.
+
+        `uniform_BK` in [0, 1) and `temperature` are those of `ControllerHead.sample`.
+        """
         y_BD, state = self.step_features(frame, reset_B, state)
         previous_BK = self._previous(frame)[:, 0]
-        return self.head.sample(y_BD, previous_BK, temperature=temperature, generator=generator), state
+        return self.head.sample(y_BD, previous_BK, uniform_BK, temperature), state
 
     def step_features(self, frame: TensorBatch, reset_B: Tensor, state: Any) -> tuple[Tensor, Any]:
         """What the head reads after one more frame, y_BD, and the state to go on with."""

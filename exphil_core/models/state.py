@@ -23,5 +23,11 @@ def reset_columns(reset_BT: Tensor) -> list[int]:
     return cast("list[int]", reset_BT.any(dim=0).nonzero().flatten().tolist())
 
 
+def pieces(reset_BT: Tensor) -> list[tuple[int, int]]:
+    """(start, end) of the parts of a chunk inside of which no row resets; a row may reset where a part starts."""
+    starts = sorted({0, *reset_columns(reset_BT)})
+    return list(zip(starts, [*starts[1:], reset_BT.shape[1]], strict=True))
+
+
 def _column(reset_B: Tensor, part: Tensor) -> Tensor:
     return reset_B.reshape(-1, *[1] * (part.dim() - 1))

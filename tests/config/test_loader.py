@@ -75,7 +75,7 @@ def test_all_mistakes_are_reported_at_once_with_file_line_and_nearest_name(prese
     assert mistakes("bad", {"train.bach_size": 4}) == [
         "presets/bad.toml:4: data.characters: unknown character 'mewtoo'; did you mean 'mewtwo'?",
         "presets/bad.toml:8: backbone.d_stat: unknown key; expected one of "
-        "window_size, width, layers, dropout, kind, heads, ffn_factor",
+        "window_size, width, layers, dropout, heads, kind, ffn_factor",
         'presets/bad.toml:11: train.lr: expected a valid number, found "fast"',
         "presets/bad.toml:12: train.device: unknown value 'gpu'; did you mean 'cpu'?",
         "presets/bad.toml:13: train.mirror: expected less than or equal to 1, found 2.0",
@@ -137,7 +137,7 @@ def test_another_backbone_keeps_what_all_share_and_says_what_it_drops(presets: P
 
 def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(presets: Path) -> None:
     assert mistakes("base", {"backbone.kind": "gru", "backbone.heads": 2}) == [
-        "--set: backbone.heads: unknown key for backbone 'gru'; it is a setting of attention"
+        "--set: backbone.heads: unknown key for backbone 'gru'; it is a setting of lstm_hybrid, attention, jamba"
     ]
 
 
@@ -154,6 +154,14 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
         ({"data.characters": ["fox", "Fox"]}, "names fox more than once"),
         ({"data.characters": ["sandbag"]}, "cannot be selected"),
         ({"backbone.window_size": 1}, "greater than or equal to 2"),
+        (
+            {"train.carry_state": True, "backbone.kind": "mlp"},
+            "train.carry_state is on but backbone.kind is 'mlp'",
+        ),
+        (
+            {"train.carry_state": True, "policy.prediction": "last"},
+            "train.carry_state is on but policy.prediction is 'last'",
+        ),
     ],
 )
 def test_a_contradiction_is_a_sentence(presets: Path, overrides: dict[str, object], words: str) -> None:
@@ -207,3 +215,51 @@ def test_a_missing_folder_of_presets_is_a_sentence(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("EXPHIL_PRESETS", str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="set EXPHIL_PRESETS"):
         load_preset("base")
+
+
+def test_a_backbone_goes_by_its_other_names_too(presets: Path) -> None:
+    (presets / "child.toml").write_text('extends = "base"\n[backbone]\nkind = "sliding_window"\nheads = 2\n')
+    assert load_preset("child").backbone == load_preset("base", {"backbone.heads": 2}).backbone
+    switched = resolve_preset("base", {"backbone.kind": "gru"}).preset
+    assert switched.backbone.kind == "gru"
+    typed = resolve_preset("base", {"backbone.kind": "sliding_window"})
+    assert typed.preset.backbone == load_preset("base").backbone
+    assert not typed.notes
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        (
+            {"backbone.kind": "jamba", "backbone.layers": 1},
+            "backbone: the first attention layer would be number 1, but there are 1 layers: expected an "
+            "attention_offset below 1, or kind 'mamba'",
+        ),
+        (
+            {"backbone.kind": "jamba", "backbone.attention_offset": 4},
+            "backbone: attention_offset is 4, but layers are counted modulo attention_period 3: expected 0 to 2",
+        ),
+        (
+            {"backbone.kind": "jamba", "backbone.heads": 5},
+            "backbone: width 256 does not split into 5 heads of even width; the nearest number of heads that does "
+            "is 4",
+        ),
+        (
+            {"backbone.kind": "mamba2", "backbone.head_width": 60},
+            "backbone: expand * width = 512 inner channels do not split into heads of head_width 60; the nearest "
+            "head_width that divides them is 64",
+        ),
+        (
+            {"backbone.kind": "mamba", "backbone.kernel": "compield"},
+            "backbone.kernel: unknown value 'compield'; did you mean 'compiled'?",
+        ),
+        (
+            {"backbone.window_size": 0},
+            "backbone.window_size: expected greater than or equal to 2, found 0",
+        ),
+    ],
+)
+def test_what_a_backbone_cannot_be_is_said_with_what_it_can(
+    presets: Path, overrides: dict[str, object], sentence: str
+) -> None:
+    assert mistakes("base", overrides)[-1].endswith(sentence)

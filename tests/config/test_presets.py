@@ -4,17 +4,30 @@ import tomllib
 
 import pytest
 
+from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import list_presets, load_preset, preset_from_tables, preset_to_toml
 from exphil_core.melee.characters import LOW_TIER
 
-SHIPPED = {"base", "quick", "production", "low_tier_unified", "gpt20m", *LOW_TIER}
+FIRST = tuple(f"first_{kind}" for kind in ("mlp", "lstm", "gru", "lstm_hybrid", "attention", "mamba", "jamba"))
+TWENTY_MILLION = tuple(f"{kind}_20m" for kind in BACKBONE_KINDS)
+SHIPPED = {
+    "base",
+    "quick",
+    "production",
+    "low_tier_unified",
+    "low_tier_small",
+    "gpt20m",
+    *LOW_TIER,
+    *FIRST,
+    *TWENTY_MILLION,
+}
 
 WINDOWS = {"mewtwo": 90, "ganondorf": 60, "link": 75, "gameandwatch": 45, "zelda": 60}
 """The first ExPhil's windows, in frames."""
 
 
 def test_every_promised_preset_is_there() -> None:
-    assert set(list_presets()) >= SHIPPED
+    assert set(list_presets()) == SHIPPED
 
 
 @pytest.mark.parametrize("name", sorted(SHIPPED))
@@ -62,3 +75,22 @@ def test_gpt20m_is_hals_recipe() -> None:
     assert backbone.kind == "attention"
     assert (backbone.layers, backbone.width, backbone.heads, backbone.window_size) == (6, 512, 8, 256)
     assert (preset.policy.prediction, preset.data.characters, preset.train.lr) == ("dense", (), 3e-4)
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_first_preset_sees_and_predicts_what_the_first_exphil_did(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.backbone.kind == name.removeprefix("first_")
+    assert (preset.backbone.window_size, preset.chunk_length) == (60, 60)
+    assert (preset.policy.prediction, preset.policy.codec) == ("last", "axes")
+    assert preset.encoder.character_mode == "one_hot"
+    assert preset.train.batch_size * preset.train.accumulation == 1024
+
+
+@pytest.mark.parametrize("name", TWENTY_MILLION)
+def test_the_presets_of_one_size_differ_in_the_backbone_alone(name: str) -> None:
+    preset, attention = load_preset(name), load_preset("attention_20m")
+    assert preset.backbone.kind == name.removesuffix("_20m")
+    assert preset.backbone.window_size == 180
+    assert (preset.policy, preset.train, preset.data) == (attention.policy, attention.train, attention.data)
+    assert preset.encoder.model_copy(update={"width": 512}) == attention.encoder

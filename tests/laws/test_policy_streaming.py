@@ -49,8 +49,8 @@ def test_a_game_frame_by_frame_equals_the_game_at_once(
         Preset.model_validate(
             {
                 "name": "streamed",
-                "encoder": {"width": 48},
-                "backbone": {"kind": kind, "width": 48, "window_size": WINDOW},
+                "encoder": {"width": 64},
+                "backbone": {"kind": kind, "width": 64, "window_size": WINDOW},
                 "policy": {"codec": codec, "head_width": 32, "delay": 1},
                 "train": {"max_steps": 1},
             }
@@ -83,11 +83,11 @@ def test_step_samples_from_what_step_has_seen(whole_game: TensorBatch) -> None:
     ).eval()
     _, aimed, _ = policy.nll(whole_game)
     y_BTD, _ = policy.forward_features(slice_frames(whole_game, 0, 5))
+    uniform_TBK = torch.rand(5, 1, len(policy.codec.components))
+    temperature = torch.tensor(1.0)
     state = policy.initial_state(1)
     for t in range(5):
         frame = slice_frames(whole_game, t, t + 1)
-        generator = torch.Generator().manual_seed(t)
-        tokens, state = policy.step(frame, frame.reset[:, 0], state, generator=generator)
-        generator = torch.Generator().manual_seed(t)
-        expected = policy.head.sample(y_BTD[:, t], aimed.previous_BTK[:, t], generator=generator)
+        tokens, state = policy.step(frame, frame.reset[:, 0], state, uniform_TBK[t], temperature)
+        expected = policy.head.sample(y_BTD[:, t], aimed.previous_BTK[:, t], uniform_TBK[t], temperature)
         assert torch.equal(tokens, expected)

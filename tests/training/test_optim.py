@@ -1,12 +1,15 @@
 """The learning rate's course and the optimiser's state."""
 
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from exphil_core.config.backbones import BackboneConfig, Mamba2Config, MambaConfig
 from exphil_core.config.preset import TrainConfig
+from exphil_core.models.backbone import build_backbone
 from exphil_core.training.limits import limits_of
 from exphil_core.training.optim import Optimizer, learning_rate
 
@@ -72,3 +75,13 @@ def test_biases_do_not_decay() -> None:
     assert {p.ndim for p in groups[0]["params"]} == {2}
     assert {p.ndim for p in groups[1]["params"]} == {1}
     assert groups[1]["weight_decay"] == 0.0
+
+
+@pytest.mark.parametrize("backbone", [MambaConfig(width=8), Mamba2Config(width=8, head_width=4)])
+def test_how_fast_a_state_space_forgets_does_not_decay(backbone: BackboneConfig) -> None:
+    net: Any = build_backbone(backbone)
+    groups = Optimizer(net, config(weight_decay=0.1)).adam.param_groups
+    decayed = {id(parameter) for parameter in groups[0]["params"]}
+    kept = {name.split(".")[-1] for name, p in net.named_parameters() if id(p) not in decayed}
+    assert {"A_log", "D", "bias"} <= kept
+    assert {name.split(".")[-1] for name, p in net.named_parameters() if id(p) in decayed} == {"weight"}

@@ -10,7 +10,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -18,9 +18,10 @@ from exphil_core.atomic import remove_partials
 from exphil_core.errors import DivergedError, ExphilError, UsageError
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.training.data import Notice, open_training_data
+from exphil_core.training.data import open_run_data
 from exphil_core.training.device import choose_device
 from exphil_core.training.keeper import Keeper
+from exphil_core.training.kept_split import read_split, write_split
 from exphil_core.training.loop import Finished, train
 
 PREEMPTED = 75
@@ -79,16 +80,9 @@ def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> F
     device = choose_device(preset.train.device)
 
     run.write_status("starting", step=0)
-    dataset = run.dataset_path()
-    data = open_training_data(preset, dataset)
-    if data.store.index.fingerprint != run.dataset_fingerprint():
-        changed = Notice(
-            "dataset_changed",
-            f"{dataset} has other games than when the run began: going on with what is there now, so "
-            "validation losses before and after this line are not of the same games, and a game that is held out "
-            "now may be one that was learned from before",
-        )
-        data = replace(data, warnings=(changed, *data.warnings))
+    data = open_run_data(run, preset)
+    if read_split(run.path) != data.split:
+        write_split(run.path, data.split)
     last_beat = 0.0
 
     def beat(step: int) -> None:

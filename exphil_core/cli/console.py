@@ -66,10 +66,11 @@ def describe(record: Record) -> str | None:
     match record["type"]:
         case "run_started":
             dataset = record["dataset"]
+            kernel = f", {record['kernel']} scan kernel" if record.get("kernel") else ""
             resumed = f", resumed at step {record['resumed_from']:,}" if record.get("resumed_from") else ""
             return (
                 f"run {record['run']}: {record['backbone']}, window {record['window_size']}, "
-                f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}; "
+                f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}{kernel}; "
                 f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}"
             )
         case "step":

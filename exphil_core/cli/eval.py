@@ -31,6 +31,13 @@ def eval_command(
     character: Annotated[
         str | None, typer.Option(help="Whose inputs: mewtwo,link,… (default: those of the run's preset).")
     ] = None,
+    regime: Annotated[
+        str,
+        typer.Option(
+            help="How games are shown: carried (in chunks, state carried on), windows (each from a cleared state, as "
+            "in training without train.carry_state) or stepped (frame by frame, as in play; slow)."
+        ),
+    ] = "carried",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -42,11 +49,12 @@ def eval_command(
     from exphil_core.dataset.split import select_egos
     from exphil_core.dataset.store import ColumnStore
     from exphil_core.melee import characters
-    from exphil_core.training.data import open_training_data
+    from exphil_core.training.data import open_run_data
     from exphil_core.training.device import choose_device
-    from exphil_core.training.evaluate import evaluate
+    from exphil_core.training.evaluate import evaluate, regime_of
     from exphil_core.training.keeper import find_checkpoint, load_for_play, read_baselines
 
+    shown = regime_of(regime)
     run, directory = find_checkpoint(runs_dir, checkpoint)
     where = choose_device(device)
     loaded, preset, policy = load_for_play(directory, where)
@@ -62,7 +70,9 @@ def eval_command(
         for message in _seen_in_training(index, run):
             print(f"warning: {message}", file=sys.stderr)
     else:
-        data = open_training_data(preset, run.dataset_path())
+        data = open_run_data(run, preset)
+        for notice in data.warnings:
+            print(f"warning: {notice.message}", file=sys.stderr)
         index = data.store.index
         games = tuple(sorted({ego.game for ego in data.validation}))
     egos = select_egos(
@@ -84,22 +94,23 @@ def eval_command(
         read_baselines(run.path),
         rows=preset.evaluation.rows,
         device=where,
+        regime=shown,
+        chunk_length=preset.chunk_length,
     )
     fields = found.fields(step=loaded.step, split="replays" if replays else "validation")
     if as_json:
-        print(json.dumps(fields, allow_nan=False))
+        print(json.dumps({**fields, "regime": shown}, allow_nan=False))
         return
-    console().print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}"))
+    console().print(evaluation_table(fields, title=f"{run.name}, step {loaded.step:,}, {shown}"))
 
 
 def _seen_in_training(index: "DatasetIndex", run: "RunDirectory") -> Iterator[str]:
-    from exphil_core.training.data import games_trained_on
+    from exphil_core.training.kept_split import SPLIT_FILE, read_split
 
-    dataset = run.dataset_path()
-    trained = games_trained_on(run.preset(), dataset)
-    if trained is None:
-        yield f"{dataset} is gone: whether these games were trained on is not known"
+    kept = read_split(run.path)
+    if kept is None:
+        yield f"{run.path / SPLIT_FILE} is missing: whether these games were trained on is not known"
         return
-    seen = sum(game.content_id in trained for game in index.games)
+    seen = sum(game.content_id in kept.train for game in index.games)
     if seen:
         yield f"{seen} of {len(index.games)} games were trained on by {run.name}: their loss flatters it"

@@ -14,7 +14,14 @@ from rich.text import Text
 from exphil_core.cli.format import age, console, nats, table
 from exphil_core.cli.report import evaluation_table
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.summary import RunSummary, last_events, last_of_type, list_runs, summarise
+from exphil_core.runs.summary import (
+    RunSummary,
+    last_events,
+    last_of_type,
+    last_start,
+    list_runs,
+    summarise,
+)
 
 runs_app = typer.Typer(help="Runs and how they stand.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -64,7 +71,10 @@ def show_command(
     if summary.problem:
         _line(out, "problem", summary.problem)
         return
-    _line(out, "model", f"preset {summary.preset}, {summary.backbone}, window {summary.window_size}")
+    kernel = _kernel(run)
+    scanned = f", {kernel} scan kernel" if kernel else ""
+    model = f"preset {summary.preset}, {summary.backbone}, window {summary.window_size}{scanned}"
+    _line(out, "model", model)
     _line(out, "step", f"{summary.step:,}")
     if summary.best_loss is not None:
         at = f" at step {summary.best_step:,}" if summary.best_step is not None else ""
@@ -84,6 +94,12 @@ def show_command(
 def _line(out: Console, label: str, text: str) -> None:
     # Soft wrap: a path or a sentence stays one line for whoever copies it.
     out.print(Text(f"{label:<12} {text}"), soft_wrap=True)
+
+
+def _kernel(run: RunDirectory) -> str | None:
+    """What ran the backbone's scan when the run last started; None where there is no scan."""
+    started = last_start(run.events_path)
+    return started.get("kernel") if started is not None else None
 
 
 def _object(run: RunSummary) -> dict[str, object]:
@@ -106,6 +122,7 @@ def _full(run: RunDirectory, summary: RunSummary, events: list[dict[str, Any]]) 
     found = _object(summary)
     if not summary.problem:
         found["config"] = run.preset().model_dump(mode="json")
+    found["kernel"] = _kernel(run)
     found["checkpoints"] = list(run.steps())
     for type in ("step", "evaluated", "latency", "error", "run_finished"):
         found[f"last_{type}"] = last_of_type(events, type)

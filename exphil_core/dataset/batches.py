@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from exphil_core.dataset.plan import BatchPlan
+from exphil_core.dataset.plan import Plan
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore, empty_rows
 from exphil_core.replays.columns import Group
@@ -45,15 +45,15 @@ class Batch:
     """int32 [B]: frame index of the first frame."""
 
 
-def training_batch(store: ColumnStore, plan: BatchPlan, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-    """The batch of a step, each window starting from a cleared state."""
+def training_batch(store: ColumnStore, plan: Plan, step: int, rank: int = 0, ranks: int = 1) -> Batch:
+    """The batch of a step."""
     drawn = plan.draw(step, rank, ranks)
     windows = list(zip(drawn.game.tolist(), drawn.slot.tolist(), drawn.start.tolist(), strict=True))
     rows = empty_rows(len(windows), plan.chunk_length + plan.horizon)
     for row, (game, slot, start) in enumerate(windows):
         store.read(rows, row, game=game, start=start, slot=slot)
     reset = np.zeros_like(rows.valid)
-    reset[:, 0] = True
+    reset[:, 0] = drawn.reset
     games = store.index.games
     return Batch(
         columns=rows.columns,
@@ -79,7 +79,7 @@ class BatchLoader:
     def __init__(
         self,
         store: ColumnStore,
-        plan: BatchPlan,
+        plan: Plan,
         *,
         first_step: int,
         workers: int,

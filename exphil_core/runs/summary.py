@@ -95,9 +95,29 @@ def last_events(path: Path, size: int = _END_BYTES) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
-    records = []
     # The first line may have lost its beginning, the last its end.
-    for line in lines[1 if start else 0 : -1]:
+    return _records(lines[1 if start else 0 : -1])
+
+
+def last_start(path: Path) -> Mapping[str, Any] | None:
+    """The newest `run_started` of the events, which may lie anywhere in them; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            # Few lines are parsed: a long run's events take long to.
+            lines = [line for line in file if b'"run_started"' in line]
+    except FileNotFoundError:
+        return None
+    return last_of_type(_records(lines), "run_started")
+
+
+def last_of_type(records: list[dict[str, Any]], type: str) -> Mapping[str, Any] | None:
+    return next((record for record in reversed(records) if record.get("type") == type), None)
+
+
+def _records(lines: list[bytes]) -> list[dict[str, Any]]:
+    """The readable ones."""
+    records = []
+    for line in lines:
         try:
             record = json.loads(line)
         except ValueError:
@@ -105,10 +125,6 @@ def last_events(path: Path, size: int = _END_BYTES) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
-
-
-def last_of_type(records: list[dict[str, Any]], type: str) -> Mapping[str, Any] | None:
-    return next((record for record in reversed(records) if record.get("type") == type), None)
 
 
 def _losses(run: RunDirectory) -> list[float | None]:

@@ -1,9 +1,10 @@
 """Checkpoints: a directory that is complete or absent, and that says so itself.
 
 In: tensors and a small trainer state. Out: `step-000012000/` with model.safetensors (the weights to play),
-config.json, optimizer.safetensors, rng-RANK.safetensors, trainer.json and, written last, MANIFEST.json with every
-file's size and sha256. What a reader gets wrong: safetensors neither fsyncs nor notices a flipped bit, so the
-order here is write, fsync, verify, rename, promote, prune, and loading checks the hashes again.
+config.json, optimizer.safetensors, rng-RANK.safetensors, carried-RANK.safetensors (where state is carried),
+trainer.json and, written last, MANIFEST.json with every file's size and sha256. What a reader gets wrong:
+safetensors neither fsyncs nor notices a flipped bit, so the order here is write, fsync, verify, rename, promote,
+prune, and loading checks the hashes again.
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -37,6 +38,8 @@ class Checkpoint:
     rng: Mapping[str, Tensor]
     trainer: Mapping[str, object]
     """Counters of the loop: step, seconds trained, frames seen, best loss, patience."""
+    carried: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the backbone remembers of every lane's game; empty where no state is carried."""
 
 
 def _json(value: Mapping[str, object]) -> bytes:
@@ -59,6 +62,8 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
         f"rng-{rank}.safetensors": save(_contiguous(checkpoint.rng)),
         "trainer.json": _json({"version": FORMAT_VERSION, "step": checkpoint.step, **checkpoint.trainer}),
     }
+    if checkpoint.carried:
+        files[f"carried-{rank}.safetensors"] = save(_contiguous(checkpoint.carried))
     manifest = {
         "version": FORMAT_VERSION,
         "files": {
@@ -131,6 +136,7 @@ def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) ->
         raise CheckpointError(f"{directory}: no such checkpoint directory")
     _verify(directory)
     trainer = json.loads((directory / "trainer.json").read_bytes())
+    carried = directory / f"carried-{rank}.safetensors"
     return Checkpoint(
         step=trainer["step"],
         model=load_file(directory / "model.safetensors"),
@@ -138,6 +144,7 @@ def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) ->
         optimizer=load_file(directory / "optimizer.safetensors") if training else {},
         rng=load_file(directory / f"rng-{rank}.safetensors") if training else {},
         trainer=trainer,
+        carried=load_file(carried) if training and carried.is_file() else {},
     )
 
 

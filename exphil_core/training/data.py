@@ -1,7 +1,8 @@
 """From a built dataset to what a run learns from: the split, the sides that are imitated, and what to warn of.
 
-In: a preset and a dataset directory. Out: `TrainingData`, or a sentence. What a reader gets wrong: the split is
-by game, before any ego is chosen, so both sides of a held-out game are held out.
+In: a preset and a dataset directory, or a run. Out: `TrainingData`, or a sentence. What a reader gets wrong: the
+split is by game, before any ego is chosen, so both sides of a held-out game are held out; and it is drawn once a
+run, whatever becomes of the dataset.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,8 @@ from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.errors import DataError
 from exphil_core.melee import characters
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.training.kept_split import SPLIT_FILE, KeptSplit, kept_of, read_split
 
 
 class Notice(NamedTuple):
@@ -31,6 +34,8 @@ class TrainingData:
     store: ColumnStore
     train: tuple[Ego, ...]
     validation: tuple[Ego, ...]
+    split: KeptSplit
+    """Of all games, whether or not a side of them is imitated: what a run keeps."""
     warnings: tuple[Notice, ...] = ()
     """What a person should know of it before the run; events once it has started."""
 
@@ -60,15 +65,41 @@ class TrainingData:
         }
 
 
-def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
-    """Open a dataset directory for a preset.
+def open_run_data(run: RunDirectory, preset: Preset) -> TrainingData:
+    """The data of a run, split as when it first started, with a warning where the dataset has changed.
+
+    Raises DataError as `open_training_data` does, and where it is not known how the run's games were split.
+    """
+    dataset = run.dataset_path()
+    kept = read_split(run.path)
+    data = open_training_data(preset, dataset, kept)
+    index = data.store.index
+    if index.fingerprint == run.dataset_fingerprint():
+        return data
+    if kept is None and run.steps():
+        raise DataError(
+            f"{run.path / SPLIT_FILE} is missing and {dataset} has changed since the run began, so a game that was "
+            "learned from might be held out now; put the file or the dataset back, or start a new run"
+        )
+    if kept is None:
+        return data
+    what = kept.changes(index) or "the same games, read otherwise"
+    changed = Notice("dataset_changed", f"{dataset} is not as it was when the run began: {what}")
+    return replace(data, warnings=(changed, *data.warnings))
+
+
+def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = None) -> TrainingData:
+    """Open a dataset directory for a preset, split as `kept` says or else anew.
 
     Raises DataError when no game of a wanted character is there, or when no game can be held out.
     """
     index = DatasetIndex.open(dataset)
     config = preset.data
     wanted = tuple(characters.by_name(name).external_id for name in config.characters)
-    split = split_games(index, validation_share=config.validation_share, seed=config.split_seed)
+    if kept is None:
+        split = split_games(index, validation_share=config.validation_share, seed=config.split_seed)
+    else:
+        split = kept.of(index)
     train, validation = (
         select_egos(
             index,
@@ -82,9 +113,19 @@ def open_training_data(preset: Preset, dataset: Path) -> TrainingData:
             (split.validation, wanted),
         )
     )
-    data = TrainingData(store=ColumnStore(index), train=train, validation=validation)
+    data = TrainingData(
+        store=ColumnStore(index),
+        train=train,
+        validation=validation,
+        split=kept_of(index, split) if kept is None else kept.grown(index),
+    )
     if not validation and not _plays(index, train, wanted):
         raise DataError(f"{dataset}: {_nothing_found(index, config.characters)}")
+    if kept is not None and not validation:
+        raise DataError(
+            f"{dataset}: none of the {len(kept.validation)} games that the run holds out is there any more; put "
+            "them back, or start a new run"
+        )
     if not train or not validation:
         side = "learn from" if not train else "hold out"
         raise DataError(
@@ -129,13 +170,3 @@ def _nothing_found(index: DatasetIndex, wanted: tuple[str, ...]) -> str:
         "no side of any game is usable: all are CPU players or hardly move; --set data.include_cpu=true or "
         "--set data.include_idle=true takes them all the same"
     )
-
-
-def games_trained_on(preset: Preset, dataset: Path) -> frozenset[str] | None:
-    """Content ids of the games in a run's training split; None where its dataset is gone or unreadable."""
-    try:
-        index = DatasetIndex.open(dataset)
-    except DataError:
-        return None
-    split = split_games(index, validation_share=preset.data.validation_share, seed=preset.data.split_seed)
-    return frozenset(index.games[game].content_id for game in split.train)

@@ -2,12 +2,14 @@
 
 In: a policy, the split's egos and the baselines. Out: an `Evaluation` with plain nats per frame in total, per
 head and per character, the three baselines on the same frames, and the probes that catch a policy which copies
-or a dataset which leaks. State is carried from chunk to chunk, so the number is the one of play, not of windows.
+or a dataset which leaks. State is carried from chunk to chunk, so the number is the one of play, not of windows;
+the other regimes are there to compare with.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from difflib import get_close_matches
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -17,8 +19,8 @@ from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import Targets, TensorBatch, targets, to_tensors
-from exphil_core.errors import DataError
+from exphil_core.encoding.batch import Targets, TensorBatch, controller_at, targets, to_tensors
+from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.models.policy import Policy, slice_frames
@@ -28,6 +30,11 @@ from exphil_core.training.probes import Presses, Transitions, jump_onsets, witho
 
 CHUNK_LENGTH = 256
 """Frames a row advances per forward pass; the result does not depend on it."""
+
+Regime = Literal["carried", "windows", "stepped"]
+"""How games are shown. `carried`: chunk by chunk, state carried on from chunk to chunk. `windows`: in windows of
+the training's length, each from a cleared state, as a training that carries none sees them. `stepped`: frame by
+frame through the policy's step, as a player meets them. Carried and stepped are one function, by law."""
 
 COPYCAT_FRAMES = 20_000
 """Frames on which the copycat probe runs: it costs a second forward pass."""
@@ -112,6 +119,17 @@ class _Sums:
     human_presses: np.ndarray = field(default_factory=lambda: np.zeros(len(BUTTON_BITS)))
 
 
+def regime_of(name: str) -> Regime:
+    """The regime of that name. UsageError where there is none."""
+    regimes: tuple[Regime, ...] = get_args(Regime)
+    for regime in regimes:
+        if name == regime:
+            return regime
+    near = get_close_matches(name, regimes, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(regimes)}"
+    raise UsageError(f"unknown regime '{name}'; {hint}")
+
+
 def choose_games(index: DatasetIndex, egos: Iterable[Ego], max_frames: int | None) -> tuple[Ego, ...]:
     """Whole games up to about `max_frames` ego frames, spread evenly over the characters.
 
@@ -145,9 +163,12 @@ def evaluate(
     rows: int,
     device: torch.device,
     autocast: torch.dtype | None = None,
+    regime: Regime = "carried",
+    chunk_length: int | None = None,
 ) -> Evaluation:
     """Play every ego's game through `policy` and account for each predicted frame.
 
+    `chunk_length` is the training's: the result depends on it where the regime is `windows`, which needs it.
     Raises DataError when the games hold no frame that can be predicted.
     """
     components = policy.codec.components
@@ -162,19 +183,25 @@ def evaluate(
     policy.eval()
     baselines = baselines.to(device)
     rows = min(rows, len(egos))
+    if regime == "windows":
+        assert chunk_length is not None, "windows are as long as those of training"
+    else:
+        chunk_length = CHUNK_LENGTH
     try:
         for numpy_batch in stream_games(
-            store, egos, rows=rows, chunk_length=CHUNK_LENGTH, horizon=policy.horizon
+            store, egos, rows=rows, chunk_length=chunk_length, horizon=policy.horizon
         ):
             batch = to_tensors(numpy_batch, device)
-            aimed, scores, state = _score(policy, batch, batch, state, autocast)
+            if regime == "windows":
+                state = blind_state = None
+            aimed, scores, state = _score(policy, batch, batch, state, autocast, regime)
             transitions.add(scores.predicted, aimed.tokens_BTK, aimed.previous_BTK, aimed.mask_BT)
             _account(sums, batch, aimed, scores, baselines, presses)
             found = jump_onsets(numpy_batch.columns, numpy_batch.valid, policy.horizon)
             leaking, onsets = leaking + found[0], onsets + found[1]
             if copy_frames < COPYCAT_FRAMES:
                 _, blind, blind_state = _score(
-                    policy, batch, without_own_inputs(batch), blind_state, autocast
+                    policy, batch, without_own_inputs(batch), blind_state, autocast, regime
                 )
                 copy_frames += float(aimed.mask_BT.sum())
                 copy_seen += float((scores.nll_BTK.sum(-1) * aimed.mask_BT).sum())
@@ -211,14 +238,22 @@ class _Scores:
 
 
 def _score(
-    policy: Policy, batch: TensorBatch, seen: TensorBatch, state: Any, autocast: torch.dtype | None
+    policy: Policy,
+    batch: TensorBatch,
+    seen: TensorBatch,
+    state: Any,
+    autocast: torch.dtype | None,
+    regime: Regime,
 ) -> tuple[Targets, _Scores, Any]:
     """What `policy`, shown `seen`, makes of the controllers that come in `batch`."""
     length = batch.frame_id.shape[1] - policy.horizon
     observed = slice_frames(seen, 0, length)
     aimed = targets(batch, policy.codec, horizon=policy.horizon, chunk_length=length)
     with torch.autocast(batch.frame_id.device.type, dtype=autocast, enabled=autocast is not None):
-        log_probs, state = policy.distributions(observed, aimed.tokens_BTK, state)
+        if regime == "stepped":
+            log_probs, state = _stepped(policy, observed, aimed.tokens_BTK, state)
+        else:
+            log_probs, state = policy.distributions(observed, aimed.tokens_BTK, state)
     nll = [
         -part.float().gather(-1, token[..., None])[..., 0]
         for part, token in zip(log_probs, aimed.tokens_BTK.unbind(-1), strict=True)
@@ -229,6 +264,20 @@ def _score(
         predicted=torch.stack([part.argmax(-1) for part in log_probs], dim=-1),
     )
     return aimed, scores, state
+
+
+def _stepped(
+    policy: Policy, observed: TensorBatch, tokens_BTK: Tensor, state: Any
+) -> tuple[list[Tensor], Any]:
+    """`Policy.distributions`, one frame at a time."""
+    if state is None:
+        state = policy.initial_state(observed.frame_id.shape[0])
+    features = []
+    for t in range(observed.frame_id.shape[1]):
+        y_BD, state = policy.step_features(slice_frames(observed, t, t + 1), observed.reset[:, t], state)
+        features.append(y_BD)
+    previous_BTK = policy.codec.encode(controller_at(observed.columns))
+    return policy.head.log_probs(torch.stack(features, dim=1), previous_BTK, tokens_BTK), state
 
 
 def _account(

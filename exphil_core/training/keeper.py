@@ -5,16 +5,21 @@ write, verify, promote, prune. What a reader gets wrong: the newest checkpoint m
 a copy that broke off), so loading walks back to the newest whole one and says so.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save
+from torch import Tensor
 
 from exphil_core.atomic import atomic_write
+from exphil_core.config.backbones import JambaConfig, Mamba2Config, MambaConfig
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
+from exphil_core.config.problems import BACKBONES
 from exphil_core.errors import CheckpointError
+from exphil_core.models.backbone import build_backbone
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.training.baselines import Baselines, baselines_from_tensors
@@ -99,10 +104,53 @@ def read_baselines(run: Path) -> Baselines:
 def load_for_play(directory: Path, device: torch.device) -> tuple[Checkpoint, Preset, Policy]:
     """A checkpoint directory's policy, ready to play or to be evaluated. CheckpointError where it is damaged."""
     checkpoint = load_checkpoint(directory, training=False)
-    preset = preset_from_tables(checkpoint.config, where=str(directory / "config.json"))
+    preset = _with_any_kernel(preset_from_tables(checkpoint.config, where=str(directory / "config.json")))
     policy = build_policy(preset)
+    _refuse_other_weights(policy, checkpoint.model, kind=preset.backbone.kind, where=directory)
     policy.load_state_dict(dict(checkpoint.model))
     return checkpoint, preset, policy.to(device).eval()
+
+
+def _refuse_other_weights(policy: Policy, weights: Mapping[str, Tensor], *, kind: str, where: Path) -> None:
+    expected = policy.state_dict()
+    for name in sorted(expected.keys() | weights.keys()):
+        found, wanted = (_shape(tensors.get(name)) for tensors in (weights, expected))
+        if found == wanted:
+            continue
+        others = [other for other in _kinds_with(weights) if other != kind]
+        advice = f"; these are weights of backbone.kind {' or '.join(map(repr, others))}" if others else ""
+        raise CheckpointError(
+            f"{where}: model.safetensors is not of the policy in config.json, whose backbone.kind is {kind!r}: "
+            f"{name} is {found} and should be {wanted}{advice}. Expected both files of one checkpoint"
+        )
+
+
+def _kinds_with(weights: Mapping[str, Tensor]) -> list[str]:
+    """The kinds of backbone whose parameters go by these names."""
+
+    def unnumbered(names: Iterable[str]) -> set[str]:
+        return {re.sub(r"\.\d+\.", ".", name) for name in names}
+
+    names = unnumbered(name for name in weights if name.startswith("backbone."))
+    kinds = []
+    for kind, config in BACKBONES.items():
+        with torch.device("meta"):
+            backbone = build_backbone(config())
+        if unnumbered(f"backbone.{name}" for name, _ in backbone.named_parameters()) == names:
+            kinds.append(kind)
+    return kinds
+
+
+def _shape(part: Tensor | None) -> str:
+    return "absent" if part is None else str(list(part.shape))
+
+
+def _with_any_kernel(preset: Preset) -> Preset:
+    """The machine that plays need not have the kernel that the one which trained was told to use."""
+    backbone = preset.backbone
+    if not isinstance(backbone, MambaConfig | Mamba2Config | JambaConfig):
+        return preset
+    return preset.model_copy(update={"backbone": backbone.model_copy(update={"kernel": "auto"})})
 
 
 def find_checkpoint(runs_dir: Path, name: str) -> tuple[RunDirectory, Path]:

@@ -11,22 +11,28 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.batches import Batch, BatchLoader, stream_games
-from exphil_core.dataset.plan import BatchPlan
+from exphil_core.dataset.lanes import LanePlan
+from exphil_core.dataset.plan import BatchPlan, Plan
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.encoding.batch import targets, to_tensors
 from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.noise import apply_noise
-from exphil_core.errors import DivergedError
+from exphil_core.errors import CheckpointError, DivergedError
 from exphil_core.melee import characters
+from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.training.baselines import Baselines, fit_baselines
+from exphil_core.training.carried import CarriedState
 from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
 from exphil_core.training.data import Notice, TrainingData
 from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
@@ -39,12 +45,13 @@ from exphil_core.training.precision import autocast_dtype, choose_precision
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Loss:
-    """One forward pass: the mean that is minimised, and what it is the mean of."""
+    """One forward pass: the mean that is minimised, what it is the mean of, and what the backbone remembers."""
 
     mean: Tensor
     nll_BTK: Tensor
     mask_BT: Tensor
     external_id_B: Tensor
+    state: Any
 
 
 Emit = Callable[..., None]
@@ -60,6 +67,12 @@ BASELINE_FRAMES = 2_000_000
 """Training frames that the baselines are fitted on at most: their tables are long settled by then."""
 
 BASELINE_CHUNK = 1024
+
+_CLEARED = Notice(
+    "carried_state_cleared",
+    "the games to learn from are not those that the carried state is of: every row goes on with a game from a "
+    "cleared state",
+)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +92,8 @@ class TrainerState:
     evaluation_tick: int = 0
     """Intervals between evaluations that have passed."""
     precision: str = ""
+    dataset: str = ""
+    """Fingerprint of the dataset that the lanes play, for a carried state is of its games."""
 
     def fields(self) -> dict[str, object]:
         return {name: getattr(self, name) for name in self.__slots__ if name != "step"}
@@ -114,42 +129,43 @@ def train(
     config = preset.train
     prediction = preset.policy.prediction
     assert prediction != "interleaved", "presets refuse it"
+    kernel = resolve_kernel(preset.backbone, device)
     torch.manual_seed(config.seed)
     policy = build_policy(preset).to(device)
     optimizer = Optimizer(policy, config)
     state = TrainerState()
+    carried = CarriedState(policy, config)
+    fingerprint = data.store.index.fingerprint
+    notices = list(data.warnings)
     restored = keeper.load_newest()
     if restored is not None:
-        state = _restore(restored, optimizer, device)
+        state = _restore(restored, preset, optimizer, device)
+        carried.load(restored.carried, where=f"the checkpoint of step {state.step:,}")
+        if config.carry_state and state.dataset != fingerprint:
+            carried = CarriedState(policy, config)
+            notices.append(_CLEARED)
+    state.dataset = fingerprint
 
     chunk = preset.chunk_length
-    plan = BatchPlan(
-        data.train,
-        data.store.index,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        chunk_length=chunk,
-        horizon=policy.horizon,
-        balance=config.balance_characters,
-        balance_temperature=config.balance_temperature,
-        mirror=config.mirror,
-    )
-    limits = limits_of(config, windows_per_epoch=plan.ego_frames / chunk)
+    plan = _plan(preset, data, policy.horizon)
+    limits = limits_of(config, windows_per_epoch=plan.pool.ego_frames / chunk)
     baselines = keeper.baselines(lambda: _fit_baselines(data, policy))
     loader = BatchLoader(
         data.store, plan, first_step=state.step * config.accumulation, workers=config.loader_workers
     )
     batches = iter(loader)
 
-    def loss_of(drawn: int, batch: Batch, dtype: torch.dtype | None) -> _Loss:
+    def loss_of(drawn: int, batch: Batch, dtype: torch.dtype | None, memory: Any = None) -> _Loss:
         seen = apply_mirror(to_tensors(batch, device))
         if config.noise_share:
             seen = apply_noise(seen, seed=drawn, share=config.noise_share, scale=config.noise_scale)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            nll_BTK, aimed, _ = policy(seen)
+            nll_BTK, aimed, memory = policy(seen, memory)
         mask_BT = prediction_mask(aimed, prediction)
         mean = (nll_BTK.float().sum(-1) * mask_BT).sum() / mask_BT.sum().clamp(min=1)
-        return _Loss(mean=mean, nll_BTK=nll_BTK, mask_BT=mask_BT, external_id_B=seen.external_id)
+        return _Loss(
+            mean=mean, nll_BTK=nll_BTK, mask_BT=mask_BT, external_id_B=seen.external_id, state=memory
+        )
 
     if not state.precision:
         state.precision = _settle_precision(preset, plan, data.store, device, policy, loss_of)
@@ -163,11 +179,12 @@ def train(
         parameters=sum(p.numel() for p in policy.parameters()),
         device=str(device),
         precision=state.precision,
-        dataset={**data.summary(), "shares": _named(plan.shares())},
+        kernel=kernel,
+        dataset={**data.summary(), "shares": _named(plan.pool.shares())},
         steps=limits.steps,
         resumed_from=state.step or None,
     )
-    for notice in (*data.warnings, *_warmup_notice(preset, limits)):
+    for notice in (*notices, *_warmup_notice(preset, limits)):
         emit("warning", code=notice.code, message=notice.message)
     meter = Meter(tuple(c.name for c in policy.codec.components), device)
     watched = choose_games(data.store.index, data.validation, preset.evaluation.max_frames)
@@ -187,7 +204,8 @@ def train(
 
     def save(*, best: bool) -> None:
         keeper.save(
-            _checkpoint(preset, policy, optimizer, state, device), best_loss=state.best_loss if best else None
+            _checkpoint(preset, optimizer, state, carried, device),
+            best_loss=state.best_loss if best else None,
         )
         schedule.saved(state)
 
@@ -203,7 +221,8 @@ def train(
                 waiting = clock()
                 drawn, batch = next(batches)
                 meter.waited += clock() - waiting
-                loss = loss_of(drawn, batch, dtype)
+                loss = loss_of(drawn, batch, dtype, carried.before(drawn))
+                carried.after(drawn, loss.state)
                 (loss.mean / config.accumulation).backward()
                 meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_B)
                 mean += loss.mean.detach() / config.accumulation
@@ -326,8 +345,27 @@ def _note(state: TrainerState, loss: float, min_delta: float) -> bool:
     return True
 
 
+def _plan(preset: Preset, data: TrainingData, horizon: int) -> Plan:
+    """Windows on their own, or the games of lanes where state is carried."""
+    config = preset.train
+    kind: Callable[..., Plan] = BatchPlan
+    if config.carry_state:
+        kind = partial(LanePlan, accumulation=config.accumulation)
+    return kind(
+        data.train,
+        data.store.index,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        chunk_length=preset.chunk_length,
+        horizon=horizon,
+        balance=config.balance_characters,
+        balance_temperature=config.balance_temperature,
+        mirror=config.mirror,
+    )
+
+
 def _checkpoint(
-    preset: Preset, policy: Policy, optimizer: Optimizer, state: TrainerState, device: torch.device
+    preset: Preset, optimizer: Optimizer, state: TrainerState, carried: CarriedState, device: torch.device
 ) -> Checkpoint:
     return Checkpoint(
         step=state.step,
@@ -336,14 +374,34 @@ def _checkpoint(
         optimizer=optimizer.state_tensors(),
         rng=rng_state(device),
         trainer=state.fields(),
+        carried=carried.tensors(),
     )
 
 
-def _restore(checkpoint: Checkpoint, optimizer: Optimizer, device: torch.device) -> TrainerState:
+def _restore(
+    checkpoint: Checkpoint, preset: Preset, optimizer: Optimizer, device: torch.device
+) -> TrainerState:
+    _refuse_another_model(checkpoint, preset)
     optimizer.load_state_tensors(checkpoint.optimizer, checkpoint.model)
     set_rng_state(checkpoint.rng, device)
-    known = {name: checkpoint.trainer[name] for name in TrainerState().fields()}
+    # What an earlier exphil did not write yet stands as at the start.
+    known = {name: checkpoint.trainer.get(name, value) for name, value in TrainerState().fields().items()}
     return TrainerState(step=checkpoint.step, **known)  # type: ignore[arg-type]
+
+
+def _refuse_another_model(checkpoint: Checkpoint, preset: Preset) -> None:
+    """CheckpointError where the weights are of another model than the run's preset describes."""
+    where = f"the checkpoint of step {checkpoint.step:,}"
+    saved = preset_from_tables(checkpoint.config, where=where)
+    for section in ("backbone", "encoder", "policy"):
+        was, now = getattr(saved, section).model_dump(), getattr(preset, section).model_dump()
+        # The kind first: what else differs follows from it. The kernel computes the same on any machine.
+        for key in ["kind", *was]:
+            if key != "kernel" and was.get(key) != now.get(key):
+                raise CheckpointError(
+                    f"{where} was trained with {section}.{key} = {was.get(key)}, but the run's preset says "
+                    f"{now.get(key)}: set {section}.{key} in run.toml back to {was.get(key)}, or start a new run"
+                )
 
 
 def _fit_baselines(data: TrainingData, policy: Policy) -> Baselines:
@@ -364,7 +422,7 @@ def _fit_baselines(data: TrainingData, policy: Policy) -> Baselines:
 
 def _settle_precision(
     preset: Preset,
-    plan: BatchPlan,
+    plan: Plan,
     store: ColumnStore,
     device: torch.device,
     policy: Policy,

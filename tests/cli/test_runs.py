@@ -92,6 +92,23 @@ def test_show_as_json_is_one_object_with_the_resolved_preset(
     assert shown["last_step"] is None
 
 
+def test_show_says_which_kernel_ran_the_scan_when_the_run_last_started(
+    capsys: pytest.CaptureFixture[str], runs_dir: Path
+) -> None:
+    where = ["--runs-dir", str(runs_dir)]
+    assert main.run(["runs", "show", *where]) == 0
+    assert "scan kernel" not in capsys.readouterr().out
+    with EventLog(runs_dir / "mine" / "events.jsonl") as log:
+        log.append("run_started", run="mine", kernel="torch")
+        log.append("run_started", run="mine", kernel="compiled")
+        # More than is read of a long run's end.
+        log.append("warning", code="long", message="x" * (2 << 20))
+    assert main.run(["runs", "show", *where]) == 0
+    assert "compiled scan kernel" in capsys.readouterr().out
+    assert main.run(["runs", "show", "mine", *where, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kernel"] == "compiled"
+
+
 def test_an_unknown_run_names_the_nearest(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
     assert main.run(["runs", "show", "mien", "--runs-dir", str(runs_dir)]) == 2
     assert "did you mean 'mine'?" in capsys.readouterr().err

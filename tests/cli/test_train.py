@@ -87,6 +87,25 @@ def test_the_held_out_loss_of_eval_is_the_one_of_the_run(
     assert again["loss"] == pytest.approx(finished["summary"]["validation"]["loss"], abs=1e-6)
 
 
+def test_eval_shows_games_as_it_is_told_to(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*SMALL, "backbone.kind=gru"]
+    settings.remove("backbone.heads=2")
+    train(tmp_path, "--replays", str(dojo_dataset), "--max-steps", "2", "--name", "shown", settings=settings)
+    capsys.readouterr()
+    found = {}
+    for regime in ("carried", "windows"):
+        where = ["--runs-dir", str(tmp_path / "runs"), "--json", "--regime", regime]
+        assert run(["eval", "shown", *where]) == 0
+        found[regime] = json.loads(capsys.readouterr().out)
+        assert found[regime]["regime"] == regime
+    assert len({fields["frames"] for fields in found.values()}) == 1
+    assert found["windows"]["loss"] != found["carried"]["loss"]
+    assert run(["eval", "shown", "--runs-dir", str(tmp_path / "runs"), "--regime", "step"]) == 2
+    assert "did you mean 'stepped'" in capsys.readouterr().err
+
+
 def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
     tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,14 +1,18 @@
-"""Laws of the batch plan: pure, the same for any number of threads and ranks, honest about its shares."""
+"""Laws of the batch plans: pure, the same for any number of threads and ranks, honest about their shares; and
+lanes play whole games in order."""
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from exphil_core.dataset.batches import BatchLoader
 from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side
-from exphil_core.dataset.plan import BatchPlan
+from exphil_core.dataset.lanes import KEPT_TICKS, LanePlan
+from exphil_core.dataset.plan import BatchPlan, Plan, PlannedBatch
 from exphil_core.dataset.shards import SHARD_FOLDER, write_shard
 from exphil_core.dataset.split import select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
@@ -59,7 +63,11 @@ def _many(count: int = 300, seed: int = 5) -> DatasetIndex:
     return _index(lengths, [(one, two) for one, two in picks])
 
 
-def _plan(index: DatasetIndex, **changes: object) -> BatchPlan:
+Kind = Literal["windows", "lanes"]
+both_kinds = pytest.mark.parametrize("kind", ["windows", "lanes"])
+
+
+def _plan(index: DatasetIndex, kind: Kind = "windows", **changes: object) -> Plan:
     settings: dict = {
         "seed": 11,
         "batch_size": 32,
@@ -69,12 +77,15 @@ def _plan(index: DatasetIndex, **changes: object) -> BatchPlan:
         "balance_temperature": 1.0,
         "mirror": 0.5,
     }
-    return BatchPlan(select_egos(index, range(len(index.games))), index, **(settings | changes))
+    egos = select_egos(index, range(len(index.games)))
+    if kind == "windows":
+        return BatchPlan(egos, index, **(settings | changes))
+    return LanePlan(egos, index, **({"accumulation": 1} | settings | changes))
 
 
-def _fields(plan: BatchPlan, step: int, rank: int = 0, ranks: int = 1) -> dict[str, list]:
+def _fields(plan: Plan, step: int, rank: int = 0, ranks: int = 1) -> dict[str, list]:
     drawn = plan.draw(step, rank, ranks)
-    return {name: getattr(drawn, name).tolist() for name in ("game", "slot", "start", "mirror")}
+    return {name: getattr(drawn, name).tolist() for name in PlannedBatch.__slots__}
 
 
 @pytest.fixture
@@ -108,8 +119,11 @@ def store(tmp_path: Path) -> ColumnStore:
     return ColumnStore(index)
 
 
-def _take(store: ColumnStore, workers: int, count: int, first_step: int = 0) -> list[dict]:
-    loader = BatchLoader(store, _plan(store.index, batch_size=8), first_step=first_step, workers=workers)
+def _take(
+    store: ColumnStore, workers: int, count: int, first_step: int = 0, kind: Kind = "windows"
+) -> list[dict]:
+    plan = _plan(store.index, kind, batch_size=8)
+    loader = BatchLoader(store, plan, first_step=first_step, workers=workers)
     taken = []
     for step, batch in loader:
         fields = {name: getattr(batch, name) for name in type(batch).__slots__ if name != "columns"}
@@ -129,28 +143,35 @@ def _assert_same(one: list[dict], two: list[dict]) -> None:
             np.testing.assert_array_equal(first[name], second[name], err_msg=name)
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_batches_are_identical_for_any_number_of_loader_workers(store: ColumnStore, workers: int) -> None:
-    _assert_same(_take(store, 0, 12), _take(store, workers, 12))
+@both_kinds
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_batches_are_identical_for_any_number_of_loader_workers(
+    store: ColumnStore, workers: int, kind: Kind
+) -> None:
+    _assert_same(_take(store, 0, 12, kind=kind), _take(store, workers, 12, kind=kind))
 
 
-def test_resuming_needs_only_the_step(store: ColumnStore) -> None:
-    _assert_same(_take(store, 1, 12)[7:], _take(store, 2, 5, first_step=7))
+@both_kinds
+def test_resuming_needs_only_the_step(store: ColumnStore, kind: Kind) -> None:
+    _assert_same(_take(store, 1, 12, kind=kind)[7:], _take(store, 2, 5, first_step=7, kind=kind))
 
 
-def test_a_step_does_not_depend_on_what_was_drawn_before() -> None:
+@both_kinds
+def test_a_step_does_not_depend_on_what_was_drawn_before(kind: Kind) -> None:
     index = _many()
-    plan, again = _plan(index), _plan(index)
-    forwards = {step: _fields(plan, step) for step in range(30)}
-    backwards = {step: _fields(again, step) for step in reversed(range(30))}
+    plan, again = _plan(index, kind), _plan(index, kind)
+    steps = [*range(30), 2 * KEPT_TICKS, 5 * KEPT_TICKS]
+    forwards = {step: _fields(plan, step) for step in steps}
+    backwards = {step: _fields(again, step) for step in reversed(steps)}
     assert forwards == backwards
-    assert _fields(_plan(index, seed=12), 0) != forwards[0]
+    assert _fields(_plan(index, kind, seed=12), 0) != forwards[0]
     assert forwards[0] != forwards[1]
 
 
+@both_kinds
 @pytest.mark.parametrize("ranks", [2, 3, 4, 8])
-def test_the_ranks_together_make_up_the_one_batch(ranks: int) -> None:
-    plan = _plan(_many())
+def test_the_ranks_together_make_up_the_one_batch(ranks: int, kind: Kind) -> None:
+    plan = _plan(_many(), kind)
     for step in (0, 9, 1234):
         whole = _fields(plan, step)
         parts = [_fields(plan, step, rank, ranks) for rank in range(ranks)]
@@ -158,10 +179,11 @@ def test_the_ranks_together_make_up_the_one_batch(ranks: int) -> None:
             assert [value for part in parts for value in part[name]] == values
 
 
+@both_kinds
 @pytest.mark.parametrize("balance", [False, True])
 @pytest.mark.parametrize("count", [32, 33, 41, 300])
-def test_no_game_comes_twice_in_a_batch_while_there_are_enough(count: int, balance: bool) -> None:
-    plan = _plan(_many(count), balance=balance)
+def test_no_game_comes_twice_in_a_batch_while_there_are_enough(count: int, balance: bool, kind: Kind) -> None:
+    plan = _plan(_many(count), kind, balance=balance)
     for step in range(200):
         games = plan.draw(step).game
         assert len(games) == 32
@@ -205,34 +227,35 @@ def test_games_are_drawn_in_proportion_to_their_frames() -> None:
     np.testing.assert_allclose(counts / (8 * steps), frames / frames.sum(), rtol=0.15, atol=4e-4)
 
 
+@pytest.mark.parametrize(("kind", "steps"), [("windows", 600), ("lanes", 4000)])
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
-def test_characters_come_as_often_as_the_shares_say(temperature: float) -> None:
+def test_characters_come_as_often_as_the_shares_say(temperature: float, kind: Kind, steps: int) -> None:
     index = _many()
-    plan = _plan(index, balance=True, balance_temperature=temperature)
+    plan = _plan(index, kind, balance=True, balance_temperature=temperature)
     seen: Counter[int] = Counter()
-    for step in range(600):
+    for step in range(steps):
         drawn = plan.draw(step)
         for game, slot in zip(drawn.game, drawn.slot, strict=True):
             seen[index.games[game].sides[slot].external_id] += 1
-    shares = plan.shares()
+    shares = plan.pool.shares()
     assert sum(shares.values()) == pytest.approx(1.0)
     for character, share in shares.items():
-        assert seen[character] / (600 * 32) == pytest.approx(share, abs=0.012)
+        assert seen[character] / (steps * 32) == pytest.approx(share, abs=0.012)
 
 
 def test_balance_evens_the_shares_out() -> None:
     index = _many(3000)
-    plain = _plan(index).shares()
-    even = _plan(index, balance=True).shares()
+    plain = _plan(index).pool.shares()
+    even = _plan(index, balance=True).pool.shares()
     assert plain[2] > 5 * plain[6]
     assert even[2] < 1.1 * even[6]
-    assert _plan(index, balance=True, balance_temperature=0.0).shares() == pytest.approx(plain)
+    assert _plan(index, balance=True, balance_temperature=0.0).pool.shares() == pytest.approx(plain)
 
 
 def test_a_weight_is_bounded_however_rare_the_character() -> None:
     """At most ten times as often as its frames alone would have it."""
     index = _index([1000] * 1000, [(2, 2)] * 998 + [(10, 2)] * 2)
-    plain, even = _plan(index).shares(), _plan(index, balance=True).shares()
+    plain, even = _plan(index).pool.shares(), _plan(index, balance=True).pool.shares()
     assert even[10] / plain[10] == pytest.approx(10, rel=0.02)
 
 
@@ -254,11 +277,96 @@ def test_mirroring_comes_at_its_rate() -> None:
     assert not _plan(_many(), mirror=0.0).draw(0).mirror.any()
 
 
-def test_an_epoch_is_as_many_windows_as_the_frames_fill_once() -> None:
-    index = _index([1000, 500], [(2, 10)] * 2)
-    plan = _plan(index, batch_size=4)
-    assert plan.ego_frames == 3000
-    assert plan.steps_per_epoch == -(-3000 // (4 * CHUNK))
+def test_the_frames_of_a_game_count_for_each_of_its_egos() -> None:
+    assert _plan(_index([1000, 500], [(2, 10)] * 2)).pool.ego_frames == 3000
+
+
+Row = dict[str, Any]
+
+
+def _lane(plan: Plan, row: int, ticks: int, accumulation: int = 1) -> list[Row]:
+    """What one row of the first pass of every optimiser step plays."""
+    drawn = [plan.draw(tick * accumulation) for tick in range(ticks)]
+    return [{name: getattr(one, name)[row].item() for name in PlannedBatch.__slots__} for one in drawn]
+
+
+def _plays(lane: list[Row]) -> Iterator[list[Row]]:
+    """The rows of a lane, cut where it begins a game."""
+    begins = [tick for tick, row in enumerate(lane) if row["reset"]]
+    for start, end in zip(begins, [*begins[1:], len(lane)], strict=True):
+        yield lane[start:end]
+
+
+@pytest.mark.parametrize("accumulation", [1, 3])
+def test_a_lane_plays_one_game_after_another_chunk_by_chunk(accumulation: int) -> None:
+    index = _many()
+    plan = _plan(index, "lanes", accumulation=accumulation)
+    for row in (0, 31):
+        first, *later, _ = _plays(_lane(plan, row, 400, accumulation))
+        assert later
+        for play in (first, *later):
+            # One side of one game, and never another side of the mirror within it.
+            assert len({(chunk["game"], chunk["slot"], chunk["mirror"]) for chunk in play}) == 1
+            starts = [chunk["start"] for chunk in play]
+            assert starts == list(range(starts[0], starts[0] + CHUNK * len(play), CHUNK))
+            assert [chunk["reset"] for chunk in play] == [True] + [False] * (len(play) - 1)
+            # Only a chunk that would hold padding is left out.
+            observed = index.games[play[0]["game"]].frames - HORIZON
+            assert starts[-1] < max(observed, 1)
+            assert observed - (starts[-1] + CHUNK) < CHUNK
+        assert all(play[0]["start"] == 0 for play in later)
+
+
+def test_the_passes_of_a_step_have_lanes_of_their_own() -> None:
+    plan = _plan(_many(), "lanes", accumulation=4)
+    for step in range(0, 400, 4):
+        games = np.concatenate([plan.draw(step + number).game for number in range(4)])
+        assert len(np.unique(games)) == 128
+
+
+@pytest.mark.parametrize(("count", "most"), [(1, 32), (5, 7), (16, 2), (31, 2)])
+def test_lanes_share_too_few_games_as_evenly_as_can_be(count: int, most: int) -> None:
+    plan = _plan(_many(count), "lanes")
+    for step in range(300):
+        assert max(Counter(plan.draw(step).game.tolist()).values()) <= most
+
+
+def test_without_balance_every_ego_is_played_once_before_any_is_played_again() -> None:
+    index = _index([300] * 50, [(2, 10)] * 50)
+    plan = _plan(index, "lanes", batch_size=4)
+    begun: Counter[tuple[int, int]] = Counter()
+    for step in range(2000):
+        drawn = plan.draw(step)
+        for game, slot in zip(drawn.game[drawn.reset], drawn.slot[drawn.reset], strict=True):
+            begun[int(game), int(slot)] += 1
+            # The last ones of a pass may wait for a lane that holds their game's other side.
+            assert max(begun.values()) - min(begun.values() if len(begun) == 100 else [0]) <= 2
+    assert len(begun) == 100
+
+
+def test_the_last_chunk_of_a_game_comes_as_often_as_it_is_full() -> None:
+    frames = 5 * CHUNK + CHUNK // 4 + HORIZON
+    plan = _plan(_index([frames] * 40, [(2, 10)] * 40), "lanes")
+    lengths = [len(play) for row in range(32) for play in list(_plays(_lane(plan, row, 500)))[1:-1]]
+    assert set(lengths) == {5, 6}
+    assert np.mean(lengths) == pytest.approx(5.25, abs=0.02)
+
+
+def test_a_game_shorter_than_a_chunk_is_played_all_the_same() -> None:
+    plan = _plan(_index([20, 20, 300], [(2, 10)] * 3), "lanes", batch_size=2)
+    assert {int(game) for step in range(100) for game in plan.draw(step).game} == {0, 1, 2}
+
+
+def test_lanes_do_not_begin_games_together() -> None:
+    plan = _plan(_index([60 * CHUNK] * 100, [(2, 10)] * 100), "lanes")
+    begun = [int(plan.draw(step).reset.sum()) for step in range(1, 61)]
+    assert max(begun) <= 4
+    assert sum(begun) == pytest.approx(32, abs=2)
+
+
+def test_half_of_the_games_of_lanes_are_mirrored() -> None:
+    plan = _plan(_index([CHUNK + HORIZON] * 100, [(2, 10)] * 100), "lanes")
+    assert np.mean([plan.draw(step).mirror for step in range(300)]) == pytest.approx(0.5, abs=0.02)
 
 
 def test_choosing_the_other_ego_swaps_the_halves_and_nothing_else(store: ColumnStore) -> None:

@@ -18,16 +18,20 @@ from exphil_core.runs.events import read_events
 STEPS = 60
 
 
+MakePreset = Callable[[str, bool], Preset]
+
+
 @pytest.fixture
-def preset(tiny: Callable[..., Preset]) -> Preset:
+def preset(tiny: Callable[..., Preset]) -> MakePreset:
     # Dropout, noise and mirroring are on: whatever draws random numbers must take them up again.
-    return tiny(
+    return lambda kind, carry_state: tiny(
         encoder={"dropout": 0.1},
-        backbone={"dropout": 0.1},
+        backbone={"kind": kind, "dropout": 0.1},
         policy={"head_dropout": 0.1},
         train={
             "max_steps": STEPS,
             "accumulation": 2,
+            "carry_state": carry_state,
             "noise_share": 0.5,
             "loader_workers": 2,
             "checkpoint_minutes": 0.005,
@@ -75,14 +79,15 @@ def same_tensors(one: Path, other: Path, name: str) -> None:
         assert tensor.equal(second[key]), f"{name}: {key} differs"
 
 
+@pytest.mark.parametrize(("kind", "carry_state"), [("attention", False), ("attention", True), ("gru", True)])
 def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
-    preset: Preset, new_run: Callable[..., RunDirectory]
+    kind: str, carry_state: bool, preset: MakePreset, new_run: Callable[..., RunDirectory]
 ) -> None:
-    straight = new_run(preset, "straight")
+    straight = new_run(preset(kind, carry_state), "straight")
     finish(straight)
 
     chance = random.Random(2026)
-    killed = new_run(preset, "killed")
+    killed = new_run(preset(kind, carry_state), "killed")
     for least in (5, 25):
         process = worker(killed)
         wait_for_step(killed, least + chance.randrange(10), process)
@@ -92,7 +97,9 @@ def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
         process.wait()
     finish(killed)
 
-    for name in ("model.safetensors", "optimizer.safetensors", "rng-0.safetensors"):
+    names = ["model.safetensors", "optimizer.safetensors", "rng-0.safetensors"]
+    names += ["carried-0.safetensors"] if carry_state else []
+    for name in names:
         same_tensors(last_checkpoint(straight), last_checkpoint(killed), name)
 
     events = list(read_events(killed.events_path))
@@ -104,8 +111,8 @@ def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
     assert events[-1]["status"] == "done"
 
 
-def test_a_preempted_run_saves_and_goes_on(preset: Preset, new_run: Callable[..., RunDirectory]) -> None:
-    run = new_run(preset)
+def test_a_preempted_run_saves_and_goes_on(preset: MakePreset, new_run: Callable[..., RunDirectory]) -> None:
+    run = new_run(preset("attention", False))
     process = worker(run)
     wait_for_step(run, 5, process)
     process.send_signal(signal.SIGTERM)

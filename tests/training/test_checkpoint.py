@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def checkpoint(step: int) -> Checkpoint:
         optimizer={"exp_avg/weight": torch.ones(4, 3)},
         rng={"cpu": torch.get_rng_state()},
         trainer={"seconds": 1.5},
+        carried={"0/hidden": torch.full((2, 3), float(step)), "0/valid": torch.ones(2, dtype=torch.bool)},
     )
 
 
@@ -35,11 +37,26 @@ def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
     assert torch.equal(loaded.optimizer["exp_avg/weight"], saved.optimizer["exp_avg/weight"])
     assert torch.equal(loaded.rng["cpu"], saved.rng["cpu"])
     assert loaded.trainer["seconds"] == 1.5
+    assert all(torch.equal(loaded.carried[name], part) for name, part in saved.carried.items())
     assert [path.name for path in tmp_path.iterdir()] == ["step-000000007"]
 
 
+def test_a_checkpoint_without_a_carried_state_has_no_file_for_it(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path / "step", replace(checkpoint(1), carried={}))
+    assert not list(path.glob("carried*"))
+    assert load_checkpoint(path).carried == {}
+
+
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "optimizer.safetensors", "rng-0.safetensors", "trainer.json", "config.json"]
+    "name",
+    [
+        "model.safetensors",
+        "optimizer.safetensors",
+        "rng-0.safetensors",
+        "carried-0.safetensors",
+        "trainer.json",
+        "config.json",
+    ],
 )
 def test_a_flipped_bit_a_cut_and_a_missing_file_are_found_in_every_file(tmp_path: Path, name: str) -> None:
     path = save_checkpoint(tmp_path / "step", checkpoint(1)) / name

@@ -3,18 +3,22 @@
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
+from exphil_core.errors import CheckpointError
 from exphil_core.models.policy import Policy
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.training.checkpoint import load_checkpoint
+from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
+from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
 
 MakePreset = Callable[..., Preset]
@@ -25,14 +29,97 @@ def events_of(run: RunDirectory, kind: str) -> list[dict[str, Any]]:
     return [event for event in read_events(run.events_path) if event["type"] == kind]
 
 
-@pytest.mark.parametrize("kind", ["mlp", "gru", "attention"])
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
 def test_every_backbone_learns_something_in_a_hundred_steps(
     kind: str, tiny: MakePreset, new_run: NewRun
 ) -> None:
-    run = new_run(tiny(backbone={"kind": kind}, train={"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9}))
+    backbone = {"kind": kind, "layers": 2}
+    run = new_run(tiny(backbone=backbone, train={"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9}))
     assert work(run) == 0
     losses = [event["loss"] for event in events_of(run, "step")]
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+@pytest.mark.parametrize("kind", ["gru", "attention"])
+def test_a_row_goes_on_from_what_it_remembers_of_its_game(
+    kind: str, tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accumulation = 2
+    seen: list[tuple[Any, Any, torch.Tensor]] = []
+    plain = Policy.nll
+
+    def watched(self: Policy, batch: Any, state: Any = None) -> Any:
+        nll, aimed, left = plain(self, batch, state)
+        if self.training:
+            seen.append((state, left, batch.reset))
+        return nll, aimed, left
+
+    monkeypatch.setattr(Policy, "nll", watched)
+    train = {"max_steps": 40, "carry_state": True, "accumulation": accumulation}
+    assert work(new_run(tiny(backbone={"kind": kind}, train=train, evaluation={"every_steps": 40}))) == 0
+    assert len(seen) == 80
+    for (_, left, _), (state, _, reset) in zip(seen, seen[accumulation:], strict=False):
+        assert all(torch.equal(one, two) for one, two in zip(left, state, strict=True))
+        assert not any(part.requires_grad for part in state)
+        assert not reset[:, 1:].any()
+    begins = torch.stack([reset[:, 0] for _, _, reset in seen[accumulation:]]).float().mean()
+    assert 0 < begins < 0.5
+
+
+def test_a_backbone_learns_with_carried_state(tiny: MakePreset, new_run: NewRun) -> None:
+    train = {"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9, "carry_state": True}
+    run = new_run(tiny(backbone={"kind": "gru"}, train=train, evaluation={"every_steps": 100}))
+    assert work(run) == 0
+    losses = [event["loss"] for event in events_of(run, "step")]
+    assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ('kind = "gru"', 'kind = "attention"', ("backbone.kind = gru", "says attention", "back to gru")),
+        ("layers = 1", "layers = 2", ("backbone.layers = 1", "says 2")),
+        ("head_width = 32", "head_width = 16", ("policy.head_width = 32", "says 16")),
+        ("carry_state = false", "carry_state = true", ("no carried state", "train.carry_state")),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused_by_its_key(
+    before: str, after: str, words: tuple[str, ...], tiny: MakePreset, new_run: NewRun, capsys: Any
+) -> None:
+    run = new_run(tiny(backbone={"kind": "gru"}, train={"max_steps": 2}))
+    assert work(run) == 0
+    about = run.path / "run.toml"
+    assert before in about.read_text()
+    about.write_text(about.read_text().replace(before, after))
+    assert work(run) == 5
+    said = capsys.readouterr().err
+    assert all(word in said for word in words)
+
+
+@pytest.mark.parametrize(("kind", "kernel"), [("mamba", "torch"), ("gru", None)])
+def test_a_run_says_which_kernel_runs_its_scan(
+    kind: str, kernel: str | None, tiny: MakePreset, new_run: NewRun
+) -> None:
+    backbone = {"kind": kind} if kernel is None else {"kind": kind, "kernel": kernel}
+    run = new_run(tiny(backbone=backbone, train={"max_steps": 2}))
+    assert work(run) == 0
+    (started,) = events_of(run, "run_started")
+    assert started["kernel"] == kernel
+    # Whoever plays takes what is there: the name of the kernel is not the policy's.
+    _, preset, _ = load_for_play(run.step_directory(2), torch.device("cpu"))
+    assert getattr(preset.backbone, "kernel", None) == ("auto" if kernel else None)
+
+
+def test_weights_of_another_backbone_are_refused_with_their_kind(tiny: MakePreset, new_run: NewRun) -> None:
+    mamba, gru = (
+        new_run(tiny(backbone={"kind": kind}, train={"max_steps": 1}), name=kind) for kind in ("mamba", "gru")
+    )
+    assert work(mamba) == work(gru) == 0
+    checkpoint = load_checkpoint(mamba.step_directory(1), training=False)
+    config = load_checkpoint(gru.step_directory(1), training=False).config
+    mixed = save_checkpoint(gru.path / "mixed", replace(checkpoint, config=config))
+    with pytest.raises(CheckpointError, match=r"kind is 'gru'.* weights of backbone\.kind 'mamba'"):
+        load_for_play(mixed, torch.device("cpu"))
 
 
 def test_a_run_says_what_it_learned_per_character_and_head(tiny: MakePreset, new_run: NewRun) -> None:

@@ -146,16 +146,22 @@ def main() -> None:
     chosen = parser.parse_args()
     kinds = BACKBONE_KINDS if chosen.backbone == "all" else tuple(chosen.backbone.split(","))
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(chosen.jobs) as pool:
-        demo = Path(folder) / "demo"
-        write_demo(demo, games=chosen.games, seed=0)
+        replays, demo, runs = (Path(folder) / name for name in ("replays", "demo", "runs"))
+        write_demo(replays, games=chosen.games, seed=0)
+        # Built once, for runs that start at the same moment would wait for each other to build it.
+        exphil(["data", "build", str(replays), "--out", str(demo), "--json"], threads=1)
+        real = None
+        if chosen.real is not None:
+            real = Path(folder) / "real"
+            exphil(["data", "build", str(chosen.real), "--out", str(real), "--json"], threads=1)
         rows = list(
             pool.map(
                 lambda kind: measure(
                     kind,
                     minutes=chosen.minutes,
                     demo=demo,
-                    real=chosen.real,
-                    runs=Path(folder) / "runs",
+                    real=real,
+                    runs=runs,
                     threads=max(1, (os.cpu_count() or 1) // chosen.jobs),
                 ),
                 kinds,

@@ -5,6 +5,10 @@ between asking for a batch and having it, and the frames per second of training 
 without one. Both run in turn in this process, so whatever slows the machine slows both.
 """
 
+# First: it tells OpenMP how to wait, and torch's asks when it is loaded.
+import exphil_core  # noqa: F401
+
+# isort: split
 import argparse
 import json
 import statistics

@@ -105,7 +105,8 @@ class BandedChunk:
         before = None
         if self._before is not None:
             number = len(self._keys)
-            slot = self._slot_BC[:, None, :, None].expand(-1, *qkv_BT3HE.shape[3:4], -1, qkv_BT3HE.shape[4])
+            heads, head_width = qkv_BT3HE.shape[3:]
+            slot = self._slot_BC[:, None, :, None].expand(-1, heads, -1, head_width)
             before = (
                 self._before.keys_BNHSE[:, number].gather(2, slot),
                 self._before.values_BNHSE[:, number].gather(2, slot),

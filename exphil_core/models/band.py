@@ -68,13 +68,6 @@ class Band:
         """Keys before the chunk."""
         return self.segment_BK.shape[1] - self.length
 
-    def sees(self, row: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        """Whether the query of this number in the chunk sees the key of this number among all keys."""
-        place = query + self.before
-        age = place - key
-        same = self.segment_BK[row, place] == self.segment_BK[row, key]
-        return same & (age >= 0) & (age < self.window_size)
-
     def mask_B1TK(self) -> Tensor:
         if self._mask is None:
             self._mask = self._part(slice(0, self.length), slice(0, self.segment_BK.shape[1]))
@@ -92,18 +85,21 @@ class Band:
         if self._flex is None:
             from torch.nn.attention.flex_attention import create_block_mask
 
-            rows = self.segment_BK.shape[0]
+            rows, keys = self.segment_BK.shape
+            # Plain names, since the compiler looks into what a mask reads.
+            segment_BK, before, window_size = self.segment_BK, self.before, self.window_size
 
             def mask_mod(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-                return self.sees(row if rows > 1 else torch.zeros_like(row), query, key)
+                row = row if rows > 1 else torch.zeros_like(row)
+                return _sees(segment_BK, before, window_size, row, query, key)
 
             self._flex = create_block_mask(
                 mask_mod,
                 B=rows if rows > 1 else None,
                 H=None,
                 Q_LEN=self.length,
-                KV_LEN=self.segment_BK.shape[1],
-                device=self.segment_BK.device,
+                KV_LEN=keys,
+                device=segment_BK.device,
             )
         return self._flex
 
@@ -117,7 +113,17 @@ class Band:
         device = self.segment_BK.device
         row = torch.arange(self.segment_BK.shape[0], device=device)[:, None, None, None]
         query = torch.arange(queries.start, queries.stop, device=device)[:, None]
-        return self.sees(row, query, torch.arange(keys.start, keys.stop, device=device))
+        key = torch.arange(keys.start, keys.stop, device=device)
+        return _sees(self.segment_BK, self.before, self.window_size, row, query, key)
+
+
+def _sees(
+    segment_BK: Tensor, before: int, window_size: int, row: Tensor, query: Tensor, key: Tensor
+) -> Tensor:
+    """Whether the query of this number in the chunk sees the key of this number among all keys."""
+    place = query + before
+    age = place - key
+    return (segment_BK[row, place] == segment_BK[row, key]) & (age >= 0) & (age < window_size)
 
 
 def rotation(position: Tensor, head_width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -260,7 +266,8 @@ class _Blockwise(torch.autograd.Function):
             score_RQK = torch.bmm(query_RTE[:, queries], key_RKE[:, keys].transpose(1, 2))
             score_RQK.unflatten(0, rows_and_heads).add_(bias_B1QK)
             share_RQK = score_RQK.softmax(dim=-1)
-            shares.append(share_RQK)
+            if any(ctx.needs_input_grad):
+                shares.append(share_RQK)
             heard_RQE = torch.bmm(share_RQK, value_RKE[:, keys])
             heard_BTHE[:, queries] = heard_RQE.unflatten(0, rows_and_heads).transpose(1, 2)
 

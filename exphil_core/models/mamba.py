@@ -6,7 +6,7 @@ reader gets wrong: the step sizes, the decays and the memory are float32 also wh
 bfloat16, because errors of a recurrence add up over a whole game.
 
 Legend: B batch, T time, D width, I inner channels, N state values of a channel, R rank of the step sizes,
-K earlier frames that the convolution sees (d_conv - 1), L layers.
+K earlier frames that the convolution sees, W all of them (d_conv = K + 1), L layers.
 """
 
 import functools
@@ -167,26 +167,21 @@ def convolve(conv1d: nn.Conv1d, x_BTI: Tensor, before_BKI: Tensor, kernel: str) 
 
     Where the scan is mamba-ssm's, this is its companion causal-conv1d, if that is there and takes the shape.
     """
-    weight_IK1, bias_I = conv1d.weight.squeeze(1), conv1d.bias
+    weight_IW, bias_I = conv1d.weight.squeeze(1), conv1d.bias
+    earlier = before_BKI.shape[1]
     padded = torch.cat([before_BKI.to(x_BTI.dtype), x_BTI], dim=1)
-    after_BKI = padded[:, -before_BKI.shape[1] :].to(before_BKI.dtype)
+    after_BKI = padded[:, -earlier:].to(before_BKI.dtype)
     fused = _causal_conv1d() if kernel == "fused" else None
-    if fused is not None and x_BTI.shape[-1] % 8 == 0 and weight_IK1.shape[1] <= 4:
-        out = fused(
-            x_BTI.transpose(1, 2),
-            weight_IK1,
-            bias_I,
-            initial_states=padded[:, : before_BKI.shape[1]].transpose(1, 2),
-            activation="silu",
-        )
-        return out.transpose(1, 2), after_BKI
+    if fused is not None and x_BTI.shape[-1] % 8 == 0 and weight_IW.shape[1] <= 4:
+        out = fused(padded.transpose(1, 2), weight_IW, bias_I, activation="silu")
+        return out.transpose(1, 2)[:, earlier:], after_BKI
     # In two dimensions, because [B, I, 1, T] over memory of [B, T, I] is "channels last", which CPUs have fast
     # convolutions for: 10 ms, against 18 ms of conv1d and 21 ms of shifted sums (forward and backward at
     # [16, 120, 1024] on two cores); and in float32, because their gradient in bfloat16 is three times slower.
     with torch.autocast(x_BTI.device.type, enabled=False):
         out = functional.conv2d(
-            padded.to(weight_IK1.dtype).transpose(1, 2)[:, :, None],
-            weight_IK1[:, None, None],
+            padded.to(weight_IW.dtype).transpose(1, 2)[:, :, None],
+            weight_IW[:, None, None],
             bias_I,
             groups=x_BTI.shape[-1],
         )

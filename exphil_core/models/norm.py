@@ -23,7 +23,7 @@ class RmsNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
-        if x.device.type == "cpu" and torch.is_grad_enabled():
+        if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
             return cast("Tensor", _RmsNorm.apply(x, self.weight, self.epsilon))
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 

@@ -151,8 +151,8 @@ class FlushTiny {
 void check(const Tensor& part, const char* name, const Tensor& u, at::IntArrayRef sizes) {
   TORCH_CHECK(part.device().is_cpu() && part.is_contiguous() && part.scalar_type() == u.scalar_type() &&
                   part.sizes() == sizes,
-              "scan: ", name, " is ", part.sizes(), " of ", part.scalar_type(), ", expected contiguous ", sizes, " of ",
-              u.scalar_type(), " on a CPU");
+              "scan: ", name, " is ", part.sizes(), " of ", part.scalar_type(), ", expected contiguous ", sizes,
+              " of ", u.scalar_type(), " on a CPU");
 }
 
 struct Shape {

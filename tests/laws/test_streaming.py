@@ -34,7 +34,8 @@ CONFIGS = [
     pytest.param(GruConfig(window_size=WINDOW, width=24, layers=2), id="gru"),
     pytest.param(LstmConfig(window_size=WINDOW, width=24, layers=2), id="lstm"),
     pytest.param(
-        LstmHybridConfig(window_size=WINDOW, width=24, layers=2, heads=3, attention_layers=2), id="lstm_hybrid"
+        LstmHybridConfig(window_size=WINDOW, width=24, layers=2, heads=3, attention_layers=2),
+        id="lstm_hybrid",
     ),
     pytest.param(TxLikeConfig(window_size=WINDOW, width=24, layers=2), id="tx_like"),
     pytest.param(AttentionConfig(window_size=WINDOW, width=24, layers=2, heads=3), id="attention"),

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,7 @@ print(json.dumps({
 _EXTRAS = (
     ("py7zr", "archives", ".7z archives of replays"),
     ("mamba_ssm", "cuda", "fast state space kernels, on CUDA only"),
+    ("onnxruntime", "onnx", "playing through ONNX Runtime and exporting to it"),
     ("tensorboard", "tensorboard", "curves in TensorBoard"),
 )
 
@@ -73,12 +75,27 @@ def examine() -> list[Finding]:
         *_torch(),
         _processor(),
         _parser(),
+        _compiler(),
         *(_extra(module, extra, what) for module, extra, what in _EXTRAS),
         _presets(),
         _replays(),
         _cache(),
         _terminal(),
     ]
+
+
+def _compiler() -> Finding:
+    name = (shlex.split(os.environ.get("CXX", "")) or ["c++"])[0]
+    found = shutil.which(name)
+    return Finding(
+        name="compiler",
+        state="good" if found else "optional",
+        text=f"{found}: the scan of mamba and jamba is compiled where it first runs"
+        if found
+        else f"no {name!r} on PATH; it is for the compiled scan of mamba and jamba, which train slower without it",
+        advice="" if found else "install one (on Debian and Ubuntu: apt install g++), or name one in CXX",
+        values={"path": found},
+    )
 
 
 def _python() -> Finding:
@@ -214,7 +231,12 @@ def _presets() -> Finding:
         return Finding(
             name="presets", state="wrong", text=str(error), advice="mend the file, or set EXPHIL_PRESETS"
         )
-    return Finding(name="presets", state="good", text=", ".join(names), values={"presets": list(names)})
+    return Finding(
+        name="presets",
+        state="good",
+        text=f"{len(names)}, all of which load; 'exphil presets list' says what each is for",
+        values={"presets": list(names)},
+    )
 
 
 def replay_folders() -> list[Path]:

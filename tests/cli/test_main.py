@@ -123,6 +123,17 @@ def test_doctor_finds_this_machine_fit(capsys: pytest.CaptureFixture[str]) -> No
     assert states["torch"] == states["parser"] == states["presets"] == "good"
 
 
+def test_doctor_says_what_to_install_for_the_compiled_scan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler -O3")
+    assert main.run(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert "-- compiler" in out
+    assert "no 'no-such-compiler' on PATH" in out
+    assert "apt install g++" in out
+
+
 def test_doctor_says_what_to_do_about_what_is_wrong(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -8,7 +8,9 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import list_presets, load_preset, preset_from_tables, preset_to_toml
 from exphil_core.melee.characters import LOW_TIER
 
-FIRST = tuple(f"first_{kind}" for kind in ("mlp", "lstm", "gru", "lstm_hybrid", "attention", "mamba", "jamba"))
+FIRST = tuple(
+    f"first_{kind}" for kind in ("mlp", "lstm", "gru", "lstm_hybrid", "attention", "mamba", "jamba")
+)
 TWENTY_MILLION = tuple(f"{kind}_20m" for kind in BACKBONE_KINDS)
 SHIPPED = {
     "base",

@@ -15,10 +15,12 @@ from typing import Annotated
 import typer
 
 from exphil_core.atomic import NO_ROOM
+from exphil_core.cli.bench import bench_app
 from exphil_core.cli.data import data_app
 from exphil_core.cli.demo import demo_command
 from exphil_core.cli.doctor import doctor_command
 from exphil_core.cli.eval import eval_command
+from exphil_core.cli.export import export_command
 from exphil_core.cli.options import ManyValues
 from exphil_core.cli.presets import presets_app
 from exphil_core.cli.runs import runs_app
@@ -39,10 +41,12 @@ app = typer.Typer(
 )
 app.command("train", cls=ManyValues)(train_command)
 app.command("eval", cls=ManyValues)(eval_command)
+app.command("export")(export_command)
 app.command("demo")(demo_command)
 app.add_typer(runs_app, name="runs")
 app.add_typer(data_app, name="data")
 app.add_typer(presets_app, name="presets")
+app.add_typer(bench_app, name="bench")
 app.command("doctor")(doctor_command)
 
 

@@ -1,0 +1,67 @@
+"""`exphil export`: a checkpoint's policy as one file that plays anywhere.
+
+In: a checkpoint as `exphil eval` takes it. Out: a file that was checked against the policy before it got its name.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from exphil_core.cli.format import size
+from exphil_core.errors import UsageError
+
+
+def export_command(
+    checkpoint: Annotated[str, typer.Argument(help="A run's name or directory, or a checkpoint directory.")],
+    format: Annotated[
+        str, typer.Option("--format", help="safetensors (weights) or onnx (the whole act, for ONNX Runtime).")
+    ],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="ONNX with 8-bit weights: a quarter of the size, not quite the same play."
+        ),
+    ] = False,
+    rows: Annotated[int, typer.Option(help="Games that an ONNX file plays at once.")] = 1,
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Write a policy as one file, checked against the checkpoint frame by frame."""
+    import torch
+
+    from exphil_core.inference.export import FORMATS, export_policy
+    from exphil_core.training.keeper import find_checkpoint, load_for_play
+
+    chosen = next((known for known in FORMATS if known == format), None)
+    if chosen is None:
+        raise UsageError(f"--format {format}: expected {' or '.join(FORMATS)}")
+    run, directory = find_checkpoint(runs_dir, checkpoint)
+    loaded, preset, policy = load_for_play(directory, torch.device("cpu"))
+    found = export_policy(policy, preset, out, format=chosen, int8=int8, rows=rows)
+    if as_json:
+        print(
+            json.dumps(
+                {
+                    "run": run.name,
+                    "step": loaded.step,
+                    "path": str(found.path),
+                    "format": found.format,
+                    "precision": found.precision,
+                    "rows": found.rows,
+                    "bytes": found.bytes,
+                    "checked_frames": found.frames,
+                    "max_abs_error": found.max_abs_error,
+                }
+            )
+        )
+        return
+    print(
+        f"{found.path}: {run.name} at step {loaded.step:,}, {found.format} {found.precision}, {size(found.bytes)}"
+    )
+    print(
+        f"largest error against the checkpoint's forward pass over {found.frames} frames with resets: "
+        f"{found.max_abs_error:.2g} nats"
+    )

@@ -1,0 +1,264 @@
+"""A policy's whole act as one ONNX graph: encoder, a step of the backbone, and the head with its sampling.
+
+In: a policy and how many rows are to be played at once. Out: the bytes of an ONNX file. Its inputs are those of
+`INPUTS`, then `state_NAME` for every part of the backbone's state; its outputs are `tokens`, `logits` (of all
+components, one after the other) and `next_NAME`, which is the next frame's `state_NAME`. Chance comes in as
+`uniform`, so a graph draws what eager torch draws.
+
+What a reader gets wrong: a graph knows no reset. A row begins a game with zeros for its part of the state, which its
+player has to hand in. And a graph is one frame: its inputs have no time axis.
+
+Legend: B rows, C columns of a dtype group, K components, V the sizes of all components together.
+"""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from exphil_core.config.preset import Preset
+from exphil_core.encoding.batch import TensorBatch
+from exphil_core.errors import UsageError
+from exphil_core.inference.exported import Header, StatePart, read_header
+from exphil_core.inference.no_reset import without_clearing
+from exphil_core.inference.runtime import recorded_logits
+from exphil_core.models.policy import Policy
+from exphil_core.replays.columns import LAYOUT
+
+OPSET = 20
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+"""Those of the extra `onnx`. The first two make graphs; playing one needs the last alone."""
+
+
+class ActInputs(NamedTuple):
+    """A frame of every row, without a time axis, and what is drawn with. The names are also an ONNX graph's."""
+
+    f32: Tensor
+    """[B, C], NaN for missing."""
+    u16: Tensor
+    """int32 [B, C]."""
+    u8: Tensor
+    frame_id: Tensor
+    """int32 [B]."""
+    reset: Tensor
+    """bool [B]: rows that begin a new game with this frame. Not in an ONNX graph."""
+    stage: Tensor
+    """uint8 [B]: external stage ids."""
+    ego_slot: Tensor
+    """uint8 [B]."""
+    mirror: Tensor
+    """bool [B]."""
+    uniform: Tensor
+    """float32 [B, K] in [0, 1)."""
+    temperature: Tensor
+    """float32 []."""
+
+
+INPUTS = tuple(name for name in ActInputs._fields if name != "reset")
+"""Of an ONNX graph, before its state."""
+
+
+def act_inputs(frame: TensorBatch, reset_B: Tensor, uniform_BK: Tensor, temperature: Tensor) -> ActInputs:
+    """A step's arguments as a graph takes them."""
+    return ActInputs(
+        f32=frame.columns["f32"][:, 0],
+        u16=frame.columns["u16"][:, 0],
+        u8=frame.columns["u8"][:, 0],
+        frame_id=frame.frame_id[:, 0],
+        reset=reset_B,
+        stage=frame.stage,
+        ego_slot=frame.ego_slot,
+        mirror=frame.mirror,
+        uniform=uniform_BK,
+        temperature=temperature,
+    )
+
+
+def blank_inputs(policy: Policy, rows: int) -> ActInputs:
+    """Inputs of the right shapes, on the policy's device."""
+
+    def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
+        return torch.zeros(shape, dtype=dtype, device=policy.device)
+
+    return ActInputs(
+        f32=zeros(rows, len(LAYOUT["f32"]), dtype=torch.float32),
+        u16=zeros(rows, len(LAYOUT["u16"]), dtype=torch.int32),
+        u8=zeros(rows, len(LAYOUT["u8"]), dtype=torch.uint8),
+        frame_id=zeros(rows, dtype=torch.int32),
+        reset=zeros(rows, dtype=torch.bool),
+        stage=zeros(rows, dtype=torch.uint8),
+        ego_slot=zeros(rows, dtype=torch.uint8),
+        mirror=zeros(rows, dtype=torch.bool),
+        uniform=zeros(rows, len(policy.codec.components), dtype=torch.float32),
+        temperature=zeros(dtype=torch.float32) + 1,
+    )
+
+
+class Act(nn.Module):
+    """`Policy.step` on flat tensors: what is traced, and what is captured."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        self.policy = policy
+        self.state = type(policy.initial_state(1))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """`ActInputs` and the state's parts, to tokens, logits and the new state's parts."""
+        count = len(ActInputs._fields)
+        given = ActInputs(*tensors[:count])
+        reset_B1 = given.reset[:, None]
+        frame = TensorBatch(
+            columns={"f32": given.f32[:, None], "u16": given.u16[:, None], "u8": given.u8[:, None]},
+            frame_id=given.frame_id[:, None],
+            valid=torch.ones_like(reset_B1),
+            reset=reset_B1,
+            ego_slot=given.ego_slot,
+            external_id=torch.zeros_like(given.stage),
+            stage=given.stage,
+            mirror=given.mirror,
+        )
+        with recorded_logits(self.policy) as logits:
+            tokens_BK, state = self.policy.step(
+                frame, given.reset, self.state(*tensors[count:]), given.uniform, given.temperature
+            )
+        return tokens_BK, torch.cat(logits, dim=-1), *state
+
+
+class ActWithoutReset(nn.Module):
+    """`Act` on `INPUTS`: where nothing resets. What is exported."""
+
+    never: Tensor
+
+    def __init__(self, policy: Policy, rows: int) -> None:
+        super().__init__()
+        self.act = Act(policy)
+        never = torch.zeros(rows, dtype=torch.bool, device=policy.device)
+        self.register_buffer("never", never, persistent=False)
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(INPUTS, tensors, strict=False))
+        found: tuple[Tensor, ...] = self.act(*ActInputs(reset=self.never, **given), *tensors[len(INPUTS) :])
+        return found
+
+
+def require(*packages: str, what: str) -> None:
+    """UsageError where one of the packages is not installed."""
+    for package in packages:
+        if find_spec(package) is None:
+            raise UsageError(
+                f"{what} needs the package '{package}', which is not installed here; "
+                "get it with: pip install 'exphil[onnx]'"
+            )
+
+
+def build_graph(policy: Policy, preset: Preset, *, rows: int = 1) -> bytes:
+    """The ONNX file, in float32. Takes some seconds. UsageError where the packages for it are missing."""
+    require("onnx", "onnxscript", what="the ONNX export")
+    assert not policy.training, "a policy plays without dropout: call policy.eval() first"
+    state = policy.initial_state(rows)
+    parts = tuple(
+        StatePart(name=name, shape=tuple(part.shape), dtype=str(part.dtype).removeprefix("torch."))
+        for name, part in zip(state._fields, state, strict=True)
+    )
+    act = ActWithoutReset(policy, rows).eval()
+    blank = blank_inputs(policy, rows)._asdict()
+    arguments = (*(blank[name] for name in INPUTS), *state)
+    with _quiet(), torch.no_grad():
+        # Tables that are kept for good are made now: tracing would leave its stand-ins for tensors in them.
+        act(*arguments)
+        program = torch.onnx.export(
+            act,
+            arguments,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[*INPUTS, *(f"state_{part.name}" for part in parts)],
+            output_names=["tokens", "logits", *(f"next_{part.name}" for part in parts)],
+            custom_translation_table=_translations(),
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    without_clearing(model)
+    return _with_header(model, Header(preset=preset, precision="fp32", rows=rows, state=parts))
+
+
+def quantized(graph: bytes) -> bytes:
+    """A graph of `build_graph` with int8 weights, one scale a column; what they meet is quantized as it comes."""
+    require("onnx", "onnxruntime", what="the int8 export")
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    model = onnx.load_from_string(graph)
+    header = read_header({entry.key: entry.value for entry in model.metadata_props}, where="the graph")
+    # The quantizer wants to be told that shapes are known, which the exporter has seen to.
+    model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        path = Path(folder) / "int8.onnx"
+        quantize_dynamic(
+            model,
+            path,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+        )
+        return _with_header(onnx.load(str(path)), replace(header, precision="int8"))
+
+
+def _with_header(model: Any, header: Header) -> bytes:
+    del model.metadata_props[:]
+    for key, text in header.strings().items():
+        model.metadata_props.add(key=key, value=text)
+    found: bytes = model.SerializeToString()
+    return found
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Operations that the exporter does not know, or knows only in many pieces."""
+    from onnxscript import opset20 as op
+
+    # No annotations: the exporter would look for ONNX types in them.
+    def hypot(x, y):  # type: ignore[no-untyped-def]
+        return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
+
+    def stable_sort(x, *, stable=None, dim=-1, descending=False):  # type: ignore[no-untyped-def]
+        """ONNX breaks ties by the lower index, which is what stable means."""
+        count = op.Constant(value_ints=[x.shape[dim]])
+        return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)  # type: ignore[arg-type]
+
+    def nan_to_num(x, nan=None, posinf=None, neginf=None):  # type: ignore[no-untyped-def]
+        """Infinities become the largest number, as torch has it; three nodes instead of ten."""
+        assert posinf is None, "only the default is translated"
+        assert neginf is None, "only the default is translated"
+        largest = torch.finfo(torch.float32).max
+        number = op.Where(op.IsNaN(x), op.Constant(value_float=float(nan or 0.0)), x)
+        return op.Clip(number, op.Constant(value_float=-largest), op.Constant(value_float=largest))
+
+    aten = torch.ops.aten
+    return {
+        aten.hypot.default: hypot,
+        torch.ops.prims.hypot.default: hypot,
+        aten.sort.stable: stable_sort,
+        aten.nan_to_num.default: nan_to_num,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what exporter and quantizer have to say to their own developers."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

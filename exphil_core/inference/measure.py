@@ -1,0 +1,189 @@
+"""Measures what one frame costs: a policy in a runtime, played at 60 Hz, beside what memory alone would cost.
+
+In: a policy, a runtime's name and the frames of a game. Out: a `Latency`. Everything that a player waits for is in
+it: from numpy columns of one frame to tensors, encoder, backbone, head and sampling, to a `Controller`.
+
+What a reader gets wrong: `floor_ms` is not a goal but a bound. It is the time in which this machine reads the weights
+once, at the best rate that it showed while reading a buffer of their size over and over; play finds them further
+away, since other things have been through the caches since the frame before.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from exphil_core.config.preset import Preset
+from exphil_core.encoding.batch import TensorBatch, controller_at, to_tensors
+from exphil_core.inference.agent import Agent, to_controllers
+from exphil_core.inference.frames import live_frame
+from exphil_core.inference.latency import (
+    Percentiles,
+    Tick,
+    histogram,
+    paced,
+    percentiles,
+    without_collector,
+)
+from exphil_core.inference.parity import max_abs_error
+from exphil_core.inference.runtime import EagerRuntime, Runtime, frame_to
+from exphil_core.inference.runtimes import PolicyRuntimes, RuntimeName
+from exphil_core.models.policy import Policy, build_policy
+from exphil_core.replays.pack import PackedGame
+
+PARTS = ("encode", "step", "sample", "decode")
+
+PARITY_WINDOWS = 3.5
+"""Frames of the comparison with `forward`, in windows: every band has filled up and slid on."""
+
+STREAM_ROUNDS, STREAM_READS = 10, 5
+"""Rounds of which the fastest counts, and how often each reads the buffer before it is waited for."""
+
+LEARNED_LOGITS = 100.0
+"""What fresh logits are multiplied by: about as far apart as training makes them, so that errors show."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latency:
+    runtime: RuntimeName
+    device: str
+    parameters: int
+    warmup: int
+    """Frames before the measured ones, paced like them."""
+    took: Percentiles
+    histogram: tuple[int, ...]
+    """Frames by what they took: `latency.histogram`."""
+    late_p99_ms: float
+    """How late frames began after their tick: what waking up costs, and stalls of the frames before."""
+    parts_p50_ms: dict[str, float] | None
+    """Of eager torch, where a step can be looked into."""
+    max_abs_error: float
+    floor_ms: float
+    bandwidth_gb_per_s: float
+
+
+def random_policy(preset: Preset, *, seed: int = 0) -> Policy:
+    """Fresh weights whose logits are as large as those of a policy that has learned."""
+    torch.manual_seed(seed)
+    policy = build_policy(preset).eval()
+    with torch.no_grad():
+        for component in policy.head.components:
+            component.logits.weight.mul_(LEARNED_LOGITS)
+    return policy
+
+
+def measure(
+    name: RuntimeName,
+    device: torch.device,
+    runtimes: PolicyRuntimes,
+    game: PackedGame,
+    *,
+    window_size: int,
+    frames: int,
+    warmup: int,
+    clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
+) -> Latency:
+    """Of runtimes for one row."""
+    policy = runtimes.policy
+    runtime = runtimes.build(name, device)
+    error = max_abs_error(runtime, policy, game, rows=1, frames=round(PARITY_WINDOWS * window_size))
+    watch = _Watched(policy, clock) if name == "eager" else None
+    ticks, parts = _play(watch or runtime, watch, game, warmup + frames, clock=clock, sleep=sleep)
+    measured = ticks[warmup:]
+    took_ms = [tick.took_ms for tick in measured]
+    size = streamed_bytes(policy, int8=name == "onnx_int8")
+    rate = bandwidth(size, policy.device)
+    return Latency(
+        runtime=name,
+        device=policy.device.type,
+        parameters=sum(parameter.numel() for parameter in policy.parameters()),
+        warmup=warmup,
+        took=percentiles(took_ms, missed=sum(tick.missed for tick in measured)),
+        histogram=histogram(took_ms),
+        late_p99_ms=float(np.percentile([tick.late_ms for tick in measured], 99, method="inverted_cdf")),
+        parts_p50_ms={part: float(np.median(parts[part][warmup:])) for part in PARTS} if watch else None,
+        max_abs_error=error,
+        floor_ms=size / rate * 1e3,
+        bandwidth_gb_per_s=rate / 1e9,
+    )
+
+
+def _play(
+    runtime: Runtime,
+    watch: "_Watched | None",
+    game: PackedGame,
+    frames: int,
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], object],
+) -> tuple[list[Tick], dict[str, list[float]]]:
+    """The ticks, and with a watch the milliseconds of each part."""
+    agent = Agent(runtime, rows=1)
+    parts: dict[str, list[float]] = {part: [] for part in PARTS}
+
+    def act(number: int) -> None:
+        began = clock()
+        to_controllers(agent.act(to_tensors(live_frame(game, number), "cpu")))
+        if watch is not None:
+            marks = (began, *watch.marks, clock())
+            for part, (start, end) in zip(PARTS, pairwise(marks), strict=True):
+                parts[part].append((end - start) * 1e3)
+
+    with without_collector():
+        return list(paced(act, frames, clock=clock, sleep=sleep)), parts
+
+
+class _Watched(EagerRuntime):
+    """Eager torch that notes when each part of its last step was done."""
+
+    def __init__(self, policy: Policy, clock: Callable[[], float]) -> None:
+        super().__init__(policy)
+        self._clock = clock
+        self.marks: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def step(
+        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Any]:
+        """`Policy.step` line by line."""
+        policy = self.policy
+        device = policy.device
+        seen = frame_to(device, frame)
+        x_BTD = policy.encoder(seen.columns, seen.frame_id, seen.stage, seen.ego_slot, seen.mirror)
+        encoded = self._done()
+        y_BD, state = policy.backbone.step(x_BTD[:, 0], reset_B.to(device), state)
+        stepped = self._done()
+        previous_BK = policy.codec.encode(controller_at(seen.columns))[:, 0]
+        tokens_BK = policy.head.sample(y_BD, previous_BK, uniform_BK.to(device), temperature.to(device)).cpu()
+        self.marks = (encoded, stepped, self._clock())
+        return tokens_BK, state
+
+    def _done(self) -> float:
+        if self.policy.device.type == "cuda":
+            torch.cuda.synchronize()
+        return self._clock()
+
+
+def streamed_bytes(policy: Policy, *, int8: bool) -> int:
+    """What a step has to read of the weights: all but the tables, of which it reads a row."""
+    tables = {module.weight for module in policy.modules() if isinstance(module, nn.Embedding)}
+    read = [parameter for parameter in policy.parameters() if parameter not in tables]
+    return sum(part.numel() * (1 if int8 and part.dim() > 1 else part.element_size()) for part in read)
+
+
+def bandwidth(size: int, device: torch.device) -> float:
+    """Bytes a second at which a buffer of `size` bytes is read, warm, at best."""
+    buffer = torch.ones(max(1, size // 4), device=device)
+    best = float("inf")
+    for _ in range(STREAM_ROUNDS):
+        began = time.perf_counter()
+        for _ in range(STREAM_READS):
+            total = buffer.sum()
+        total.item()
+        best = min(best, (time.perf_counter() - began) / STREAM_READS)
+    return buffer.numel() * 4 / best

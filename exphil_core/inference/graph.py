@@ -28,7 +28,7 @@ from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.errors import UsageError
 from exphil_core.inference.exported import Header, StatePart, read_header
-from exphil_core.inference.no_reset import without_clearing
+from exphil_core.inference.graph_state import by_layer, without_clearing
 from exphil_core.inference.runtime import recorded_logits
 from exphil_core.models.policy import Policy
 from exphil_core.replays.columns import LAYOUT
@@ -165,10 +165,6 @@ def build_graph(policy: Policy, preset: Preset, *, rows: int = 1) -> bytes:
     require("onnx", "onnxscript", what="the ONNX export")
     assert not policy.training, "a policy plays without dropout: call policy.eval() first"
     state = policy.initial_state(rows)
-    parts = tuple(
-        StatePart(name=name, shape=tuple(part.shape), dtype=str(part.dtype).removeprefix("torch."))
-        for name, part in zip(state._fields, state, strict=True)
-    )
     act = ActWithoutReset(policy, rows).eval()
     blank = blank_inputs(policy, rows)._asdict()
     arguments = (*(blank[name] for name in INPUTS), *state)
@@ -180,15 +176,16 @@ def build_graph(policy: Policy, preset: Preset, *, rows: int = 1) -> bytes:
             arguments,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[*INPUTS, *(f"state_{part.name}" for part in parts)],
-            output_names=["tokens", "logits", *(f"next_{part.name}" for part in parts)],
+            input_names=[*INPUTS, *(f"state_{name}" for name in state._fields)],
+            output_names=["tokens", "logits", *(f"next_{name}" for name in state._fields)],
             custom_translation_table=_translations(),
             verbose=False,
         )
     assert program is not None
     model = program.model_proto
     without_clearing(model)
-    return _with_header(model, Header(preset=preset, precision="fp32", rows=rows, state=parts))
+    by_layer(model)
+    return _with_header(model, Header(preset=preset, rows=rows, state=_state_of(model)))
 
 
 def quantized(graph: bytes) -> bytes:
@@ -211,6 +208,20 @@ def quantized(graph: bytes) -> bytes:
             weight_type=QuantType.QInt8,
         )
         return _with_header(onnx.load(str(path)), replace(header, precision="int8"))
+
+
+def _state_of(model: Any) -> tuple[StatePart, ...]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    return tuple(
+        StatePart(
+            name=given.name.removeprefix("state_"),
+            shape=tuple(dim.dim_value for dim in given.type.tensor_type.shape.dim),
+            dtype=str(tensor_dtype_to_np_dtype(given.type.tensor_type.elem_type)),
+        )
+        for given in model.graph.input
+        if given.name.startswith("state_")
+    )
 
 
 def _with_header(model: Any, header: Header) -> bytes:

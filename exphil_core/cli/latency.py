@@ -290,7 +290,8 @@ def _notes(rows: Sequence[Row], threads: int) -> list[str]:
     verdict = f"{len(over)} of {len(rows)} are not (!)" if over else "all are"
     return [
         f"Paced at {RATE:.0f} Hz with {threads} {'thread' if threads == 1 else 'threads'}: {first.took.frames} "
-        f"frames a row, after {first.warmup} of warm-up that do not count.",
+        f"frames a row, after {first.warmup} of warm-up that do not count. Where cores can be chosen, the player's "
+        "thread and ONNX Runtime's keep to one each.",
         f"Within the budget of {BUDGET_MS:.2f} ms is what takes less in 99 of 100 frames, and meets as many "
         f"deadlines: {verdict}.",
         "missed: frames that were done after the next tick. floor: reading the weights once, at the best rate of "

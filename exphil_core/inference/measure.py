@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch, controller_at, to_tensors
 from exphil_core.inference.agent import Agent, to_controllers
+from exphil_core.inference.cores import kept_to_first
 from exphil_core.inference.frames import live_frame
 from exphil_core.inference.latency import (
     Percentiles,
@@ -94,7 +95,8 @@ def measure(
     runtime = runtimes.build(name, device)
     error = max_abs_error(runtime, policy, game, rows=1, frames=round(PARITY_WINDOWS * window_size))
     watch = _Watched(policy, clock) if name == "eager" else None
-    ticks, parts = _play(watch or runtime, watch, game, warmup + frames, clock=clock, sleep=sleep)
+    with kept_to_first(runtimes.cores):
+        ticks, parts = _play(watch or runtime, watch, game, warmup + frames, clock=clock, sleep=sleep)
     measured = ticks[warmup:]
     took_ms = [tick.took_ms for tick in measured]
     size = streamed_bytes(policy, int8=name == "onnx_int8")

@@ -12,6 +12,7 @@ import torch
 
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
+from exphil_core.inference.cores import player_cores
 from exphil_core.inference.cuda_graph import CudaGraphRuntime
 from exphil_core.inference.graph import ONNX_PACKAGES, build_graph, quantized, require
 from exphil_core.inference.onnx_runtime import OnnxRuntime
@@ -54,6 +55,8 @@ class PolicyRuntimes:
     def __init__(self, policy: Policy, preset: Preset, *, rows: int, threads: int) -> None:
         """`threads`: of ONNX Runtime. Torch's are set for the whole process."""
         self.policy = policy
+        self.cores = player_cores(threads)
+        """Of the thread that plays, then of ONNX Runtime's others."""
         self._preset, self._rows, self._threads = preset, rows, threads
 
     @cached_property
@@ -68,9 +71,9 @@ class PolicyRuntimes:
             case "eager":
                 return EagerRuntime(self.policy)
             case "onnx":
-                return OnnxRuntime(self._graph, threads=self._threads)
+                return OnnxRuntime(self._graph, threads=self._threads, cores=self.cores)
             case "onnx_int8":
-                return OnnxRuntime(quantized(self._graph), threads=self._threads)
+                return OnnxRuntime(quantized(self._graph), threads=self._threads, cores=self.cores)
             case "cuda_graph":
                 return CudaGraphRuntime(self.policy, rows=self._rows)
             case _:

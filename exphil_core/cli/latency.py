@@ -291,13 +291,19 @@ def _notes(rows: Sequence[Row], threads: int) -> list[str]:
     return [
         f"Paced at {RATE:.0f} Hz with {threads} {'thread' if threads == 1 else 'threads'}: {first.took.frames} "
         f"frames a row, after {first.warmup} of warm-up that do not count. Where cores can be chosen, the player's "
-        "thread and ONNX Runtime's keep to one each.",
+        f"threads keep to one each; {_priority(first.realtime)}.",
         f"Within the budget of {BUDGET_MS:.2f} ms is what takes less in 99 of 100 frames, and meets as many "
         f"deadlines: {verdict}.",
         "missed: frames that were done after the next tick. floor: reading the weights once, at the best rate of "
         "this machine's memory.",
         "error: of the step against the forward pass, in nats, over three windows and a half with resets.",
     ]
+
+
+def _priority(realtime: bool) -> str:
+    if realtime:
+        return "they had real-time priority, as a player asks for"
+    return "they had no more than the usual priority, since this system grants no other ('ulimit -r' is 0)"
 
 
 def _object(rows: Sequence[Row], *, threads: int, cores: int) -> dict[str, object]:
@@ -329,6 +335,7 @@ def _result(row: Row) -> dict[str, object]:
         "max_ms": took.max_ms,
         "missed": took.missed,
         "within_budget": took.within_budget,
+        "realtime": latency.realtime,
         "histogram": latency.histogram,
         "late_p99_ms": latency.late_p99_ms,
         "parts_p50_ms": latency.parts_p50_ms,

@@ -31,7 +31,7 @@ class CharacterLoss(msgspec.Struct, frozen=True, gc=False):
     frames: int
 
 
-class RunStarted(Event, tag="run_started"):
+class RunStarted(Event, frozen=True, tag="run_started"):
     run: str
     preset: str
     backbone: str
@@ -47,7 +47,7 @@ class RunStarted(Event, tag="run_started"):
     resumed_from: int | None = None
 
 
-class Step(Event, tag="step"):
+class Step(Event, frozen=True, tag="step"):
     step: int
     loss: Number
     per_character: dict[str, CharacterLoss]
@@ -83,7 +83,7 @@ class CharacterEvaluated(msgspec.Struct, frozen=True, gc=False):
     press_rates: dict[str, PressRate] = {}
 
 
-class Evaluated(Event, tag="evaluated"):
+class Evaluated(Event, frozen=True, tag="evaluated"):
     step: int
     split: str
     loss: Number
@@ -100,7 +100,7 @@ class Evaluated(Event, tag="evaluated"):
     """Of the best checkpoint, over the whole validation split, at the end of a run."""
 
 
-class Latency(Event, tag="latency"):
+class Latency(Event, frozen=True, tag="latency"):
     device: str
     backbone: str
     frames: int
@@ -113,7 +113,7 @@ class Latency(Event, tag="latency"):
     histogram: list[int] = []
 
 
-class Resources(Event, tag="resources"):
+class Resources(Event, frozen=True, tag="resources"):
     cpu: Number
     """Cores in use, on average since the last such event."""
     memory_bytes: int
@@ -123,13 +123,13 @@ class Resources(Event, tag="resources"):
     gpu_utilization: Number = None
 
 
-class CheckpointSaved(Event, tag="checkpoint_saved"):
+class CheckpointSaved(Event, frozen=True, tag="checkpoint_saved"):
     step: int
     path: str
     best: bool
 
 
-class CommandSeen(Event, tag="command"):
+class CommandSeen(Event, frozen=True, tag="command"):
     command: str
     state: str
     """received, done, refused."""
@@ -137,17 +137,17 @@ class CommandSeen(Event, tag="command"):
     reason: str = ""
 
 
-class Warned(Event, tag="warning"):
+class Warned(Event, frozen=True, tag="warning"):
     code: str
     message: str
 
 
-class Failed(Event, tag="error"):
+class Failed(Event, frozen=True, tag="error"):
     code: str
     message: str
 
 
-class RunFinished(Event, tag="run_finished"):
+class RunFinished(Event, frozen=True, tag="run_finished"):
     status: str
     step: int | None
     summary: Mapping[str, object] = {}

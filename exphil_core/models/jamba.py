@@ -17,10 +17,11 @@ from torch.nn import functional
 
 from exphil_core.config.backbones import JambaConfig
 from exphil_core.models.attention import BandedAttention, BandedChunk, BandedFrame, Ring, fresh_ring
-from exphil_core.models.mamba import MambaMixer, MambaState
+from exphil_core.models.mamba import MambaMixer
 from exphil_core.models.norm import RmsNorm
 from exphil_core.models.scan import resolve_scan
 from exphil_core.models.state import clear_rows, pieces
+from exphil_core.models.state_space import StateSpaceState
 
 EPSILON = 1e-6
 """Of the norms: the one that published weights were trained with."""
@@ -28,15 +29,15 @@ EPSILON = 1e-6
 
 class JambaState(NamedTuple):
     conv_BLKI: Tensor
-    """As in `MambaState`, of the Mamba layers alone."""
+    """As in `StateSpaceState`, of the Mamba layers alone."""
     ssm_BLIN: Tensor
     keys_BAHSE: Tensor
     """As in `Ring`, of the attention layers alone."""
     values_BAHSE: Tensor
     clock_B: Tensor
 
-    def mamba(self) -> MambaState:
-        return MambaState(self.conv_BLKI, self.ssm_BLIN)
+    def mamba(self) -> StateSpaceState:
+        return StateSpaceState(self.conv_BLKI, self.ssm_BLIN)
 
     def ring(self) -> Ring:
         return Ring(self.keys_BAHSE, self.values_BAHSE, self.clock_B)
@@ -144,7 +145,7 @@ class JambaBackbone(nn.Module):
         return self.norm(torch.cat(outs, dim=1) if len(outs) > 1 else outs[0]), state
 
     def _piece(
-        self, x_BTD: Tensor, chunk: BandedChunk, before: MambaState, kernel: str
+        self, x_BTD: Tensor, chunk: BandedChunk, before: StateSpaceState, kernel: str
     ) -> tuple[Tensor, JambaState]:
         convs: list[Tensor] = []
         ssms: list[Tensor] = []
@@ -154,7 +155,7 @@ class JambaBackbone(nn.Module):
             else:
                 number = len(convs)
                 added_BTD, conv_BKI, ssm_BIN = layer.mixer(
-                    layer.norm(x_BTD), before.conv_BLKI[:, number], before.ssm_BLIN[:, number], kernel
+                    layer.norm(x_BTD), before.conv_BLKX[:, number], before.ssm_BLMM[:, number], kernel
                 )
                 convs.append(conv_BKI)
                 ssms.append(ssm_BIN)
@@ -172,7 +173,7 @@ class JambaBackbone(nn.Module):
             else:
                 number = len(convs)
                 added_BD, conv_BKI, ssm_BIN = layer.mixer.step(
-                    layer.norm(x_BD), before.conv_BLKI[:, number], before.ssm_BLIN[:, number]
+                    layer.norm(x_BD), before.conv_BLKX[:, number], before.ssm_BLMM[:, number]
                 )
                 convs.append(conv_BKI)
                 ssms.append(ssm_BIN)
@@ -180,8 +181,8 @@ class JambaBackbone(nn.Module):
         return self.norm(x_BD), JambaState(*_stacked(before, convs, ssms), *frame.ring())
 
 
-def _stacked(before: MambaState, convs: list[Tensor], ssms: list[Tensor]) -> MambaState:
+def _stacked(before: StateSpaceState, convs: list[Tensor], ssms: list[Tensor]) -> StateSpaceState:
     """The layers' states as one; where all layers are attention, there is nothing to stack."""
     if not convs:
         return before
-    return MambaState(torch.stack(convs, dim=1), torch.stack(ssms, dim=1))
+    return StateSpaceState(torch.stack(convs, dim=1), torch.stack(ssms, dim=1))

@@ -1,22 +1,22 @@
 """Mamba-2 (Dao and Gu, 2024): a state space with one decay per head, so that its scan is matrix products.
 
-In: `x_BTD`. Out: `y_BTD` and, for each layer, the last frames before its convolution and the memory of its state
-space. Parameters of a mixer have the names and shapes of mamba-ssm's `Mamba2` with one group, so weights go both
-ways. What a reader gets wrong: the memory is laid out [N, I], so that a block's reading and writing of it is one
-matrix product for all heads; mamba-ssm has [H, P, N].
+Here are the mixer and its scan; the layers around them are those of `state_space.py`. The mixer's parameters have the
+names and shapes of mamba-ssm's `Mamba2` with one group, so weights go both ways. What a reader gets wrong: the memory
+is laid out [N, I], so that a block's reading and writing of it is one matrix product for all heads; mamba-ssm has
+[H, P, N].
 
 A chunk is cut into blocks of Q frames. Within a block, what frame q hears of frame s is a matrix of Q × Q; between
 blocks only the memory is handed on.
 
 Legend: B batch, T time, D width, I inner channels, H heads, P channels of a head (I = H P), N state values of a
-channel, X what the convolution sees (x, B and C: I + 2 N), K earlier frames that it sees, L layers, G blocks,
+channel, X what the convolution sees (x, B and C: I + 2 N), K earlier frames that it sees, G blocks,
 Q frames of a block.
 """
 
 import functools
 import importlib
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,9 +25,14 @@ from torch.nn import functional
 
 from exphil_core.config.backbones import Mamba2Config, MatmulKernel
 from exphil_core.errors import UsageError
-from exphil_core.models.mamba import EPSILON, convolve, convolve_step, fresh_step_bias
 from exphil_core.models.norm import RmsNorm
-from exphil_core.models.state import clear_rows, pieces
+from exphil_core.models.state_space import (
+    EPSILON,
+    StateSpaceBackbone,
+    convolve,
+    convolve_step,
+    fresh_step_bias,
+)
 
 BLOCK = 32
 """Frames of a block, at most. Measured on two shared cores, forward and backward at [16, 120], 1024 channels by 64:
@@ -40,18 +45,14 @@ DECAYS = (1.0, 16.0)
 """A fresh head's decay is drawn uniformly between these."""
 
 
-class Mamba2State(NamedTuple):
-    conv_BLKX: Tensor
-    """What the convolutions saw last, before their activation. Oldest first."""
-    ssm_BLNI: Tensor
-
-
 class Mamba2Mixer(nn.Module):
     """What a layer adds to the residual stream."""
 
     def __init__(self, config: Mamba2Config) -> None:
         super().__init__()
         inner, self.head_width, self.d_state = config.inner, config.head_width, config.d_state
+        self.conv_shape = (config.d_conv - 1, inner + 2 * config.d_state)
+        self.ssm_shape = (config.d_state, inner)
         self.heads = inner // config.head_width
         seen = inner + 2 * config.d_state
         self.parts = [inner, seen, self.heads]
@@ -101,71 +102,10 @@ class Mamba2Mixer(nn.Module):
         return x.unflatten(-1, (self.heads, self.head_width)), B, C
 
 
-class Mamba2Layer(nn.Module):
+class Mamba2Backbone(StateSpaceBackbone):
     def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
-        self.norm = RmsNorm(config.width, epsilon=EPSILON)
-        self.mixer = Mamba2Mixer(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-
-class Mamba2Backbone(nn.Module):
-    def __init__(self, config: Mamba2Config) -> None:
-        super().__init__()
-        self.config = config
-        # A cast because mypy sees a ModuleList's items as any module.
-        self.layers = cast(
-            "list[Mamba2Layer]", nn.ModuleList(Mamba2Layer(config) for _ in range(config.layers))
-        )
-        self.norm = RmsNorm(config.width, epsilon=EPSILON)
-
-    def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> Mamba2State:
-        config = self.config
-        seen = config.inner + 2 * config.d_state
-        return Mamba2State(
-            conv_BLKX=torch.zeros(
-                batch_size, config.layers, config.d_conv - 1, seen, device=device, dtype=dtype
-            ),
-            ssm_BLNI=torch.zeros(
-                batch_size, config.layers, config.d_state, config.inner, device=device, dtype=dtype
-            ),
-        )
-
-    def forward(
-        self, x_BTD: Tensor, reset_BT: Tensor, state: Mamba2State | None = None
-    ) -> tuple[Tensor, Mamba2State]:
-        # The residual stream is in the precision of the weights also where the encoder gives bfloat16.
-        x_BTD = x_BTD.to(self.norm.weight.dtype)
-        kernel = resolve_matmul(self.config.kernel, x_BTD.device)
-        state = state or self.initial_state(x_BTD.shape[0], x_BTD.device, x_BTD.dtype)
-        outs = []
-        for start, end in pieces(reset_BT):
-            y_BTD, state = self._piece(x_BTD[:, start:end], clear_rows(state, reset_BT[:, start]), kernel)
-            outs.append(y_BTD)
-        return self.norm(torch.cat(outs, dim=1) if len(outs) > 1 else outs[0]), state
-
-    def _piece(self, x_BTD: Tensor, state: Mamba2State, kernel: str) -> tuple[Tensor, Mamba2State]:
-        convs, ssms = [], []
-        for number, layer in enumerate(self.layers):
-            y_BTD, conv_BKX, ssm_BNI = layer.mixer(
-                layer.norm(x_BTD), state.conv_BLKX[:, number], state.ssm_BLNI[:, number], kernel
-            )
-            x_BTD = x_BTD + layer.dropout(y_BTD)
-            convs.append(conv_BKX)
-            ssms.append(ssm_BNI)
-        return x_BTD, Mamba2State(torch.stack(convs, dim=1), torch.stack(ssms, dim=1))
-
-    def step(self, x_BD: Tensor, reset_B: Tensor, state: Mamba2State) -> tuple[Tensor, Mamba2State]:
-        state = clear_rows(state, reset_B)
-        convs, ssms = [], []
-        for layer, conv_BKX, ssm_BNI in zip(
-            self.layers, state.conv_BLKX.unbind(1), state.ssm_BLNI.unbind(1), strict=True
-        ):
-            y_BD, conv_BKX, ssm_BNI = layer.mixer.step(layer.norm(x_BD), conv_BKX, ssm_BNI)
-            x_BD = x_BD + layer.dropout(y_BD)
-            convs.append(conv_BKX)
-            ssms.append(ssm_BNI)
-        return self.norm(x_BD), Mamba2State(torch.stack(convs, dim=1), torch.stack(ssms, dim=1))
+        mixers = [Mamba2Mixer(config) for _ in range(config.layers)]
+        super().__init__(config, mixers, functools.partial(resolve_matmul, config.kernel))
 
 
 def resolve_matmul(kernel: MatmulKernel, device: torch.device) -> str:

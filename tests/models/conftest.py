@@ -1,6 +1,9 @@
 """Batches of columns for a policy, made up or from a real replay."""
 
-from collections.abc import Callable
+import importlib
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
 
 import pytest
 import torch
@@ -37,3 +40,13 @@ def made_up_batch() -> MakeBatch:
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def transformers() -> Iterator[ModuleType]:
+    """The package, kept quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = importlib.import_module("transformers")
+        module.logging.set_verbosity_error()
+        yield module

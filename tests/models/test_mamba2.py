@@ -1,14 +1,11 @@
 """Mamba-2 is the published one: against transformers, against its own recurrence, and by the names of its weights."""
 
-import importlib
-import warnings
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from exphil_core.config.backbones import Mamba2Config
@@ -16,9 +13,10 @@ from exphil_core.errors import UsageError
 from exphil_core.models import mamba2
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.mamba2 import BLOCK, Mamba2Backbone, Mamba2Mixer, matmul_scan, resolve_matmul
+from tests.models.published import WIDTH, features, stepped, stirred
 
 CPU = torch.device("cpu")
-WIDTH, LAYERS, HEAD_WIDTH, D_STATE = 24, 3, 8, 10
+LAYERS, HEAD_WIDTH, D_STATE = 3, 8, 10
 FRAMES = 2 * BLOCK + 5
 
 
@@ -31,41 +29,6 @@ def config(**values: Any) -> Mamba2Config:
         "kernel": "torch",
     }
     return Mamba2Config(**{**defaults, **values})
-
-
-def stirred(module: nn.Module) -> Any:
-    """The module with every parameter moved, so that none is at a value that hides a mistake."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(0.1 * noise.to(parameter))
-    return module.eval()
-
-
-def features(frames: int, *, rows: int = 3, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(frames)
-    x_BTD = torch.randn(rows, frames, WIDTH, generator=generator, dtype=torch.float64).to(dtype)
-    return x_BTD, torch.zeros(rows, frames, dtype=torch.bool)
-
-
-def stepped(backbone: Mamba2Backbone, x_BTD: Tensor) -> Tensor:
-    state = backbone.initial_state(x_BTD.shape[0], x_BTD.device, x_BTD.dtype)
-    never = torch.zeros(x_BTD.shape[0], dtype=torch.bool)
-    outs = []
-    for x_BD in x_BTD.unbind(1):
-        y_BD, state = backbone.step(x_BD, never, state)
-        outs.append(y_BD)
-    return torch.stack(outs, dim=1)
-
-
-@pytest.fixture(scope="module")
-def transformers() -> Iterator[ModuleType]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        module = importlib.import_module("transformers")
-        module.logging.set_verbosity_error()
-        yield module
 
 
 NAMES = {

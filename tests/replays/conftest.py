@@ -1,34 +1,19 @@
 """`handmade(...)` writes a replay of `Handmade(...)` and gives its path; `playing` are inputs of a lively player."""
 
-import importlib.util
 import random
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-
-def _load() -> ModuleType:
-    # Tests are imported by path (importlib mode): a module beside them has no name to be imported by.
-    spec = importlib.util.spec_from_file_location("handmade", Path(__file__).with_name("handmade.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["handmade"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-_HANDMADE = _load()
+from tests.replays.handmade import Handmade
 
 
 @pytest.fixture
 def build() -> Callable[..., Any]:
     """The class `Handmade`."""
-    return _HANDMADE.Handmade
+    return Handmade
 
 
 @pytest.fixture
@@ -36,7 +21,7 @@ def handmade(tmp_path: Path) -> Callable[..., Path]:
     def write(name: str = "game.slp", **fields: Any) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_HANDMADE.Handmade(**fields).build())
+        path.write_bytes(Handmade(**fields).build())
         return path
 
     return write

@@ -1,0 +1,137 @@
+"""`exphil train --dry-run [--probe SECONDS]`: what would be trained on what, and how long that takes here.
+
+In: a resolved preset, and its dataset where replays were named. Out: sentences, or one JSON object. What a reader
+gets wrong: without a probe, memory is reckoned and not measured, and time is known only where the preset limits it.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from exphil_core.cli.format import console, size
+from exphil_core.config.loader import preset_to_toml
+from exphil_core.config.preset import Preset
+from exphil_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from exphil_core.training.data import TrainingData
+    from exphil_core.training.probe import Outlook
+
+
+def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None, as_json: bool) -> int:
+    """Say what would be trained. Without a dataset, what follows from the preset alone."""
+    if probe_seconds is not None:
+        if not (probe_seconds > 0 and math.isfinite(probe_seconds)):
+            raise UsageError(f"--probe {probe_seconds}: expected a number of seconds above 0")
+        if dataset is None:
+            raise UsageError("--probe takes real steps, which needs data: name it with --replays PATH")
+
+    from exphil_core.training.data import open_training_data
+    from exphil_core.training.device import choose_device
+    from exphil_core.training.probe import outlook, probed
+
+    data = None if dataset is None else open_training_data(preset, dataset)
+    device = choose_device(preset.train.device)
+    found = outlook(preset, data)
+    if probe_seconds is not None:
+        assert data is not None
+        found = probed(found, preset, data, device=device, seconds=probe_seconds)
+    if as_json:
+        print(json.dumps(_object(preset, data, found, str(device)), allow_nan=False))
+    else:
+        _print(preset, data, found)
+    return 0
+
+
+def _object(preset: Preset, data: "TrainingData | None", found: "Outlook", device: str) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "preset": preset.model_dump(mode="json"),
+        "parameters": found.parameters,
+        "frames_per_step": found.frames_per_step,
+        "steps": found.estimated_steps,
+        "epochs": found.estimated_epochs,
+        "limit_seconds": found.limit_seconds,
+        "memory_bytes": found.memory_bytes,
+        "memory": dict(found.memory),
+        "memory_measured": found.memory_measured is not None,
+        "device": device,
+        "dataset": None if data is None else data.summary(),
+        "warnings": [] if data is None else [notice.message for notice in data.warnings],
+        "estimated_seconds": found.estimated_seconds,
+        "probe": None,
+    }
+    if found.pace is not None:
+        told |= {
+            "probe": {
+                "steps": found.pace.steps,
+                "precision": found.pace.precision,
+                "kernel": found.pace.kernel,
+                "data_wait": found.pace.data_wait,
+            },
+            "seconds_per_step": found.pace.seconds_per_step,
+            "frames_per_s": found.pace.frames_per_s,
+        }
+    return told
+
+
+def _print(preset: Preset, data: "TrainingData | None", found: "Outlook") -> None:
+    for notice in () if data is None else data.warnings:
+        print(f"warning: {notice.message}", file=sys.stderr)
+    out = console()
+    out.print(preset_to_toml(preset), markup=False, soft_wrap=True)
+    for name, entry in ({} if data is None else data.per_character()).items():
+        out.print(
+            f"{name}: {entry['frames']:,} frames to learn from (games: {entry['games']}); "
+            f"{entry['validation_frames']:,} held out (games: {entry['validation_games']})",
+        )
+    for sentence in sentences(found):
+        out.print(sentence, markup=False, soft_wrap=True)
+
+
+def sentences(found: "Outlook") -> list[str]:
+    """What a person should know of the run, each with how it is known."""
+    told = [f"{found.parameters:,} parameters", f"{found.frames_per_step:,} frames a step"]
+    if found.memory_measured is None:
+        told.append(f"about {size(found.memory_bytes)} of memory, reckoned from one window")
+    else:
+        told.append(f"{size(found.memory_bytes)} of memory at the peak, measured")
+    pace = found.pace
+    if pace is not None:
+        told.append(
+            f"{pace.frames_per_s:,.0f} frames/s, {pace.seconds_per_step:.3f} s a step on {pace.device} in "
+            f"{pace.precision}, {pace.data_wait:.0%} of it waiting for data (measured over {pace.steps} steps)"
+        )
+    told.append(_length(found))
+    return told
+
+
+def _length(found: "Outlook") -> str:
+    seconds, steps, epochs = found.estimated_seconds, found.estimated_steps, found.estimated_epochs
+    parts = []
+    if steps is not None:
+        parts.append(f"{steps:,} updates")
+    if epochs is not None:
+        parts.append(f"{epochs:.2f} passes over the data")
+    if seconds is not None:
+        parts.append(f"about {duration(seconds)} of training, evaluations aside")
+    if found.pace is None and seconds is None:
+        parts.append("how long that takes, --probe 10 measures")
+    return "the run: " + ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """A time that something takes, to two units: `42 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`."""
+    whole = round(seconds)
+    for unit, name, smaller, smaller_name in (
+        (86400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= unit:
+            count, rest = divmod(whole, unit)
+            return (
+                f"{count} {name} {rest // smaller} {smaller_name}" if rest // smaller else f"{count} {name}"
+            )
+    return f"{whole} s"

@@ -1,0 +1,293 @@
+"""A picture of braille dots, for charts and for anything else that is drawn with dots in a terminal.
+
+In: points, lines and shapes in dots; text in cells. Out: a `Strip` for each row. What a reader gets wrong: there are
+two units. A cell is one letter of the terminal and two dots wide, four dots high; x grows to the right and y *down*,
+both from 0, and dot (x, y) fills from x to x + 1. An ink is a number into the table of styles that is handed over
+when the rows are taken out; what is drawn later gives a cell its ink, and 0 is the ink of nothing.
+
+Dots outside are left out, so whoever draws need not clip. To let one picture hide what lies below it, draw it on a
+canvas of its own and `cover` the other with it: a cell holds one colour, and mixed dots of two things show neither.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.strip import Strip
+
+DOTS_WIDE: Final = 2
+DOTS_HIGH: Final = 4
+
+_BRAILLE = 0x2800
+# The bit of dot [row, column] in a braille letter: Unicode numbers the first six down the columns, then the last row.
+_BIT = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
+_FAR = 2.0**31
+"""Coordinates beyond this are drawn as if they were here: exact in float64 after the products below."""
+_SECOND_HALF = 0
+"""Stands in `letters` behind a letter that is two cells wide; shown as nothing."""
+_NO_LETTER = -1
+
+
+class Canvas:
+    """`masks`, `inks` and `letters` by cell, [rows, columns]."""
+
+    def __init__(self, columns: int, rows: int) -> None:
+        self.columns, self.rows = max(columns, 0), max(rows, 0)
+        self.masks = np.zeros((self.rows, self.columns), np.uint8)
+        self.inks = np.zeros((self.rows, self.columns), np.uint8)
+        self.letters = np.full((self.rows, self.columns), _NO_LETTER, np.int32)
+
+    @property
+    def dots_wide(self) -> int:
+        return DOTS_WIDE * self.columns
+
+    @property
+    def dots_high(self) -> int:
+        return DOTS_HIGH * self.rows
+
+    def clear(self) -> None:
+        self.masks.fill(0)
+        self.inks.fill(0)
+        self.letters.fill(_NO_LETTER)
+
+    def plot(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
+        """Single dots; what is not finite is left out."""
+        self._light(_dots(x), _dots(y), ink)
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, ink: int) -> None:
+        self.polyline(np.array((x0, x1), float), np.array((y0, y1), float), ink)
+
+    def polyline(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
+        """Each point joined to the next; one that is not finite leaves a gap. `thin` long ones first."""
+        finite = np.isfinite(x) & np.isfinite(y)
+        columns, rows = _dots(x), _dots(y)
+        self._light(columns, rows, ink)
+        joined = np.flatnonzero(finite[:-1] & finite[1:])
+        if joined.size:
+            self._join(columns[joined], rows[joined], columns[joined + 1], rows[joined + 1], ink)
+
+    def rectangle(self, x0: float, y0: float, x1: float, y1: float, ink: int, *, filled: bool = False) -> None:
+        """Both corners are part of it."""
+        if not filled:
+            self.polyline(np.array((x0, x1, x1, x0, x0), float), np.array((y0, y0, y1, y1, y0), float), ink)
+            return
+        left, right = sorted((_inside(x0, self.dots_wide), _inside(x1, self.dots_wide)))
+        top, bottom = sorted((_inside(y0, self.dots_high), _inside(y1, self.dots_high)))
+        x, y = np.meshgrid(np.arange(left, right + 1), np.arange(top, bottom + 1))
+        self._light(x.ravel().astype(float), y.ravel().astype(float), ink)
+
+    def polygon(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
+        """Filled, its border included; where it crosses itself, what is inside an even number of times is not."""
+        closed_x, closed_y = np.append(x, x[:1]), np.append(y, y[:1])
+        self.polyline(closed_x, closed_y, ink)
+        # For each row of dots, at its middle: where the edges cross it, from left to right, in pairs.
+        middles = np.arange(self.dots_high) + 0.5
+        x0, y0, x1, y1 = closed_x[:-1], closed_y[:-1], closed_x[1:], closed_y[1:]
+        crossing = (y0[:, None] <= middles) != (y1[:, None] <= middles)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            at = x0[:, None] + (middles - y0[:, None]) * ((x1 - x0) / (y1 - y0))[:, None]
+        at = np.where(crossing, at, np.inf)
+        # A dot is inside when an odd number of edges lie to the left of its middle.
+        columns = np.arange(self.dots_wide) + 0.5
+        inside = (at[:, :, None] <= columns).sum(axis=0) % 2 == 1
+        rows, found = np.nonzero(inside)
+        self._light(found.astype(float), rows.astype(float), ink)
+
+    def disc(self, x: float, y: float, radius: float, ink: int, *, filled: bool = True) -> None:
+        turns = np.linspace(0, 2 * np.pi, max(8, min(int(4 * radius), 256)), endpoint=False)
+        around_x, around_y = x + radius * np.cos(turns), y + radius * np.sin(turns)
+        if filled:
+            self.polygon(around_x, around_y, ink)
+        else:
+            self.polyline(np.append(around_x, around_x[:1]), np.append(around_y, around_y[:1]), ink)
+
+    def text(self, column: int, row: int, text: str, ink: int) -> None:
+        """Letters over the dots. What cannot be printed is left out, so a stranger's name is safe here."""
+        if not 0 <= row < self.rows:
+            return
+        for letter in text:
+            width = cell_len(letter) if letter.isprintable() else 0
+            if width == 0:
+                continue
+            if 0 <= column and column + width <= self.columns:
+                self.letters[row, column] = ord(letter)
+                self.letters[row, column + 1 : column + width] = _SECOND_HALF
+                self.inks[row, column : column + width] = ink
+            column += width
+
+    def cover(self, above: "Canvas", column: int = 0, row: int = 0) -> None:
+        """Every cell of `above` that holds anything replaces the cell below it, dots and all."""
+        left, right = max(column, 0), min(column + above.columns, self.columns)
+        top, bottom = max(row, 0), min(row + above.rows, self.rows)
+        if left >= right or top >= bottom:
+            return
+        here = np.s_[top:bottom, left:right]
+        there = np.s_[top - row : bottom - row, left - column : right - column]
+        masks, letters = above.masks[there], above.letters[there]
+        held = (masks != 0) | (letters != _NO_LETTER)
+        np.copyto(self.masks[here], masks, where=held)
+        np.copyto(self.inks[here], above.inks[there], where=held)
+        np.copyto(self.letters[here], letters, where=held)
+
+    def is_free(self, column: int, row: int, width: int) -> bool:
+        """Whether `width` cells from here are on the canvas and hold nothing."""
+        if not (0 <= row < self.rows and 0 <= column and column + width <= self.columns):
+            return False
+        cells = np.s_[row, column : column + width]
+        return not self.masks[cells].any() and bool((self.letters[cells] == _NO_LETTER).all())
+
+    def codes(self, *, ascii: bool = False) -> np.ndarray:
+        """The code point of each cell, uint32 [rows, columns]; 0 behind a letter that is two cells wide."""
+        dots = _ASCII[self.masks] if ascii else np.where(self.masks, _BRAILLE + self.masks.astype(np.int32), 32)
+        letters = self.letters
+        if ascii and (foreign := letters > 126).any():
+            letters = np.where(foreign, ord("?"), letters)
+        return np.where(letters == _NO_LETTER, dots, letters).astype(np.uint32)
+
+    def strips(self, styles: Sequence[Style], *, ascii: bool = False) -> list[Strip]:
+        codes = self.codes(ascii=ascii)
+        inks = spread(codes, self.inks, styles)
+        return [strip(codes[row], inks[row], styles) for row in range(self.rows)]
+
+    def _join(self, x0: np.ndarray, y0: np.ndarray, x1: np.ndarray, y1: np.ndarray, ink: int) -> None:
+        """All segments at once: one dot for every step along the longer side of each, as a slow loop would."""
+        dx, dy = x1 - x0, y1 - y0
+        steps = np.maximum(np.abs(dx), np.abs(dy))
+        flat = np.abs(dx) >= np.abs(dy)
+        along, start = np.where(flat, dx, dy), np.where(flat, x0, y0)
+        last = np.where(flat, self.dots_wide, self.dots_high) - 1
+        # Only the steps at which the longer side's coordinate is on the canvas; the endpoints are lit already.
+        first = np.maximum(np.where(along > 0, -start, start - last), 1)
+        end = np.minimum(np.where(along > 0, last - start, start), steps - 1)
+        kept = np.flatnonzero(end >= first)
+        if not kept.size:
+            return
+        counts = (end - first + 1)[kept].astype(np.int64)
+        ends = np.cumsum(counts)
+        step = np.arange(ends[-1]) + np.repeat(first[kept] - (ends - counts), counts)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            x = np.repeat(x0[kept], counts) + np.floor(step * np.repeat((dx / steps)[kept], counts) + 0.5)
+            y = np.repeat(y0[kept], counts) + np.floor(step * np.repeat((dy / steps)[kept], counts) + 0.5)
+        self._light(x, y, ink)
+
+    def _light(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
+        kept = (x >= 0) & (x < self.dots_wide) & (y >= 0) & (y < self.dots_high)
+        columns, rows = x[kept].astype(np.intp), y[kept].astype(np.intp)
+        cells = (rows >> 2) * self.columns + (columns >> 1)
+        np.bitwise_or.at(self.masks.reshape(-1), cells, _BIT[rows & 3, columns & 1])
+        self.inks.reshape(-1)[cells] = ink
+
+
+def thin(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The few points of a long line that give the same picture: of each column the first, least, most and last.
+
+    `x` ascends; `edges` [columns + 1] ascend too and are in its unit. Out: columns as whole numbers (-1 and the number
+    of columns for the neighbours outside, so that the line leaves on both sides) and y, NaN where it is not finite.
+    """
+    bounds = np.searchsorted(x, edges)
+    begin, end = int(bounds[0]), int(bounds[-1])
+    starts, columns = bounds[:-1], np.arange(len(edges) - 1)
+    filled = bounds[1:] > starts
+    starts, columns = starts[filled], columns[filled]
+    if begin > 0:
+        starts, columns = np.append(begin - 1, starts), np.append(-1, columns)
+    if end < len(x):
+        starts, columns = np.append(starts, end), np.append(columns, len(edges) - 1)
+    if not len(starts):
+        return np.empty(0), np.empty(0)
+    stop = min(end + 1, len(y))
+    shown = y[starts[0] : stop]
+    least, most = _extremes(shown, starts - starts[0])
+    if not (np.isfinite(least).all() and np.isfinite(most).all()):
+        # Each value that is not finite becomes a run of its own, so that the line breaks exactly there.
+        broken = np.flatnonzero(~np.isfinite(shown)) + starts[0]
+        every = np.unique(np.concatenate((starts, broken, np.minimum(broken + 1, stop - 1))))
+        columns = columns[np.searchsorted(starts, every, side="right") - 1]
+        starts = every
+        least, most = _extremes(shown, starts - starts[0])
+        least, most = (np.where(np.isfinite(least) & np.isfinite(most), found, np.nan) for found in (least, most))
+    ends = np.append(starts[1:], stop) - 1
+    first, last = (np.where(np.isnan(least), np.nan, y[at]) for at in (starts, ends))
+    return np.repeat(columns, 4).astype(float), np.stack((first, least, most, last), axis=1).ravel()
+
+
+def _extremes(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    with np.errstate(invalid="ignore"):
+        return np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+
+
+def spread(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -> np.ndarray:
+    """Inks such that empty cells carry on what stands left of them: fewer changes of style a row, the same picture."""
+    empty = codes == 32
+    solid = np.array([bool(style.bgcolor or style.reverse or style.underline) for style in styles])
+    empty &= ~solid[inks]
+    source = np.maximum.accumulate(np.where(empty, 0, np.arange(codes.shape[1])), axis=1)
+    carried = np.take_along_axis(inks, source, axis=1)
+    return np.where(empty, np.where(solid[carried], 0, carried), inks)
+
+
+def strip(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -> Strip:
+    """One row."""
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    changes = [0, *(np.flatnonzero(inks[1:] != inks[:-1]) + 1).tolist(), len(text)]
+    wide = "\0" in text
+    segments = [
+        Segment(text[begin:end].replace("\0", "") if wide else text[begin:end], styles[inks[begin]])
+        for begin, end in zip(changes[:-1], changes[1:], strict=True)
+        if end > begin
+    ]
+    return Strip(segments, len(text))
+
+
+def _dots(values: np.ndarray) -> np.ndarray:
+    """Whole numbers, kept as floats; NaN stays what it is."""
+    return np.floor(np.clip(values, -_FAR, _FAR))
+
+
+def _inside(value: float, dots: int) -> int:
+    return int(min(max(np.floor(value), -1), dots))
+
+
+def _ascii_letters() -> np.ndarray:
+    """For each of the 256 masks the ASCII letter that looks most like it."""
+    shapes = {  # rows from the top, left and right dot
+        " ": ["..", "..", "..", ".."],
+        "'": ["#.", "..", "..", ".."],
+        "^": ["##", "..", "..", ".."],
+        '"': ["##", "##", "..", ".."],
+        "-": ["..", "##", "..", ".."],
+        "=": ["..", "##", "##", ".."],
+        "~": ["..", "#.", ".#", ".."],
+        ".": ["..", "..", "..", "#."],
+        "_": ["..", "..", "..", "##"],
+        ",": ["..", "..", ".#", "#."],
+        "/": [".#", ".#", "#.", "#."],
+        "\\": ["#.", "#.", ".#", ".#"],
+        "|": ["#.", "#.", "#.", "#."],
+        ":": ["..", "#.", "..", "#."],
+        "%": ["#.", ".#", "#.", ".#"],
+        "#": ["##", "##", "##", "##"],
+    }
+    more = {
+        "'": [[".#", "..", "..", ".."]],
+        "-": [["..", "#.", "..", ".."], ["..", ".#", "..", ".."], ["..", "..", "##", ".."],
+              ["..", "..", "#.", ".."], ["..", "..", ".#", ".."]],
+        ".": [["..", "..", "..", ".#"]],
+        "|": [[".#", ".#", ".#", ".#"]],
+        ":": [["..", ".#", "..", ".#"], ["#.", "..", "..", "#."], ["#.", "..", "#.", ".."]],
+    }  # fmt: skip
+    drawn = [(letter, shape) for letter, shape in shapes.items()]
+    drawn += [(letter, shape) for letter, others in more.items() for shape in others]
+    templates = np.array([[[dot == "#" for dot in row] for row in shape] for _, shape in drawn])
+    masks = (np.arange(256)[:, None, None] & _BIT) != 0
+    apart = (masks[:, None] != templates[None]).sum(axis=(2, 3))
+    # No dot may vanish: whatever is lit is never shown as a space.
+    apart[1:, 0] = 99
+    letters = np.array([ord(letter) for letter, _ in drawn])
+    return letters[apart.argmin(axis=1)].astype(np.int32)
+
+
+_ASCII = _ascii_letters()

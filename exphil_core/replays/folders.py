@@ -1,0 +1,156 @@
+"""Where Slippi keeps replays on this machine, and how many there are, without opening one.
+
+In: the system, its folders and environment. Out: folders that are there, and counts. What a reader gets wrong: the
+Slippi Launcher's settings name the folder that its owner chose; it comes before the usual ones, which may be old.
+"""
+
+import json
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from exphil_core.replays.archives import ARCHIVE_SUFFIXES, REPLAY_SUFFIX
+
+MOST_DEPTH = 6
+"""Folders below folders that are counted in: Slippi makes one a month, people sort by tournament and year."""
+
+MOST_ENTRIES = 200_000
+"""Directory entries looked at before a count is given up as 'at least'."""
+
+MOST_SECONDS = 5.0
+
+_SETTINGS_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counted:
+    replays: int = 0
+    archives: int = 0
+    bytes: int = 0
+    """Of both."""
+    newest: float | None = None
+    """When the newest of them was changed, in seconds since 1970."""
+    whole: bool = True
+    """False where the folder was too deep, large or slow to be counted to its end."""
+
+
+def usual_folders(
+    *,
+    system: str = sys.platform,
+    home: Path | None = None,
+    documents: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Path]:
+    """Slippi's folders that are there: the launcher's own choice first, none within another that is listed."""
+    home = Path.home() if home is None else home
+    documents = platformdirs.user_documents_path() if documents is None else documents
+    chosen = [folder for file in _settings_files(system, home, environment) for folder in _chosen_in(file)]
+    usual = [
+        home / "Slippi",
+        documents / "Slippi",
+        home / "Documents" / "Slippi",
+        home / "OneDrive" / "Documents" / "Slippi",
+    ]
+    found: list[Path] = []
+    for folder in (*chosen, *usual):
+        try:
+            resolved = folder.expanduser().resolve()
+            there = resolved.is_dir()
+        except (OSError, RuntimeError, ValueError):
+            continue
+        if there and not any(resolved == other or other in resolved.parents for other in found):
+            found.append(resolved)
+    return found
+
+
+def count_replays(
+    folder: Path,
+    *,
+    depth: int = MOST_DEPTH,
+    entries: int = MOST_ENTRIES,
+    seconds: float = MOST_SECONDS,
+    stopped: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.monotonic,
+) -> Counted:
+    """Replays and archives in a folder, or in the one file that it is. Nothing is opened and no link followed."""
+    replays = archives = size = looked = 0
+    newest: float | None = None
+    whole = True
+    until = clock() + seconds
+    waiting = [(folder, 0)]
+    while waiting:
+        current, level = waiting.pop()
+        for entry in _entries(current):
+            looked += 1
+            if looked > entries or stopped() or clock() > until:
+                return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=False)
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if stat.S_ISDIR(info.st_mode):
+                if level < depth:
+                    waiting.append((Path(entry.path), level + 1))
+                else:
+                    whole = False
+                continue
+            name = entry.name.lower()
+            # `._NAME` is what macOS leaves beside a file on foreign disks.
+            if name.startswith("._") or not name.endswith((REPLAY_SUFFIX, *ARCHIVE_SUFFIXES)):
+                continue
+            is_replay = name.endswith(REPLAY_SUFFIX)
+            replays += is_replay
+            archives += not is_replay
+            size += info.st_size
+            newest = info.st_mtime if newest is None else max(newest, info.st_mtime)
+    return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=whole)
+
+
+def _entries(path: Path) -> Iterator[os.DirEntry[str]]:
+    try:
+        if path.is_dir():
+            with os.scandir(path) as found:
+                yield from found
+            return
+        with os.scandir(path.parent) as found:
+            yield from (entry for entry in found if entry.name == path.name)
+    except OSError:
+        return
+
+
+def _settings_files(system: str, home: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    """Where the Slippi Launcher writes what its owner chose (Electron's userData folder)."""
+    name = ("Slippi Launcher", "Settings")
+    if system == "win32":
+        yield Path(environment.get("APPDATA") or home / "AppData" / "Roaming").joinpath(*name)
+    elif system == "darwin":
+        yield home.joinpath("Library", "Application Support", *name)
+    else:
+        yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config").joinpath(*name)
+
+
+def _chosen_in(file: Path) -> Iterator[Path]:
+    """The folders that a settings file names; none where it is not there or not what the launcher writes."""
+    try:
+        with file.open("rb") as opened:
+            said = json.loads(opened.read(_SETTINGS_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return
+    settings = said.get("settings") if isinstance(said, dict) else None
+    if not isinstance(settings, dict):
+        return
+    extra = settings.get("extraSlpPaths")
+    for name in (
+        settings.get("rootSlpPath"),
+        settings.get("spectateSlpPath"),
+        *(extra if isinstance(extra, list) else ()),
+    ):
+        # A relative path would be looked for in whatever folder exphil was started in.
+        if isinstance(name, str) and "\0" not in name and Path(name).is_absolute():
+            yield Path(name)

@@ -6,17 +6,15 @@ wrong: the counts of a build are of all that the paths hold, also of what an ear
 
 import json
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from exphil_core.cli.format import console, table
+from exphil_core.cli.progress import ingest_progress
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters, stages
 
@@ -32,9 +30,6 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 LITTLE_FRAMES = 60 * 60 * 60
 """An hour of play: a character with less of it to imitate is marked."""
 
-PLAIN_LINE_EVERY = 100
-"""Without a terminal, progress is a line per this many files."""
-
 
 @data_app.command("build")
 def build_command(
@@ -49,13 +44,13 @@ def build_command(
 ) -> None:
     """Read replays into a dataset; what was read before and has not changed is not read again."""
     from exphil_core.dataset.build import build_dataset
-    from exphil_core.dataset.index import default_dataset_dir
+    from exphil_core.dataset.catalog import default_dataset_dir
     from exphil_core.replays.ingest import IngestOptions
 
     for path in paths:
         if not path.exists():
             raise DataError(f"{path}: there is no such file or folder; expected replays, folders or archives")
-    with _progress() as seen:
+    with ingest_progress() as seen:
         report = build_dataset(
             paths,
             out or default_dataset_dir(paths),
@@ -114,42 +109,6 @@ def check_command(
         _print_checked(found)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[["Outcome"], None]]:
-    """What hears of every file: counters that stay on a terminal, now and then a line elsewhere."""
-    counts = {"kept": 0, "filtered": 0, "refused": 0}
-
-    def told(outcome: "Outcome") -> str:
-        counts[outcome.status] += 1
-        read = sum(counts.values())
-        return f"{read} files read: " + ", ".join(f"{count} {status}" for status, count in counts.items())
-
-    if not sys.stderr.isatty():
-
-        def line(outcome: "Outcome") -> None:
-            text = told(outcome)
-            if sum(counts.values()) % PLAIN_LINE_EVERY == 0:
-                print(text, file=sys.stderr, flush=True)
-
-        yield line
-        return
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as progress:
-        task = progress.add_task("looking for replays", total=None)
-
-        def update(outcome: "Outcome") -> None:
-            progress.update(task, description=told(outcome))
-
-        yield update
-
-
 def _print_report(report: "BuildReport") -> None:
     out = console()
     found = table(("outcome",), right=("files",), title="What became of the files")
@@ -178,7 +137,7 @@ def _print_report(report: "BuildReport") -> None:
 
 def _dataset_of(directory: Path | None) -> Path:
     """The dataset that was meant. DataError with the way to one where there is none."""
-    from exphil_core.dataset.index import cache_root, default_dataset_dir, is_dataset
+    from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset
 
     if directory is not None:
         built = default_dataset_dir([directory])

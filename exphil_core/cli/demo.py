@@ -5,14 +5,12 @@ In: a folder, how many games, a seed. Out: the replays, and one line (or one JSO
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
+from exphil_core.cli.progress import told
 from exphil_core.dojo.demo import DEFAULT_GAMES, iterate_demo
 from exphil_core.errors import UsageError
 
@@ -31,15 +29,10 @@ def demo_command(
         raise UsageError(f"--out {out}: it is a file; expected a folder, or a name that is still free")
     written = iterate_demo(out, games=games, seed=seed, workers=workers or os.cpu_count() or 1)
     size = 0
-    shown = track(
-        written,
-        description="Playing",
-        total=games,
-        console=Console(stderr=True),
-        disable=as_json or not sys.stderr.isatty(),
-    )
-    for path in shown:
-        size += path.stat().st_size
+    with told(f"playing {games} games") as say:
+        for number, path in enumerate(written, start=1):
+            size += path.stat().st_size
+            say(f"{number} of {games} replays written")
     if as_json:
         print(json.dumps({"out": str(out), "games": games, "seed": seed, "bytes": size}))
     else:

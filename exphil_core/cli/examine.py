@@ -14,21 +14,19 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
-from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
-import platformdirs
 import psutil
 
 from exphil_core.cli.format import size
 from exphil_core.config.loader import list_presets, load_preset
+from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import ExphilError
+from exphil_core.replays.folders import count_replays, usual_folders
 
 PYTHONS = ((3, 11), (3, 13))
 
 _TORCH_TIMEOUT_S = 120
-_FILES_COUNTED = 20_000
 
 _ASK_TORCH = """
 import json, torch
@@ -239,17 +237,9 @@ def _presets() -> Finding:
     )
 
 
-def replay_folders() -> list[Path]:
-    """Where Slippi usually keeps replays, as far as it is there."""
-    home = Path.home()
-    usual = [home / "Slippi", home / "Documents" / "Slippi", platformdirs.user_documents_path() / "Slippi"]
-    return list(dict.fromkeys(path.resolve() for path in usual if path.is_dir()))
-
-
 def _replays() -> Finding:
-    folders = replay_folders()
-    counts = {str(path): sum(1 for _ in islice(path.rglob("*.slp"), _FILES_COUNTED)) for path in folders}
-    if not counts:
+    found = {str(path): count_replays(path) for path in usual_folders()}
+    if not found:
         return Finding(
             name="replays",
             state="optional",
@@ -258,15 +248,13 @@ def _replays() -> Finding:
             values={"folders": {}},
         )
     listed = ", ".join(
-        f"{path} ({count:,}{'+' if count == _FILES_COUNTED else ''} files)" for path, count in counts.items()
+        f"{path} ({count.replays:,}{'' if count.whole else '+'} files)" for path, count in found.items()
     )
-    return Finding(name="replays", state="good", text=listed, values={"folders": counts})
+    folders = {path: count.replays for path, count in found.items()}
+    return Finding(name="replays", state="good", text=listed, values={"folders": folders})
 
 
 def _cache() -> Finding:
-    # pyarrow comes with it, which nobody else here needs.
-    from exphil_core.dataset.index import cache_root
-
     path = cache_root()
     used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else 0
     there = next(folder for folder in (path, *path.parents) if folder.is_dir())

@@ -4,15 +4,13 @@ What a reader gets wrong: `--replays a b c` is one option with three values, whi
 that follow such an option, up to the next one that starts with a dash, are its values.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import typer
-from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperCommand
 
+from exphil_core.cli.progress import ingest_progress
 from exphil_core.errors import DataError, UsageError
 
 MANY = ("--replays", "--set")
@@ -53,8 +51,8 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
     """
     # pyarrow takes a while to import: not before the options are known to make sense.
     from exphil_core.dataset.build import build_dataset
-    from exphil_core.dataset.index import default_dataset_dir, is_dataset
-    from exphil_core.replays.ingest import IngestOptions, Outcome
+    from exphil_core.dataset.catalog import default_dataset_dir, is_dataset
+    from exphil_core.replays.ingest import IngestOptions
 
     if not paths:
         raise UsageError(
@@ -77,19 +75,10 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
         return built[0]
     out = default_dataset_dir(found)
     options = IngestOptions(min_frames=min_frames)
-    if quiet or not sys.stderr.isatty():
+    if quiet:
         report = build_dataset(found, out, workers=workers, options=options)
     else:
-        with Progress(
-            TextColumn("reading replays: {task.completed} files"),
-            TimeElapsedColumn(),
-            console=Console(stderr=True),
-        ) as progress:
-            task = progress.add_task("ingest", total=None)
-
-            def seen(outcome: Outcome) -> None:
-                progress.advance(task)
-
+        with ingest_progress() as seen:
             report = build_dataset(found, out, workers=workers, options=options, progress=seen)
     if not report.games:
         raise DataError(

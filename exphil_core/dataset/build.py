@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from exphil_core.atomic import remove_partials, replacing, room_on_disk
+from exphil_core.dataset.catalog import DATASET_FILE
 from exphil_core.dataset.index import (
-    DATASET_FILE,
     INDEX_FILE,
     BuildKey,
     DatasetIndex,

@@ -7,24 +7,22 @@ two builds of the same replays, with any number of workers, give the same indice
 
 import hashlib
 import json
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from platformdirs import user_cache_path
 
 from exphil_core.atomic import replacing
+from exphil_core.dataset.catalog import DATASET_FILE
 from exphil_core.errors import DataError
 from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.replays.game import Floor
 
 INDEX_FILE = "index.parquet"
-DATASET_FILE = "dataset.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,25 +114,6 @@ class DatasetIndex:
             for name in {side.character for side in game.sides}:
                 found[name]["games"] += 1
         return found
-
-
-def is_dataset(path: Path) -> bool:
-    """Whether `path` is a built dataset rather than a folder of replays."""
-    return (path / DATASET_FILE).is_file()
-
-
-def cache_root() -> Path:
-    """Where datasets without an --out live: `EXPHIL_CACHE`, else the user's cache folder."""
-    chosen = os.environ.get("EXPHIL_CACHE")
-    return Path(chosen) if chosen else user_cache_path("exphil", appauthor=False)
-
-
-def default_dataset_dir(paths: Iterable[Path]) -> Path:
-    """The directory that the dataset of these replays has when no other is chosen."""
-    resolved = sorted({str(Path(path).resolve()) for path in paths})
-    digest = hashlib.blake2b("\0".join(resolved).encode(), digest_size=8).hexdigest()
-    name = Path(resolved[0]).stem if len(resolved) == 1 else "replays"
-    return cache_root() / "datasets" / f"{name}-{digest}"
 
 
 _SIDE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (

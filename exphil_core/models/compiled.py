@@ -26,7 +26,7 @@ from typing import cast
 
 import torch
 
-from exphil_core.dataset.index import cache_root
+from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import UsageError
 from exphil_core.lock import hold
 

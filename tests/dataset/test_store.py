@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from exphil_core.dataset.index import DatasetIndex, default_dataset_dir, is_dataset, write_index
+from exphil_core.dataset.catalog import default_dataset_dir, is_dataset
+from exphil_core.dataset.index import DatasetIndex, write_index
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import MISSING_FRAME_ID, ColumnStore
 from exphil_core.errors import DataError

@@ -1,0 +1,130 @@
+"""Which datasets there are, known by what `dataset.json` says of each: nothing else is opened.
+
+In: the cache folder. Out: `Listed` values, the newest first. What a reader gets wrong: this is what a person chooses
+from and not what a run learns from; `index.parquet` is the truth, and reading it takes pyarrow, which takes long.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from exphil_core.replays.columns import SCHEMA_VERSION
+
+DATASET_FILE = "dataset.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A dataset as its own description has it."""
+
+    path: Path
+    built: float
+    """Seconds since 1970."""
+    problem: str = ""
+    """Why it cannot be learned from as it is; empty where it can."""
+    sources: tuple[str, ...] = ()
+    """The replays, folders and archives that it was built from."""
+    games: int = 0
+    frames: int = 0
+    duplicates: int = 0
+    salvaged: int = 0
+    per_character: Mapping[str, Mapping[str, int]] | None = None
+    """Name → `games`, and `frames` over its sides."""
+    filtered: Mapping[str, int] | None = None
+    """Name of a predicate → files."""
+    refused: Mapping[str, int] | None = None
+    """Reason → files."""
+
+
+def is_dataset(path: Path) -> bool:
+    """Whether `path` is a built dataset rather than a folder of replays."""
+    return (path / DATASET_FILE).is_file()
+
+
+def cache_root() -> Path:
+    """Where datasets without an --out live: `EXPHIL_CACHE`, else the user's cache folder."""
+    chosen = os.environ.get("EXPHIL_CACHE")
+    return Path(chosen) if chosen else user_cache_path("exphil", appauthor=False)
+
+
+def demo_folder() -> Path:
+    """Where the workbench keeps demo replays of the dojo."""
+    return cache_root() / "demo"
+
+
+def default_dataset_dir(paths: Iterable[Path]) -> Path:
+    """The directory that the dataset of these replays has when no other is chosen."""
+    resolved = sorted({str(Path(path).resolve()) for path in paths})
+    digest = hashlib.blake2b(
+        "\0".join(resolved).encode("utf-8", "surrogateescape"), digest_size=8
+    ).hexdigest()
+    name = Path(resolved[0]).stem if len(resolved) == 1 else "replays"
+    return cache_root() / "datasets" / f"{name}-{digest}"
+
+
+def listed_datasets() -> list[Listed]:
+    """The datasets in the cache, the newest first. One that cannot be read says so."""
+    folder = cache_root() / "datasets"
+    try:
+        found = [listed_dataset(path.parent) for path in folder.glob(f"*/{DATASET_FILE}")]
+    except OSError:
+        return []
+    return sorted(found, key=lambda dataset: (-dataset.built, dataset.path))
+
+
+def listed_dataset(path: Path) -> Listed:
+    """What the dataset in `path` says of itself; `problem` where it is damaged, half built or of another schema."""
+    file = path / DATASET_FILE
+    built = 0.0
+    try:
+        built = file.stat().st_mtime
+        said = json.loads(file.read_bytes())
+        version = said["schema_version"]
+        if version != SCHEMA_VERSION:
+            return Listed(
+                path=path,
+                built=built,
+                problem=f"it has schema version {version}, this exphil reads {SCHEMA_VERSION}: build it again",
+                sources=_texts(said.get("paths")),
+            )
+        if not said["complete"]:
+            return Listed(
+                path=path,
+                built=built,
+                problem="its build was broken off: build it again, what was read is kept",
+                sources=_texts(said.get("paths")),
+            )
+        return _listed(path, built, said)
+    except OSError as error:
+        return Listed(path=path, built=built, problem=f"{DATASET_FILE} cannot be read ({error.strerror})")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Listed(path=path, built=built, problem=f"{DATASET_FILE} is damaged: build it again")
+
+
+def _listed(path: Path, built: float, said: Mapping[str, Any]) -> Listed:
+    counts = said["counts"]
+    return Listed(
+        path=path,
+        built=built,
+        sources=_texts(said["paths"]),
+        games=int(counts["games"]),
+        frames=int(counts["frames"]),
+        duplicates=int(counts["duplicates"]),
+        salvaged=int(counts["salvaged"]),
+        per_character={
+            str(name): {"games": int(entry["games"]), "frames": int(entry["frames"])}
+            for name, entry in counts["per_character"].items()
+        },
+        filtered={str(name): int(count) for name, count in counts["filtered"].items()},
+        refused={str(name): int(count) for name, count in counts["refused"].items()},
+    )
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    return tuple(map(str, values)) if isinstance(values, list) else ()

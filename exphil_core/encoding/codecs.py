@@ -154,12 +154,14 @@ class ClustersCodec:
 
     def encode(self, controller: ControllerTensors) -> Tensor:
         tables = _tables(controller.main_x.device)
-        main = tables.main_lookup[grid_index(controller.main_x, controller.main_y)]
-        c = tables.c_lookup[grid_index(controller.c_x, controller.c_y)]
-        left, right = (
-            tables.trigger_lookup[(position * 140).nan_to_num(nan=0.0).round().clamp(0, 140).to(torch.int64)]
-            for position in (controller.trigger_l, controller.trigger_r)
+        index = grid_index(
+            torch.stack((controller.main_x, controller.c_x), dim=-1),
+            torch.stack((controller.main_y, controller.c_y), dim=-1),
         )
+        main, c = tables.main_lookup[index[..., 0]], tables.c_lookup[index[..., 1]]
+        position = torch.stack((controller.trigger_l, controller.trigger_r), dim=-1) * 140
+        held = position.nan_to_num(nan=0.0).round().clamp(0, 140).to(torch.int64)
+        left, right = tables.trigger_lookup[held].unbind(-1)
         buttons = (_pressed(controller.buttons) * tables.weights).sum(dim=-1)
         return torch.stack((main, c, left * len(TRIGGER_LEVELS) + right, buttons), dim=-1)
 

@@ -82,25 +82,55 @@ _F32 = (
 _U8 = ("stocks", "jumps", "combo_count")
 _MASKED = (*_F32[:-1], *_U8, "hitstun")
 """Numerics that come with a mask; the derived ones share their source's."""
+_RAW = (*_F32, *_U8, "hitstun", "ledge_distance", "facing_outward")
+_SOURCES = {"state_age_long": "state_age"}
+"""Numerics that another is read as once more."""
 _MASKED_BITS = ("flags_1", "airborne", "l_cancel", "hurtbox_state")
 """One column of each version group among the bits."""
 
 
 class Gather(nn.Module):
-    """Picks named columns of several blocks out of one dtype group: [B, T, C] to [B, T, blocks, names]."""
+    """Picks named columns of one dtype group: [B, T, C] to [B, T, blocks, names].
+
+    An axis is there where several are asked for: a block or a name that is a plain string has none.
+    """
 
     index: Tensor
 
-    def __init__(self, group: Group, blocks: tuple[str, ...], names: tuple[str, ...]) -> None:
+    def __init__(self, group: Group, blocks: str | tuple[str, ...], names: str | tuple[str, ...]) -> None:
         super().__init__()
         self.group: Group = group
-        self.shape = (len(blocks), len(names))
-        positions = [POSITION[f"{block}.{name}"] for block in blocks for name in names]
+        self.shape = tuple(len(asked) for asked in (blocks, names) if not isinstance(asked, str))
+        wanted = [f"{block}.{name}" for block in _several(blocks) for name in _several(names)]
+        positions = [POSITION[name] for name in wanted]
         assert all(found == group for found, _ in positions), (group, names)
         self.register_buffer("index", torch.tensor([index for _, index in positions]), persistent=False)
 
     def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
-        return columns[self.group].index_select(-1, self.index).unflatten(-1, self.shape)
+        picked = columns[self.group].index_select(-1, self.index)
+        return picked.unflatten(-1, self.shape) if len(self.shape) > 1 else picked
+
+
+class Arrange(nn.Module):
+    """Puts the entries of the last axis into another order; some may come twice, and some not at all.
+
+    One operation for the whole axis: taking entries out one by one and stacking them again is what a frame's
+    time would go into.
+    """
+
+    index: Tensor
+
+    def __init__(self, names: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+        super().__init__()
+        index = torch.tensor([names.index(name) for name in wanted])
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.index_select(-1, self.index)
+
+
+def _several(asked: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (asked,) if isinstance(asked, str) else asked
 
 
 def numbers_or_nan(u8: Tensor) -> Tensor:
@@ -152,8 +182,10 @@ class PlayerEncoder(nn.Module):
         self.f32 = Gather("f32", players, _F32)
         self.u8 = Gather("u8", players, _U8)
         self.bits = Gather("u8", players, (*(bit.column for bit in PLAYER_BITS), *_MASKED_BITS))
-        self.action_state = Gather("u16", players, ("action_state",))
-        self.internal_id = Gather("u8", players, ("internal_id",))
+        self.action_state = Gather("u16", players, "action_state")
+        self.internal_id = Gather("u8", players, "internal_id")
+        numerics = tuple(_SOURCES.get(numeric.name, numeric.name) for numeric in PLAYER_NUMERICS)
+        self.numerics, self.masked = Arrange(_RAW, numerics), Arrange(_RAW, _MASKED)
         masks = torch.tensor([bit.mask for bit in PLAYER_BITS], dtype=torch.uint8)
         values = torch.tensor([bit.value for bit in PLAYER_BITS], dtype=torch.uint8)
         self.register_buffer("bit_mask", masks, persistent=False)
@@ -166,31 +198,35 @@ class PlayerEncoder(nn.Module):
 
     def forward(self, columns: Mapping[Group, Tensor], edge_B: Tensor) -> Tensor:
         """Player vectors [B, T, 2, D]. `edge_B`: how far the stage's ledges lie from its centre."""
-        raw = dict(zip(_F32, self.f32(columns).unbind(-1), strict=True))
-        raw |= dict(zip(_U8, numbers_or_nan(self.u8(columns)).unbind(-1), strict=True))
-        columns_of_bits = self.bits(columns)
-        of_bits, of_masks = columns_of_bits.split((len(PLAYER_BITS), len(_MASKED_BITS)), dim=-1)
+        f32 = self.f32(columns)
+        position_x, direction, misc_as = (
+            f32[..., at : at + 1] for at in map(_F32.index, ("position_x", "direction", "misc_as"))
+        )
+        of_bits, of_masks = self.bits(columns).split((len(PLAYER_BITS), len(_MASKED_BITS)), dim=-1)
         bits = ((of_bits & self.bit_mask) == self.bit_value) & (of_bits != MISSING["u8"])
+        bits_missing = of_masks == MISSING["u8"]
 
-        in_hitstun = bits[..., PLAYER_BITS.index(HITSTUN)]
-        flags_known = of_masks[..., 0] != MISSING["u8"]
-        raw["hitstun"] = raw["misc_as"].where(in_hitstun, torch.where(flags_known, 0.0, float("nan")))
-        raw["ledge_distance"] = raw["position_x"].abs() - edge_B[:, None, None]
-        raw["facing_outward"] = raw["position_x"] * raw["direction"]
-        raw["state_age_long"] = raw["state_age"]
-
-        numbers = torch.stack([raw[numeric.name] for numeric in PLAYER_NUMERICS], dim=-1)
-        missing = torch.stack([raw[name] for name in _MASKED], dim=-1).isnan()
-        offstage = raw["ledge_distance"] > 0
+        at = PLAYER_BITS.index(HITSTUN)
+        no_hitstun = torch.where(bits_missing[..., :1], float("nan"), 0.0)
+        hitstun = misc_as.where(bits[..., at : at + 1], no_hitstun)
+        ledge_distance = position_x.abs() - edge_B[:, None, None, None]
+        raw = torch.cat(
+            (
+                f32,
+                numbers_or_nan(self.u8(columns)),
+                hitstun,
+                ledge_distance,
+                position_x * direction,
+            ),
+            dim=-1,
+        )
+        yes_or_no = (self.masked(raw).isnan(), bits, bits_missing, ledge_distance > 0)
         features = torch.cat(
             (
-                self.normalise(numbers),
-                missing.float(),
-                bits.float(),
-                (of_masks == MISSING["u8"]).float(),
-                offstage[..., None].float(),
-                self.characters(self.internal_id(columns)[..., 0]),
-                self.action_states(known_ids(self.action_state(columns)[..., 0], ACTION_STATES)),
+                self.normalise(self.numerics(raw)),
+                torch.cat(yes_or_no, dim=-1).float(),
+                self.characters(self.internal_id(columns)),
+                self.action_states(known_ids(self.action_state(columns), ACTION_STATES)),
             ),
             dim=-1,
         )
@@ -198,6 +234,7 @@ class PlayerEncoder(nn.Module):
 
 
 _FOLLOWER_F32 = ("position_x", "position_y", "direction", "percent", "shield", "hitlag")
+assert (*_FOLLOWER_F32, "jumps", "leader_dx", "leader_dy") == tuple(n.name for n in FOLLOWER_NUMERICS)
 
 
 class FollowerEncoder(nn.Module):
@@ -208,7 +245,7 @@ class FollowerEncoder(nn.Module):
         followers = ("n0", "n1")
         self.f32 = Gather("f32", followers, _FOLLOWER_F32)
         self.u8 = Gather("u8", followers, ("jumps", "airborne"))
-        self.action_state = Gather("u16", followers, ("action_state",))
+        self.action_state = Gather("u16", followers, "action_state")
         self.leader = Gather("f32", ("p0", "p1"), ("position_x", "position_y"))
         self.normalise = Normalise(FOLLOWER_NUMERICS)
         self.action_states = action_states
@@ -217,21 +254,14 @@ class FollowerEncoder(nn.Module):
 
     def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
         """Follower vectors [B, T, 2, D]."""
-        raw = dict(zip(_FOLLOWER_F32, self.f32(columns).unbind(-1), strict=True))
-        jumps, airborne = numbers_or_nan(self.u8(columns)).unbind(-1)
-        leader_x, leader_y = self.leader(columns).unbind(-1)
-        raw |= {
-            "jumps": jumps,
-            "leader_dx": leader_x - raw["position_x"],
-            "leader_dy": leader_y - raw["position_y"],
-        }
-        numbers = torch.stack([raw[numeric.name] for numeric in FOLLOWER_NUMERICS], dim=-1)
-        action_state = self.action_state(columns)[..., 0]
+        f32 = self.f32(columns)
+        jumps, airborne = numbers_or_nan(self.u8(columns)).split(1, dim=-1)
+        numbers = torch.cat((f32, jumps, self.leader(columns) - f32[..., :2]), dim=-1)
+        action_state = self.action_state(columns)
         features = torch.cat(
             (
                 self.normalise(numbers),
-                numbers.isnan().float(),
-                (airborne == 1)[..., None].float(),
+                torch.cat((numbers.isnan(), airborne == 1), dim=-1).float(),
                 self.action_states(known_ids(action_state, ACTION_STATES)),
             ),
             dim=-1,

@@ -23,6 +23,10 @@ ITEM_TYPES = 1001
 TYPE_WIDTH = 16
 
 
+_NUMERICS = ("dx", "dy", "dx_facing", "dx_near", "dy_near", "velocity_x", "velocity_y", "state")
+assert tuple(numeric.name for numeric in ITEM_NUMERICS) == _NUMERICS
+
+
 class ItemEncoder(nn.Module):
     """Every slot with the same weights."""
 
@@ -32,8 +36,8 @@ class ItemEncoder(nn.Module):
         self.slots = slots
         self.f32 = Gather("f32", blocks, ("position_x", "position_y", "velocity_x", "velocity_y"))
         self.u8 = Gather("u8", blocks, ("state", "owner"))
-        self.item_type = Gather("u16", blocks, ("type",))
-        self.ego = Gather("f32", ("p0",), ("position_x", "position_y", "direction"))
+        self.item_type = Gather("u16", blocks, "type")
+        self.ego = Gather("f32", "p0", ("position_x", "position_y", "direction"))
         self.normalise = Normalise(ITEM_NUMERICS)
         self.type_table = nn.Embedding(ITEM_TYPES + 1, TYPE_WIDTH)
         nn.init.normal_(self.type_table.weight, std=TYPE_WIDTH**-0.5)
@@ -41,43 +45,32 @@ class ItemEncoder(nn.Module):
 
     def forward(self, columns: Mapping[Group, Tensor], ego_slot_B: Tensor) -> Tensor:
         """Item vectors [B, T, S, D]."""
-        types = self.item_type(columns)[..., 0]
+        types = self.item_type(columns)
         place = self.f32(columns)
-        ego = self.ego(columns).nan_to_num(nan=0.0)
-        there = types != MISSING["u16"]
+        ego = self.ego(columns).nan_to_num(nan=0.0)[..., None, :]
         distance = (place[..., :2] - ego[..., :2]).square().sum(dim=-1)
         # An item whose place is unknown comes after those that are placed, and before the empty slots.
-        distance = distance.nan_to_num(nan=1e30).masked_fill(~there, float("inf"))
+        empty = types == MISSING["u16"]
+        distance = distance.nan_to_num(nan=1e30).masked_fill(empty, float("inf"))
         nearest = distance.argsort(dim=-1, stable=True)[..., : self.slots]
 
         types = types.gather(-1, nearest)
-        there = there.gather(-1, nearest)
         place = place.gather(-2, nearest[..., None].expand(*nearest.shape, place.shape[-1]))
-        state, owner = (values.gather(-1, nearest) for values in self.u8(columns).unbind(-1))
+        state, owner = (
+            self.u8(columns).gather(-2, nearest[..., None].expand(*nearest.shape, 2)).split(1, dim=-1)
+        )
 
-        x, y, velocity_x, velocity_y = place.unbind(-1)
-        dx = x - ego[..., 0]
-        dy = y - ego[..., 1]
-        raw = {
-            "dx": dx,
-            "dy": dy,
-            "dx_facing": dx * ego[..., 2],
-            "dx_near": dx,
-            "dy_near": dy,
-            "velocity_x": velocity_x,
-            "velocity_y": velocity_y,
-            "state": numbers_or_nan(state),
-        }
-        numbers = torch.stack([raw[numeric.name] for numeric in ITEM_NUMERICS], dim=-1)
-        ego_slot = ego_slot_B[:, None, None]
-        owners = torch.stack((owner == ego_slot, owner == 1 - ego_slot, owner == MISSING["u8"]), dim=-1)
+        offset = place[..., :2] - ego[..., :2]
+        ahead = offset[..., :1] * ego[..., 2:]
+        numbers = torch.cat((offset, ahead, offset, place[..., 2:], numbers_or_nan(state)), dim=-1)
+        ego_slot = ego_slot_B[:, None, None, None]
+        owners = (owner == ego_slot, owner == 1 - ego_slot, owner == MISSING["u8"])
         features = torch.cat(
             (
                 self.normalise(numbers),
-                numbers.isnan().float(),
-                owners.float(),
+                torch.cat((numbers.isnan(), *owners), dim=-1).float(),
                 self.type_table(known_ids(types, ITEM_TYPES)),
             ),
             dim=-1,
         )
-        return nn.functional.silu(self.project(features)) * there[..., None]
+        return nn.functional.silu(self.project(features)) * (types != MISSING["u16"])[..., None]

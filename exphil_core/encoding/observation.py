@@ -64,31 +64,31 @@ class ObservationEncoder(nn.Module):
         return self.dropout(self.norm(x))
 
 
+_RELATION = ("dx", "dy", "dx_facing", "dx_faced", "distance", "dx_near", "dy_near", "dx_facing_near")
+assert tuple(numeric.name for numeric in RELATIVE_NUMERICS) == _RELATION
+
+
 class Relation(nn.Module):
     """Where the opponent is, seen from the ego [B, T, N]; its masks are the players' own."""
 
+    signs: Tensor
+
     def __init__(self) -> None:
         super().__init__()
-        self.f32 = Gather("f32", ("p0", "p1"), ("position_x", "position_y", "direction"))
+        self.place = Gather("f32", ("p0", "p1"), ("position_x", "position_y"))
+        self.direction = Gather("f32", ("p0", "p1"), "direction")
         self.normalise = Normalise(RELATIVE_NUMERICS)
+        self.register_buffer("signs", torch.tensor([1.0, -1.0]), persistent=False)
         self.width = len(RELATIVE_NUMERICS)
 
     def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
-        x, y, direction = self.f32(columns).unbind(-1)
-        dx = x[..., 1] - x[..., 0]
-        dy = y[..., 1] - y[..., 0]
-        dx_facing = dx * direction[..., 0]
-        raw = {
-            "dx": dx,
-            "dy": dy,
-            "dx_facing": dx_facing,
-            "dx_faced": -dx * direction[..., 1],
-            "distance": torch.hypot(dx, dy),
-            "dx_near": dx,
-            "dy_near": dy,
-            "dx_facing_near": dx_facing,
-        }
-        return self.normalise(torch.stack([raw[numeric.name] for numeric in RELATIVE_NUMERICS], dim=-1))
+        ego, opponent = self.place(columns).unbind(-2)
+        offset = opponent - ego
+        dx, dy = offset.split(1, dim=-1)
+        # The ego turns towards the opponent, the opponent towards the ego.
+        facing = dx * self.direction(columns) * self.signs
+        parts = (offset, facing, torch.hypot(dx, dy), offset, facing[..., :1])
+        return self.normalise(torch.cat(parts, dim=-1))
 
 
 class PreviousController(nn.Module):
@@ -98,18 +98,17 @@ class PreviousController(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.f32 = Gather("f32", ("p0",), tuple(numeric.name for numeric in CONTROLLER_NUMERICS))
-        self.u16 = Gather("u16", ("p0",), ("buttons",))
+        self.f32 = Gather("f32", "p0", tuple(numeric.name for numeric in CONTROLLER_NUMERICS))
+        self.u16 = Gather("u16", "p0", ("buttons",))
         self.normalise = Normalise(CONTROLLER_NUMERICS)
         bits = torch.tensor([BUTTON_BITS[name] for name in BUTTONS], dtype=torch.int32)
         self.register_buffer("bits", bits, persistent=False)
         self.width = 2 * len(CONTROLLER_NUMERICS) + len(BUTTONS) + 1
 
     def forward(self, columns: Mapping[Group, Tensor]) -> Tensor:
-        numbers = self.f32(columns)[..., 0, :]
-        buttons = self.u16(columns)[..., 0, :]
-        known = buttons != MISSING["u16"]
-        pressed = (buttons & self.bits).ne(0) & known
-        return torch.cat(
-            (self.normalise(numbers), numbers.isnan().float(), pressed.float(), (~known).float()), dim=-1
-        )
+        numbers = self.f32(columns)
+        buttons = self.u16(columns)
+        missing = buttons == MISSING["u16"]
+        pressed = (buttons & self.bits).ne(0) & ~missing
+        yes_or_no = torch.cat((numbers.isnan(), pressed, missing), dim=-1).float()
+        return torch.cat((self.normalise(numbers), yes_or_no), dim=-1)

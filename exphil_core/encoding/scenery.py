@@ -46,8 +46,8 @@ class SceneryEncoder(nn.Module):
         self.register_buffer("edge", edge, persistent=False)
         self.register_buffer("randall", path, persistent=False)
         self.yoshis_id = stages.by_name("yoshis").external_id
-        self.f32 = Gather("f32", ("stage",), ("fod_left", "fod_right"))
-        self.u8 = Gather("u8", ("stage",), ("stadium_event", "stadium_type"))
+        self.f32 = Gather("f32", "stage", ("fod_left", "fod_right"))
+        self.u8 = Gather("u8", "stage", ("stadium_event", "stadium_type"))
         self.normalise = Normalise(STAGE_NUMERICS)
         self.stages = nn.Embedding(len(STAGES) + 1, config.stage_width)
         self.events = nn.Embedding(STADIUM_EVENTS + 1, _STADIUM_WIDTH)
@@ -64,8 +64,8 @@ class SceneryEncoder(nn.Module):
         self, columns: Mapping[Group, Tensor], frame_id_BT: Tensor, stage_B: Tensor, mirror_B: Tensor
     ) -> Tensor:
         """Stage vectors [B, T, D]."""
-        platforms = self.f32(columns)[..., 0, :]
-        event, transformation = self.u8(columns)[..., 0, :].unbind(-1)
+        platforms = self.f32(columns)
+        event, transformation = self.u8(columns).unbind(-1)
         randall = self.randall[frame_id_BT.to(torch.int64) % RANDALL_PERIOD]
         x = torch.where(mirror_B[:, None], -randall[..., 0], randall[..., 0])
         randall = torch.stack((x, randall[..., 1]), dim=-1)

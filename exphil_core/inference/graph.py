@@ -253,8 +253,16 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         number = op.Where(op.IsNaN(x), op.Constant(value_float=float(nan or 0.0)), x)
         return op.Clip(number, op.Constant(value_float=-largest), op.Constant(value_float=largest))
 
+    def rms_norm(x, normalized_shape, weight=None, eps=None):  # type: ignore[no-untyped-def]
+        """Divided by the root, which ONNX Runtime knows and makes one node of; torch multiplies by its inverse."""
+        assert len(normalized_shape) == 1, "only the last axis is normalised"
+        mean = op.ReduceMean(op.Pow(x, op.Constant(value_float=2.0)), op.Constant(value_ints=[-1]))
+        root = op.Sqrt(op.Add(mean, op.Constant(value_float=float(eps))))
+        return op.Mul(op.Div(x, root), weight)
+
     aten = torch.ops.aten
     return {
+        aten.rms_norm.default: rms_norm,
         aten.hypot.default: hypot,
         torch.ops.prims.hypot.default: hypot,
         aten.sort.stable: stable_sort,

@@ -97,8 +97,7 @@ def measure(
     runtime = runtimes.build(name, device)
     error = max_abs_error(runtime, policy, game, rows=1, frames=round(PARITY_WINDOWS * window_size))
     watch = _Watched(policy, clock) if name == "eager" else None
-    # ONNX Runtime binds its own threads to the cores that it is told.
-    helpers = helpers_in(_shared_work, len(runtimes.cores) - 1) if name == "eager" and runtimes.cores else ()
+    helpers = _helpers(runtime, game, len(runtimes.cores) - 1) if runtimes.cores else ()
     with kept_to(runtimes.cores, helpers), ahead_of_others(helpers) as realtime:
         ticks, parts = _play(watch or runtime, watch, game, warmup + frames, clock=clock, sleep=sleep)
     measured = ticks[warmup:]
@@ -121,9 +120,11 @@ def measure(
     )
 
 
-def _shared_work() -> None:
-    """What torch splits among its threads."""
-    torch.ones(1 << 20).sin_()
+def _helpers(runtime: Runtime, game: PackedGame, count: int) -> tuple[int, ...]:
+    """The threads that the runtime shares a frame's work with."""
+    agent = Agent(runtime, rows=1)
+    frame = to_tensors(live_frame(game, 0), "cpu")
+    return helpers_in(lambda: agent.act(frame), count)
 
 
 def _play(

@@ -31,8 +31,7 @@ OnnxState = tuple[Any, ...]
 
 
 class OnnxRuntime:
-    def __init__(self, model: bytes | Path, *, threads: int, cores: tuple[int, ...] = ()) -> None:
-        """`cores`: one a thread, that of the caller first, which has to keep to its own (`cores.py`)."""
+    def __init__(self, model: bytes | Path, *, threads: int) -> None:
         require("onnxruntime", what="playing an ONNX file")
         import onnxruntime
 
@@ -42,10 +41,6 @@ class OnnxRuntime:
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
-        if cores:
-            # Counted from 1 here, and without the caller's.
-            others = ";".join(str(core + 1) for core in cores[1:])
-            options.add_session_config_entry("session.intra_op_thread_affinities", others)
         try:
             self._session = onnxruntime.InferenceSession(
                 str(model) if isinstance(model, Path) else model,

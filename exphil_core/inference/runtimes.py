@@ -56,7 +56,7 @@ class PolicyRuntimes:
         """`threads`: of ONNX Runtime. Torch's are set for the whole process."""
         self.policy = policy
         self.cores = player_cores(threads)
-        """Of the thread that plays, then of ONNX Runtime's others."""
+        """Of the thread that plays, then of those that help it."""
         self._preset, self._rows, self._threads = preset, rows, threads
 
     @cached_property
@@ -71,9 +71,9 @@ class PolicyRuntimes:
             case "eager":
                 return EagerRuntime(self.policy)
             case "onnx":
-                return OnnxRuntime(self._graph, threads=self._threads, cores=self.cores)
+                return OnnxRuntime(self._graph, threads=self._threads)
             case "onnx_int8":
-                return OnnxRuntime(quantized(self._graph), threads=self._threads, cores=self.cores)
+                return OnnxRuntime(quantized(self._graph), threads=self._threads)
             case "cuda_graph":
                 return CudaGraphRuntime(self.policy, rows=self._rows)
             case _:

@@ -20,15 +20,12 @@ from exphil_core.melee import characters, stages
 
 if TYPE_CHECKING:
     from exphil_core.dataset.build import BuildReport
-    from exphil_core.dataset.index import DatasetIndex, Side
+    from exphil_core.dataset.contents import Contents
     from exphil_core.replays.ingest import Outcome
 
 data_app = typer.Typer(no_args_is_help=True, help="Build datasets from replays and look into them.")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-LITTLE_FRAMES = 60 * 60 * 60
-"""An hour of play: a character with less of it to imitate is marked."""
 
 
 @data_app.command("build")
@@ -73,10 +70,9 @@ def stats_command(
     as_json: Json = False,
 ) -> None:
     """Say what a dataset holds, per character, stage and version, and who has little to learn from."""
-    from exphil_core.dataset.index import DatasetIndex
+    from exphil_core.dataset.contents import contents_of
 
-    index = DatasetIndex.open(_dataset_of(directory))
-    found = _stats(index)
+    found = _stats(contents_of(_dataset_of(directory)))
     if as_json:
         print(json.dumps(found, allow_nan=False))
     else:
@@ -137,70 +133,37 @@ def _print_report(report: "BuildReport") -> None:
 
 def _dataset_of(directory: Path | None) -> Path:
     """The dataset that was meant. DataError with the way to one where there is none."""
-    from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset
+    from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset, listed_datasets
 
     if directory is not None:
         built = default_dataset_dir([directory])
         return built if is_dataset(built) and not is_dataset(directory) else directory
-    root = cache_root() / "datasets"
-    built_ones = [found.parent for found in root.glob("*/dataset.json")]
-    if not built_ones:
+    listed = listed_datasets()
+    if not listed:
+        root = cache_root() / "datasets"
         raise DataError(f"{root}: no dataset was built yet; build one with `exphil data build REPLAYS`")
-    return max(built_ones, key=lambda found: (found / "dataset.json").stat().st_mtime_ns)
+    return listed[0].path
 
 
-def _stats(index: "DatasetIndex") -> dict[str, Any]:
-    per_character: dict[str, dict[str, int]] = {}
-    stage_games: dict[str, int] = {}
-    version_games: dict[str, int] = {}
-    unusable = {"not_human": 0, "idle": 0, "implausible": 0}
-    for game in index.games:
-        stage = stages.by_external_id(game.external_stage_id).name
-        stage_games[stage] = stage_games.get(stage, 0) + 1
-        version_games[game.version] = version_games.get(game.version, 0) + 1
-        for side in game.sides:
-            counts = per_character.setdefault(
-                side.character, {"games": 0, "sides": 0, "frames": 0, "usable_sides": 0, "usable_frames": 0}
-            )
-            counts["sides"] += 1
-            counts["frames"] += game.frames
-            if side.usable:
-                counts["usable_sides"] += 1
-                counts["usable_frames"] += game.frames
-            else:
-                unusable[_why_unusable(side)] += 1
-        for name in {side.character for side in game.sides}:
-            per_character[name]["games"] += 1
+def _stats(found: "Contents") -> dict[str, Any]:
     return {
-        "path": str(index.path),
-        "fingerprint": index.fingerprint,
-        "games": len(index.games),
-        "frames": index.frames,
-        "salvaged": sum(game.salvaged for game in index.games),
-        "sides": 2 * len(index.games),
-        "usable_sides": sum(side.usable for game in index.games for side in game.sides),
-        "unusable": unusable,
-        "per_character": {
-            name: per_character[name] for name in sorted(per_character, key=characters.low_tier_first)
-        },
-        "stages": dict(sorted(stage_games.items())),
-        "versions": dict(sorted(version_games.items(), key=lambda item: _numbers(item[0]))),
-        "low_tier_with_little": [
-            name
-            for name in characters.LOW_TIER
-            if per_character.get(name, {}).get("usable_frames", 0) < LITTLE_FRAMES
-        ],
+        "path": str(found.path),
+        "fingerprint": found.fingerprint,
+        "games": found.games,
+        "frames": found.frames,
+        "salvaged": found.salvaged,
+        "sides": 2 * found.games,
+        "usable_sides": found.usable_sides,
+        "unusable": dict(found.unusable),
+        "per_character": {name: asdict(counts) for name, counts in found.per_character.items()},
+        "stages": dict(found.stages),
+        "versions": dict(found.versions),
+        "sources": list(found.sources),
+        "duplicates": found.duplicates,
+        "filtered": dict(found.filtered),
+        "refused": dict(found.refused),
+        "low_tier_with_little": list(found.low_tier_with_little),
     }
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split("."))
-
-
-def _why_unusable(side: "Side") -> str:
-    if not side.human:
-        return "not_human"
-    return "implausible" if side.active else "idle"
 
 
 def _print_stats(found: Mapping[str, Any]) -> None:

@@ -2,23 +2,40 @@
 
 In: lines of `events.jsonl`. Out: one record a line, by the event's `type`. What a reader gets wrong: a number that
 was not finite is null in the file and None here; a type that this version does not know is an `Other`, since a newer
-exphil may have written it; a key that is not declared here is skipped, not refused.
+exphil may have written it; a key that is not declared here is skipped, not refused. Strings are what the file holds:
+`showable` makes them safe to show.
 """
 
+import json
+import zlib
 from collections.abc import Mapping
-from typing import get_args
+from functools import lru_cache
+from typing import Annotated, TypeVar, get_args
 
 import msgspec
 
+from exphil_core.replays.text import sanitise
 from exphil_core.runs.events import VERSION
 
 Number = float | None
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""What a float64 holds exactly: a larger one is damage, and would not fit into a curve."""
+
+T = TypeVar("T")
+
+ByName = Annotated[dict[str, T], msgspec.Meta(max_length=64)]
+"""Of a few names: Melee has 33 characters, and no policy has as many heads."""
+
+TEXT_LIMIT = 500
+NAME_LIMIT = 32
+"""Letters of a text and of a name that `showable` leaves."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """What every event has."""
 
-    seq: int
+    seq: Count
     ts: str
     """ISO 8601, UTC."""
     v: int = VERSION
@@ -28,30 +45,30 @@ class CharacterLoss(msgspec.Struct, frozen=True, gc=False):
     """Of one character, since the last `step` event."""
 
     loss: Number
-    frames: int
+    frames: Count
 
 
 class RunStarted(Event, frozen=True, tag="run_started"):
     run: str
     preset: str
     backbone: str
-    window_size: int
-    parameters: int
+    window_size: Count
+    parameters: Count
     device: str
     dataset: Mapping[str, object]
     """`games`, `frames`, `per_character`, `shares`."""
     precision: str = ""
     kernel: str | None = None
-    steps: int | None = None
+    steps: Count | None = None
     """Updates of the whole run; None where only time limits it."""
-    resumed_from: int | None = None
+    resumed_from: Count | None = None
 
 
 class Step(Event, frozen=True, tag="step"):
-    step: int
+    step: Count
     loss: Number
-    per_character: dict[str, CharacterLoss]
-    heads: dict[str, Number]
+    per_character: ByName[CharacterLoss]
+    heads: ByName[Number]
     epoch: Number = None
     lr: Number = None
     grad_norm: Number = None
@@ -72,30 +89,30 @@ class PressRate(msgspec.Struct, frozen=True, gc=False):
 
 class CharacterEvaluated(msgspec.Struct, frozen=True, gc=False):
     loss: Number
-    frames: int
-    games: int = 0
+    frames: Count
+    games: Count = 0
     baseline_marginal: Number = None
     baseline_repeat: Number = None
     baseline_markov: Number = None
     floor: Number = None
     floor_stderr: Number = None
     closed: Number = None
-    press_rates: dict[str, PressRate] = {}
+    press_rates: ByName[PressRate] = {}
 
 
 class Evaluated(Event, frozen=True, tag="evaluated"):
-    step: int
+    step: Count
     split: str
     loss: Number
-    per_character: dict[str, CharacterEvaluated]
-    heads: dict[str, Number]
-    frames: int = 0
+    per_character: ByName[CharacterEvaluated]
+    heads: ByName[Number]
+    frames: Count = 0
     baseline_marginal: Number = None
     baseline_repeat: Number = None
     baseline_markov: Number = None
     leak_probe: Number = None
     copycat: Number = None
-    transition_f1: dict[str, Number] = {}
+    transition_f1: ByName[Number] = {}
     best: bool = False
     """Of the best checkpoint, over the whole validation split, at the end of a run."""
 
@@ -103,28 +120,28 @@ class Evaluated(Event, frozen=True, tag="evaluated"):
 class Latency(Event, frozen=True, tag="latency"):
     device: str
     backbone: str
-    frames: int
+    frames: Count
     p50_ms: Number
     p95_ms: Number
     p99_ms: Number
     max_ms: Number
-    missed: int
+    missed: Count
     budget_ms: float
-    histogram: list[int] = []
+    histogram: Annotated[list[Count], msgspec.Meta(max_length=4096)] = []
 
 
 class Resources(Event, frozen=True, tag="resources"):
     cpu: Number
     """Cores in use, on average since the last such event."""
-    memory_bytes: int
-    memory_total_bytes: int
-    gpu_memory_bytes: int | None = None
-    gpu_memory_total_bytes: int | None = None
+    memory_bytes: Count
+    memory_total_bytes: Count
+    gpu_memory_bytes: Count | None = None
+    gpu_memory_total_bytes: Count | None = None
     gpu_utilization: Number = None
 
 
 class CheckpointSaved(Event, frozen=True, tag="checkpoint_saved"):
-    step: int
+    step: Count
     path: str
     best: bool
 
@@ -149,7 +166,7 @@ class Failed(Event, frozen=True, tag="error"):
 
 class RunFinished(Event, frozen=True, tag="run_finished"):
     status: str
-    step: int | None
+    step: Count | None
     summary: Mapping[str, object] = {}
 
 
@@ -191,15 +208,74 @@ _UNKNOWN = msgspec.json.Decoder(Other)
 _TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Record) if kind is not Other)
 
 
+_DEEPEST = 8
+"""Levels of a value that `showable` keeps."""
+
+
 def decode(line: bytes) -> Record | None:
     """The record of one line; None where the line is not an event."""
+    record = _decoded(line)
+    # JSON lets a string hold half a character, and `EventLog` writes one for a path that is not UTF-8.
+    return _decoded(_without_halves(line)) if record is None and rb"\u" in line else record
+
+
+def decode_lines(text: bytes) -> list[Record] | None:
+    """The records of whole lines, in a third less time; None where a line is not an event or of an unknown type."""
+    try:
+        records: list[Record] = list(_KNOWN.decode_lines(text))
+    except (ValueError, RecursionError):
+        return None
+    # Blank lines are passed over there, and a value may stretch over several.
+    return records if len(records) == text.count(b"\n") else None
+
+
+def showable(record: T) -> T:
+    """The same record with every string on one line, short, and free of what a terminal would obey."""
+    return _safe(record, _DEEPEST)  # type: ignore[return-value]
+
+
+@lru_cache(maxsize=1024)
+def showable_name(name: str) -> str:
+    """`name`, if it can be shown; else what of it can be shown, and a number that keeps two such names apart."""
+    if name == sanitise(name, limit=NAME_LIMIT):
+        return name
+    mark = f"#{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
+    return sanitise(name, limit=NAME_LIMIT - len(mark)) + mark
+
+
+def _decoded(line: bytes) -> Record | None:
     try:
         return _KNOWN.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         pass
     try:
         other = _UNKNOWN.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None
     # A known type with a wrong key is damage, not a newer exphil.
     return None if other.type in _TYPES else other
+
+
+def _without_halves(line: bytes) -> bytes:
+    """The line with a question mark for every half of a character; empty where it is not JSON."""
+    try:
+        return json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return b""
+
+
+def _safe(value: object, depth: int) -> object:
+    if isinstance(value, str):
+        return sanitise(value, limit=TEXT_LIMIT)
+    if isinstance(value, msgspec.Struct):
+        fields = value.__struct_fields__
+        return type(value)(**{name: _safe(getattr(value, name), depth - 1) for name in fields})
+    if isinstance(value, Mapping):
+        return (
+            {showable_name(key): _safe(item, depth - 1) for key, item in value.items()} if depth > 0 else {}
+        )
+    if isinstance(value, list):
+        return [_safe(item, depth - 1) for item in value] if depth > 0 else []
+    if isinstance(value, int) and abs(value) > 2**53:
+        return None
+    return value

@@ -50,3 +50,11 @@ def transformers() -> Iterator[ModuleType]:
         module = importlib.import_module("transformers")
         module.logging.set_verbosity_error()
         yield module
+
+
+@pytest.fixture
+def cuda() -> torch.device:
+    """Skips where there is none."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return torch.device("cuda")

@@ -33,3 +33,17 @@ def stepped(backbone: Any, x_BTD: Tensor) -> Tensor:
         y_BD, state = backbone.step(x_BD, never, state)
         outs.append(y_BD)
     return torch.stack(outs, dim=1)
+
+
+def found_by(mixer: Any, kernel: str, x_BTD: Tensor, conv_BKX: Tensor, ssm_BMM: Tensor) -> list[Tensor]:
+    """A mixer's outputs with one kernel, and the gradients of its state and its parameters."""
+    outs = mixer(x_BTD, conv_BKX, ssm_BMM, kernel)
+    total = torch.stack([out.square().mean() for out in outs]).sum()
+    return [*outs, *torch.autograd.grad(total, [conv_BKX, ssm_BMM, *mixer.parameters()])]
+
+
+def learned_by(backbone: nn.Module, x_BTD: Tensor, reset_BT: Tensor, memory: str) -> list[Tensor | None]:
+    """A backbone's outputs and the gradients of its parameters, `memory` of its state being learned through too."""
+    y_BTD, state = backbone(x_BTD, reset_BT)
+    (y_BTD.square().mean() + getattr(state, memory).square().mean()).backward()
+    return [y_BTD, *state, *(parameter.grad for parameter in backbone.parameters())]

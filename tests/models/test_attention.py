@@ -308,13 +308,6 @@ def test_a_layer_is_plain_attention_over_its_rows_of_weights(rotary: bool) -> No
     _assert_same(ring, chunk.ring(), 1e-12)
 
 
-@pytest.fixture
-def cuda() -> torch.device:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    return torch.device("cuda")
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("resets", [0.0, 0.01])
 @pytest.mark.parametrize(("frames", "window_size"), [(256, 256), (256, 180), (512, 180), (100, 40)])

@@ -13,7 +13,7 @@ from exphil_core.errors import UsageError
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.jamba import JambaBackbone, JambaMixer
 from exphil_core.models.mamba import MambaMixer
-from tests.models.published import WIDTH, features, stepped, stirred
+from tests.models.published import WIDTH, features, learned_by, stepped, stirred
 
 CPU = torch.device("cpu")
 LAYERS, HEADS, FRAMES = 5, 3, 37
@@ -152,11 +152,7 @@ def test_every_kernel_that_is_there_agrees(kernel: Any) -> None:
     other.load_state_dict(backbone.state_dict())
     x_BTD, reset_BT = features(FRAMES)
     reset_BT[1, 20] = True
-    found = []
-    for model in (backbone, other):
-        y_BTD, state = model(x_BTD, reset_BT)
-        (y_BTD.square().mean() + state.ssm_BLIN.square().mean()).backward()
-        found.append([y_BTD, *state, *(parameter.grad for parameter in model.parameters())])
+    found = [learned_by(model, x_BTD, reset_BT, "ssm_BLIN") for model in (backbone, other)]
     for one, another in zip(*found, strict=True):
         torch.testing.assert_close(one, another, rtol=1e-4, atol=1e-5)
 

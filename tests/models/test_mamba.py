@@ -14,7 +14,7 @@ from exphil_core.errors import UsageError
 from exphil_core.models import mamba
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.mamba import MambaBackbone, MambaMixer
-from tests.models.published import WIDTH, features, stepped, stirred
+from tests.models.published import WIDTH, features, found_by, learned_by, stepped, stirred
 
 CPU = torch.device("cpu")
 LAYERS, FRAMES = 3, 37
@@ -147,11 +147,7 @@ def test_every_kernel_that_is_there_agrees(kernel: Any) -> None:
     other.load_state_dict(backbone.state_dict())
     x_BTD, reset_BT = features(FRAMES)
     reset_BT[1, 20] = True
-    found = []
-    for model in (backbone, other):
-        y_BTD, state = model(x_BTD, reset_BT)
-        (y_BTD.square().mean() + state.ssm_BLMM.square().mean()).backward()
-        found.append([y_BTD, *state, *(parameter.grad for parameter in model.parameters())])
+    found = [learned_by(model, x_BTD, reset_BT, "ssm_BLMM") for model in (backbone, other)]
     for one, another in zip(*found, strict=True):
         torch.testing.assert_close(one, another, rtol=1e-4, atol=1e-5)
 
@@ -194,13 +190,6 @@ def test_dropout_is_of_what_a_layer_adds() -> None:
     assert 0.7 < same < 1
 
 
-@pytest.fixture
-def cuda() -> torch.device:
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
-    return torch.device("cuda")
-
-
 @pytest.mark.gpu
 @torch.no_grad()
 def test_a_mixer_equals_the_module_of_mamba_ssm(cuda: torch.device) -> None:
@@ -224,11 +213,7 @@ def test_fused_kernels_carry_state_and_gradients_as_torch_does(cuda: torch.devic
     x_BTD = torch.randn(2, 200, 64, device=cuda)
     conv_BKI = torch.randn(2, 3, 128, device=cuda, requires_grad=True)
     ssm_BIN = torch.randn(2, 128, 16, device=cuda, requires_grad=True)
-    learned = [conv_BKI, ssm_BIN, *mixer.parameters()]
-    found = []
-    for kernel in ("torch", "fused"):
-        outs = mixer(x_BTD, conv_BKI, ssm_BIN, kernel)
-        total = torch.stack([out.square().mean() for out in outs]).sum()
-        found.append([*outs, *torch.autograd.grad(total, learned)])
+    given = x_BTD, conv_BKI, ssm_BIN
+    found = [found_by(mixer, kernel, *given) for kernel in ("torch", "fused")]
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(other, one, rtol=1e-3, atol=1e-4)

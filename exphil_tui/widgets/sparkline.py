@@ -1,0 +1,38 @@
+"""A curve in one row of letters.
+
+In: values in order. Out: a string of exactly `width` cells. What a reader gets wrong: its height is relative to its
+own least and most, so two sparklines cannot be compared by height.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from exphil_tui.glyphs import Glyphs
+
+
+def sparkline(values: Sequence[float] | np.ndarray, width: int, glyphs: Glyphs) -> str:
+    """Each cell is the mean of its values (gaps left out); fewer values than cells stand on the right."""
+    found = np.asarray(values, float)
+    width = max(width, 0)
+    if not len(found) or not width:
+        return " " * width
+    cells = min(width, len(found))
+    begins = np.arange(cells) * len(found) // cells
+    finite = np.isfinite(found)
+    counts = np.add.reduceat(finite.astype(float), begins)
+    # Divided first, so that the sum of huge values stays finite.
+    sizes = np.repeat(np.maximum(counts, 1), np.diff(np.append(begins, len(found))))
+    means = np.add.reduceat(np.where(finite, found, 0.0) / sizes, begins)
+    known = counts > 0
+    if not known.any():
+        return " " * width
+    least, most = means[known].min(), means[known].max()
+    levels = glyphs.blocks[1:]
+    if most / 2 - least / 2 <= max(abs(least), abs(most)) * 1e-9:
+        heights = np.full(cells, len(levels) // 2)
+    else:
+        share = (means / 2 - least / 2) / (most / 2 - least / 2)
+        heights = np.clip(np.floor(share * len(levels)), 0, len(levels) - 1).astype(int)
+    drawn = (levels[height] if there else " " for height, there in zip(heights, known, strict=True))
+    return "".join(drawn).rjust(width)

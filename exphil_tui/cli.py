@@ -1,22 +1,49 @@
-"""The `exphil` command as installed: the commands of `exphil_core.cli`, and alone the workbench.
+"""The `exphil` command as installed: alone the workbench, else the commands of `exphil_core.cli`.
 
-What a reader gets wrong: this is imported at every start, so neither here nor above here is torch imported.
+What a reader gets wrong: this is imported at every start, so neither here nor above here is torch imported; and
+Textual comes in only where the workbench opens, the commands only where one was typed.
 """
 
+import os
 import sys
+from pathlib import Path
 
-from exphil_core.cli.main import main as run_command
-from exphil_core.errors import UsageError
+RUNS_DIR = Path("checkpoints")
+
+USAGE = 2
+"""Exit code of a wrong use, here: without a terminal (CLI.md)."""
 
 
 def main() -> None:
     """Entry point; ends the process with the command's exit code."""
     arguments = sys.argv[1:]
     if not arguments:
-        print(
-            "The workbench is not built yet: type 'exphil train --preset quick --headless --replays PATH' to train, "
-            "or 'exphil --help' for every command.",
-            file=sys.stderr,
-        )
-        sys.exit(UsageError.exit_code)
-    sys.exit(run_command(arguments))
+        sys.exit(open_workbench(RUNS_DIR, None))
+    # Not at the top: the commands take longer to import than the workbench to open.
+    from exphil_core.cli import main as commands
+
+    commands.workbench = open_workbench
+    sys.exit(commands.main(arguments))
+
+
+def open_workbench(runs_dir: Path, run: str | None) -> int:
+    """Opens the workbench, on `run` where one is named, and returns the exit code once it is left."""
+    if (lack := _lack_of_terminal()) is not None:
+        print(lack, file=sys.stderr)
+        return USAGE
+    from exphil_tui.app import Workbench
+    from exphil_tui.glyphs import glyphs_of
+
+    workbench = Workbench(runs_dir=runs_dir, run=run, glyphs=glyphs_of(os.environ, sys.stdout.encoding))
+    workbench.run()
+    return workbench.return_code or 0
+
+
+def _lack_of_terminal() -> str | None:
+    """Why the workbench cannot open here; None where it can."""
+    instead = "'exphil train --headless' trains without it, 'exphil runs list' shows the runs"
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr)):
+        return f"the workbench needs a terminal, and this is a pipe or a file; {instead}, 'exphil --help' the rest"
+    if os.environ.get("TERM", "") in ("", "dumb"):
+        return f"the workbench needs a terminal that can move its cursor, and TERM says otherwise; {instead}"
+    return None

@@ -1,0 +1,74 @@
+"""Help for the screen it was opened from: how to read it, and every key, grouped by what it acts on.
+
+In: a screen. Out: two columns, or one below the other where there is no room. What a reader gets wrong: no key is
+written here; all come from the bindings, and the words on how to read a screen from that screen's `HELP`.
+"""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from exphil_tui.commands import KeyedAction, heading, keyed_actions
+
+
+class HelpScreen(Screen[None]):
+    CSS_PATH = "help.tcss"
+    BINDING_GROUP_TITLE = "Help"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (declared so by Screen)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,question_mark,f1", "close", "Go back"),
+        Binding("up", "scroll(-1)", "Up", show=False),
+        Binding("down", "scroll(1)", "Down", show=False),
+        Binding("pageup", "scroll(-10)", "Up by a page", show=False),
+        Binding("pagedown,space", "scroll(10)", "Down by a page", show=False),
+    ]
+
+    def __init__(self, screen: Screen[object]) -> None:
+        super().__init__()
+        self._of = screen
+        self._actions = keyed_actions(screen)
+
+    def compose(self) -> ComposeResult:
+        title = heading(self._of)
+        yield Static(Content.assemble(("exphil", "bold $primary"), f"  Help on {title}"), classes="title")
+        with VerticalScroll(id="help", can_focus=False):
+            yield Static(self._keys(), id="help-keys")
+            yield Static(self._reading(), id="help-reading")
+        yield Footer(show_command_palette=False)
+
+    def action_close(self) -> None:
+        self.dismiss()
+
+    def action_scroll(self, lines: int) -> None:
+        self.query_one("#help").scroll_relative(y=lines, animate=False)
+
+    def _reading(self) -> Content:
+        lines = (self._of.HELP or "").strip().splitlines()
+        head = Content.styled("How to read it\n", "bold $primary")
+        return head + Content("\n".join(lines)) if lines else Content("")
+
+    def _keys(self) -> Content:
+        parts = []
+        shown = [(node, [self._keys_of(found) for found in actions]) for node, actions in self._actions]
+        width = max((len(keys) for _, actions in shown for keys in actions), default=0)
+        for (node, actions), (_, keys) in zip(self._actions, shown, strict=True):
+            lines = [Content.styled(heading(node), "bold $primary")]
+            lines += [_line(key, found, width) for key, found in zip(keys, actions, strict=True)]
+            parts.append(Content("\n").join(lines))
+        return Content("\n\n").join(parts)
+
+    def _keys_of(self, found: KeyedAction) -> str:
+        keys = dict.fromkeys(self.app.get_key_display(binding) for binding in found.keys)
+        return " ".join(keys)
+
+
+def _line(keys: str, found: KeyedAction, width: int) -> Content:
+    tooltip = found.keys[0].tooltip
+    more = (f", {tooltip}", "$foreground-muted") if tooltip else ""
+    looks = ("bold", "") if found.possible else ("$foreground-muted", "$foreground-muted")
+    return Content.assemble((f"{keys:>{width}}", looks[0]), "  ", (found.description, looks[1]), more)

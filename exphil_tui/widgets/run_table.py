@@ -1,0 +1,179 @@
+"""The table of runs: one row a run, as many columns as the terminal has room for.
+
+In: summaries of runs and the names that are marked. Out: a table, and the name under its cursor. What a reader gets
+wrong: it is asked to show everything each second, and changes only the cells that read differently; the cursor
+stays on its run, wherever that moves to.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.text import Text
+from textual.binding import Binding, BindingType
+from textual.color import Color
+from textual.widgets import DataTable
+
+from exphil_core.replays.text import sanitise
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.standing import UNFINISHED, standing
+
+if TYPE_CHECKING:
+    from exphil_core.runs.summary import RunSummary
+
+Cell = tuple[str, str]
+"""Text and the name of a colour of the theme, "" for the usual one."""
+
+_TONES = {"good": "success", "warn": "warning", "bad": "error", "quiet": "foreground-muted", "plain": ""}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    key: str
+    title: str
+    width: int
+    """Letters, without the gap to the next column."""
+    right: bool = False
+
+
+def columns_for(width: int) -> tuple[Column, ...]:
+    """What fits into so many cells; the name takes what is left."""
+    wide = width >= 100
+    fixed = [
+        Column(key="state", title="  state", width=12),
+        *([Column(key="preset", title="preset", width=16)] if wide else []),
+        Column(key="backbone", title="backbone", width=11),
+        Column(key="window", title="win" if not wide else "window", width=6 if wide else 4, right=True),
+        Column(key="step", title="step", width=9 if wide else 7, right=True),
+        Column(key="best", title="best", width=7 if wide else 6, right=True),
+        Column(key="losses", title="curve", width=16 if wide else 8),
+        Column(key="age", title="age", width=6 if wide else 4, right=True),
+    ]
+    mark = Column(key="mark", title="", width=1)
+    left = width - sum(column.width + 1 for column in (mark, *fixed))
+    name = Column(key="name", title="run", width=max(8, left - 1))
+    return (mark, fixed[0], name, *fixed[1:])
+
+
+def cells(run: "RunSummary", columns: Sequence[Column], *, marked: bool, glyphs: Glyphs) -> dict[str, Cell]:
+    """What a row shows, by column."""
+    from exphil_tui.widgets.sparkline import sparkline
+
+    stands = standing(run.state)
+    widths = {column.key: column.width for column in columns}
+    unknown = (glyphs.dash, "foreground-muted")
+    window = unknown if run.window_size is None else (str(run.window_size), "")
+    curve = sparkline(run.recent_losses, widths["losses"], glyphs) if len(run.recent_losses) > 1 else ""
+    return {
+        "mark": (glyphs.bullet if marked else "", "accent"),
+        "state": (f"{stands.sign_in(glyphs)} {sanitise(run.state, limit=10)}", _TONES[stands.tone]),
+        "name": (shortened(sanitise(run.name, limit=400), widths["name"], glyphs), ""),
+        "preset": (shortened(sanitise(run.preset, limit=400), widths.get("preset", 0), glyphs), ""),
+        "backbone": (shortened(sanitise(run.backbone, limit=400), widths["backbone"], glyphs), ""),
+        "window": window,
+        "step": (count(run.step, widths["step"]), "" if run.step else "foreground-muted"),
+        "best": unknown if run.best_loss is None else (f"{run.best_loss:.4f}"[: widths["best"]], ""),
+        "losses": (curve, "primary"),
+        "age": (age_of(run, widths["age"]), "foreground-muted"),
+    }
+
+
+def shortened(text: str, width: int, glyphs: Glyphs) -> str:
+    """At most so many letters: of a longer name both ends, since names begin and end alike."""
+    if len(text) <= width:
+        return text
+    if width < 3:
+        return text[:width]
+    head = (width - 1) // 2
+    return text[:head] + glyphs.ellipsis + text[len(text) - (width - 1 - head) :]
+
+
+def count(number: int, width: int) -> str:
+    """With separators where they fit, else in thousands or millions."""
+    for text in (f"{number:,}", f"{number / 1e3:,.0f}k", f"{number / 1e6:,.1f}M", f"{number / 1e9:,.1f}G"):
+        if len(text) <= width:
+            return text
+    return f"{number:.0e}"
+
+
+def age_of(run: "RunSummary", width: int) -> str:
+    """Time since it was last heard of, in its largest unit; a run that goes on is heard of all the time."""
+    if run.state in UNFINISHED and run.age_s < 10:
+        return "now"
+    gap = " " if width >= 6 else ""
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min" if gap else "m")):
+        if run.age_s >= size:
+            return f"{run.age_s / size:.0f}{gap}{unit}"
+    return f"{run.age_s:.0f}{gap}s"
+
+
+class RunTable(DataTable[Text]):
+    BINDING_GROUP_TITLE = "Table of runs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "select_cursor", "Open"),
+        Binding("up", "cursor_up", "One run up", show=False),
+        Binding("down", "cursor_down", "One run down", show=False),
+        Binding("home,ctrl+home", "scroll_top", "The newest run", show=False),
+        Binding("end,ctrl+end", "scroll_bottom", "The oldest run", show=False),
+    ]
+
+    def __init__(self, glyphs: Glyphs, *, id: str | None = None) -> None:
+        super().__init__(id=id, cursor_type="row", cell_padding=0, zebra_stripes=False)
+        self._glyphs = glyphs
+        self._columns: tuple[Column, ...] = ()
+        self._names: list[str] = []
+        self._shown: dict[tuple[str, str], Cell] = {}
+
+    @property
+    def name_under_cursor(self) -> str | None:
+        return self._names[self.cursor_row] if 0 <= self.cursor_row < len(self._names) else None
+
+    def show(self, runs: "Sequence[RunSummary]", marked: frozenset[str], *, width: int) -> None:
+        """Shows those runs in that order, in so many cells."""
+        columns = columns_for(width)
+        names = [run.name for run in runs]
+        if columns != self._columns or names != self._names:
+            self._lay_out(columns, names)
+        colour = self._colours()
+        for run in runs:
+            for key, cell in cells(run, columns, marked=run.name in marked, glyphs=self._glyphs).items():
+                column = next((column for column in columns if column.key == key), None)
+                if column is None or self._shown.get((run.name, key)) == cell:
+                    continue
+                self._shown[run.name, key] = cell
+                self.update_cell(run.name, key, _text(cell, column, colour))
+
+    def forget_colours(self) -> None:
+        """Another theme: every cell is drawn anew at the next `show`."""
+        self._shown.clear()
+
+    def _lay_out(self, columns: tuple[Column, ...], names: list[str]) -> None:
+        """Columns and empty rows; the cursor and what is in sight stay."""
+        kept, scroll = self.name_under_cursor, self.scroll_y
+        self.clear(columns=True)
+        self._columns, self._names = columns, names
+        self._shown.clear()
+        for column in columns:
+            title = column.title.rjust(column.width) if column.right else column.title
+            self.add_column(Text(title, no_wrap=True), width=column.width + 1, key=column.key)
+        for name in names:
+            self.add_row(*(Text("") for _ in columns), key=name)
+        if kept in names:
+            self.move_cursor(row=names.index(kept), animate=False, scroll=False)
+            self.scroll_to(y=scroll, animate=False, force=True)
+
+    def _colours(self) -> Callable[[str], str]:
+        """A colour of the theme as rich knows them: without alpha."""
+        variables = self.app.theme_variables
+        background = Color.parse(variables["background"])
+        return lambda name: (background + Color.parse(variables[name])).hex6
+
+
+def _text(cell: Cell, column: Column, colour: Callable[[str], str]) -> Text:
+    text, tone = cell
+    return Text(
+        text.rjust(column.width) if column.right else text,
+        style=colour(tone) if tone else "",
+        no_wrap=True,
+        overflow="crop",
+    )

@@ -9,7 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from exphil_core.config.backbones import Mamba2Config
-from exphil_core.models.mamba2 import BLOCK, Mamba2Backbone, Mamba2Mixer
+from exphil_core.errors import UsageError
+from exphil_core.models import mamba2
+from exphil_core.models.backbone import resolve_kernel
+from exphil_core.models.mamba2 import BLOCK, Mamba2Backbone, Mamba2Mixer, matmul_scan, resolve_matmul
 from tests.models.published import WIDTH, features, found_by, stepped, stirred
 
 CPU = torch.device("cpu")
@@ -133,6 +136,119 @@ def test_a_mixer_is_its_recurrence_written_out(frames: int) -> None:
     for part, wanted in zip(found, stacked, strict=True):
         torch.testing.assert_close(part, wanted, rtol=0, atol=1e-12)
     # And the gradient of every parameter, and of the state that came in, is that of the recurrence.
+    learned = [conv_BKX, ssm_BNI, *mixer.parameters()]
+    totals = [
+        torch.stack([(part * weight).sum() for part, weight in zip(parts, weights, strict=True)]).sum()
+        for parts in (found, stacked)
+    ]
+    ours, theirs = (torch.autograd.grad(total, learned) for total in totals)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("size", [1e-6, 0.05, 30.0])
+def test_the_scan_and_its_gradient_hold_for_short_and_long_memories(size: float) -> None:
+    """In float32, against the recurrence in float64: decays from next to none to e to the minus 480 a frame."""
+    generator = torch.Generator().manual_seed(5)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    dt_BTH = size * (0.5 + torch.rand(2, FRAMES, 3, generator=generator, dtype=torch.float64))
+    A_H = torch.tensor([-1.0, -4.0, -16.0], dtype=torch.float64)
+    given = [
+        draw(2, FRAMES, 3, 4),
+        dt_BTH,
+        A_H,
+        draw(2, FRAMES, 5),
+        draw(2, FRAMES, 5),
+        draw(3),
+        draw(2, 5, 12),
+    ]
+    exact = [part.float().double().requires_grad_() for part in given]
+    x_BTHP, dt_BTH, A_H, B_BTN, C_BTN, D_H, state_BNI = exact
+    state_BNHP = state_BNI.view(2, 5, 3, 4)
+    outs = []
+    for t in range(FRAMES):
+        kept_BH = (dt_BTH[:, t] * A_H).exp()
+        written_BHP = dt_BTH[:, t, :, None] * x_BTHP[:, t]
+        state_BNHP = (
+            kept_BH[:, None, :, None] * state_BNHP + B_BTN[:, t, :, None, None] * written_BHP[:, None]
+        )
+        outs.append(torch.einsum("bnhp,bn->bhp", state_BNHP, C_BTN[:, t]) + D_H[:, None] * x_BTHP[:, t])
+    expected = torch.stack(outs, dim=1).flatten(2), state_BNHP.flatten(2)
+
+    rounded = [part.detach().float().requires_grad_() for part in exact]
+    found = matmul_scan(*rounded)
+    weights = [draw(*part.shape) for part in found]
+    theirs = torch.autograd.grad(expected, exact, weights)
+    ours = torch.autograd.grad(found, rounded, [weight.float() for weight in weights])
+    for one, other in zip((*found, *ours), (*expected, *theirs), strict=True):
+        assert one.isfinite().all()
+        assert (one - other).abs().max() <= 1e-4 * other.abs().max() + 1e-6
+
+
+def test_a_fresh_mixer_has_the_published_distribution() -> None:
+    torch.manual_seed(0)
+    mixer = Mamba2Mixer(config(width=256, head_width=1))
+    dt_H = functional.softplus(mixer.dt_bias)
+    assert 0.9e-3 < dt_H.min() < 1.5e-3
+    assert 0.07 < dt_H.max() < 0.11
+    assert 1 <= mixer.A_log.exp().min() < 1.5
+    assert 15.5 < mixer.A_log.exp().max() <= 16.001
+    assert mixer.D.eq(1).all()
+
+
+def test_the_scan_is_exact_where_the_products_are_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[torch.dtype] = []
+
+    def blocks(part: Tensor) -> Tensor:
+        given.append(part.dtype)
+        return real(part)
+
+    real = mamba2._blocks
+    monkeypatch.setattr(mamba2, "_blocks", blocks)
+    backbone = Mamba2Backbone(config())
+    x_BTD, reset_BT = features(FRAMES)
+    with torch.autocast("cpu", torch.bfloat16):
+        y_BTD, state = backbone(x_BTD.bfloat16(), reset_BT)
+        y_BTD.square().mean().backward()
+    assert set(given) == {torch.float32}
+    assert {part.dtype for part in (y_BTD, *state)} == {torch.float32}
+    assert all(parameter.grad is not None for parameter in backbone.parameters())
+
+
+def test_a_kernel_that_is_not_there_is_refused_with_what_would_work() -> None:
+    assert resolve_matmul("auto", CPU) == "torch"
+    assert resolve_kernel(config(kernel="auto"), CPU) == "torch"
+    with pytest.raises(UsageError, match=r"backbone\.kernel is 'fused'.* device is cpu.* expected 'torch'"):
+        resolve_matmul("fused", CPU)
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_a_mixer_equals_the_module_of_mamba_ssm(cuda: torch.device) -> None:
+    theirs = pytest.importorskip("mamba_ssm", reason="mamba-ssm is not installed: the extra 'cuda'")
+    torch.manual_seed(0)
+    module = stirred(theirs.Mamba2(d_model=64, d_state=64, headdim=32)).to(cuda)
+    for kernel in ("torch", "fused"):
+        mixer = Mamba2Mixer(config(width=64, d_state=64, head_width=32)).to(cuda)
+        mixer.load_state_dict(module.state_dict(), strict=True)
+        x_BTD = torch.randn(2, 200, 64, device=cuda)
+        zeros = x_BTD.new_zeros(2, 3, 128 + 2 * 64), x_BTD.new_zeros(2, 64, 128)
+        y_BTD, _, _ = mixer(x_BTD, *zeros, kernel)
+        # Their products round float32 to TF32.
+        torch.testing.assert_close(y_BTD, module(x_BTD), rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.gpu
+def test_fused_kernels_carry_state_and_gradients_as_torch_does(cuda: torch.device) -> None:
+    pytest.importorskip("mamba_ssm", reason="mamba-ssm is not installed: the extra 'cuda'")
+    torch.manual_seed(0)
+    mixer = stirred(Mamba2Mixer(config(width=64, d_state=64, head_width=32))).to(cuda)
+    x_BTD = torch.randn(2, 200, 64, device=cuda)
+    conv_BKX = torch.randn(2, 3, 128 + 2 * 64, device=cuda, requires_grad=True)
+    ssm_BNI = torch.randn(2, 64, 128, device=cuda, requires_grad=True)
     given = x_BTD, conv_BKX, ssm_BNI
     found = [found_by(mixer, kernel, *given) for kernel in ("torch", "fused")]
     for one, other in zip(*found, strict=True):

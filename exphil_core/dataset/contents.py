@@ -1,7 +1,7 @@
 """What a dataset holds, counted: characters, stages, versions, and what became of the files it was built from.
 
-In: a dataset's directory. Out: `Contents`. What a reader gets wrong: frames are counted per side (a ditto has two); and a
-side is usable where a person plays it who moves: only those are imitated by default.
+In: a dataset's directory. Out: `Contents`. What a reader gets wrong: frames are counted per side (a ditto has two);
+and a side is usable where a person plays it who moves: only those are imitated by default.
 """
 
 from collections import Counter

@@ -1,6 +1,6 @@
 """A command of exphil that the workbench runs beside itself: `exphil data build`, a dry run, a start.
 
-In: its arguments. Out: each line it says while it runs, and how it ended. What a reader gets wrong: it has a session of
+In: its arguments. Out: each line it says while it runs, and how it ended. What a reader gets wrong: its session is
 its own, so the terminal's Ctrl-C is not for it; who gives up waiting (a cancelled task) ends it, and it may save.
 """
 

@@ -32,7 +32,7 @@ class Axis:
     log: bool = False
 
     def __post_init__(self) -> None:
-        assert math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high, self
+        assert -math.inf < self.low < self.high < math.inf, self
 
     def units(self, values: np.ndarray) -> np.ndarray:
         """What has no place on the axis (nothing and less on a logarithmic one) becomes NaN."""
@@ -74,7 +74,7 @@ def axis_around(low: float, high: float, *, log: bool = False, grain: int = 20) 
 
     `low` and `high` are in units of the axis. Its ends are multiples of a round step, about `grain` on the axis.
     """
-    assert math.isfinite(low) and math.isfinite(high) and low <= high, (low, high)
+    assert -math.inf < low <= high < math.inf, (low, high)
     # A range so narrow that float64 has hardly a number inside it can't be divided into dots.
     least = max(abs(low), abs(high)) * 1e-9
     if high - low <= least:
@@ -119,7 +119,7 @@ def label(value: float, step: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number in at most seven letters, with four digits that count."""
+    """A number in few letters: three or four of its digits."""
     if not math.isfinite(value):
         return str(value)
     size = abs(value)
@@ -128,7 +128,7 @@ def short(value: float) -> str:
     if size < 1e-3 or size >= 9.9995e14:
         return _scientific(value, 2)
     if size < 9999.5:
-        digits = min(max(0, 3 - math.floor(math.log10(size))), 4)
+        digits = 4 if size < 0.01 else 3 if size < 9.9995 else 3 - math.floor(math.log10(size * 1.00005))
         return f"{value:.{digits}f}"
     unit, letter = next((unit, letter) for unit, letter in _UNITS if size >= unit * 0.99995)
     return f"{value / unit:.{max(0, 3 - math.floor(math.log10(size / unit * 1.00005)))}f}{letter}"

@@ -10,6 +10,7 @@ canvas of its own and `cover` the other with it: a cell holds one colour, and mi
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -69,7 +70,9 @@ class Canvas:
         if joined.size:
             self._join(columns[joined], rows[joined], columns[joined + 1], rows[joined + 1], ink)
 
-    def rectangle(self, x0: float, y0: float, x1: float, y1: float, ink: int, *, filled: bool = False) -> None:
+    def rectangle(
+        self, x0: float, y0: float, x1: float, y1: float, ink: int, *, filled: bool = False
+    ) -> None:
         """Both corners are part of it."""
         if not filled:
             self.polyline(np.array((x0, x1, x1, x0, x0), float), np.array((y0, y0, y1, y1, y0), float), ink)
@@ -112,7 +115,7 @@ class Canvas:
             width = cell_len(letter) if letter.isprintable() else 0
             if width == 0:
                 continue
-            if 0 <= column and column + width <= self.columns:
+            if column >= 0 and column + width <= self.columns:
                 self.letters[row, column] = ord(letter)
                 self.letters[row, column + 1 : column + width] = _SECOND_HALF
                 self.inks[row, column : column + width] = ink
@@ -134,14 +137,16 @@ class Canvas:
 
     def is_free(self, column: int, row: int, width: int) -> bool:
         """Whether `width` cells from here are on the canvas and hold nothing."""
-        if not (0 <= row < self.rows and 0 <= column and column + width <= self.columns):
+        if not (0 <= row < self.rows and column >= 0 and column + width <= self.columns):
             return False
         cells = np.s_[row, column : column + width]
         return not self.masks[cells].any() and bool((self.letters[cells] == _NO_LETTER).all())
 
     def codes(self, *, ascii: bool = False) -> np.ndarray:
         """The code point of each cell, uint32 [rows, columns]; 0 behind a letter that is two cells wide."""
-        dots = _ASCII[self.masks] if ascii else np.where(self.masks, _BRAILLE + self.masks.astype(np.int32), 32)
+        dots = (
+            _ASCII[self.masks] if ascii else np.where(self.masks, _BRAILLE + self.masks.astype(np.int32), 32)
+        )
         letters = self.letters
         if ascii and (foreign := letters > 126).any():
             letters = np.where(foreign, ord("?"), letters)
@@ -184,8 +189,8 @@ class Canvas:
 def thin(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The few points of a long line that give the same picture: of each column the first, least, most and last.
 
-    `x` ascends; `edges` [columns + 1] ascend too and are in its unit. Out: columns as whole numbers (-1 and the number
-    of columns for the neighbours outside, so that the line leaves on both sides) and y, NaN where it is not finite.
+    `x` ascends; `edges` [columns + 1] ascend too, in its unit. Out: columns as whole numbers (-1 and the number of
+    columns for the neighbours outside, so that the line leaves on both sides) and y, NaN where it is not finite.
     """
     bounds = np.searchsorted(x, edges)
     begin, end = int(bounds[0]), int(bounds[-1])
@@ -208,7 +213,9 @@ def thin(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, n
         columns = columns[np.searchsorted(starts, every, side="right") - 1]
         starts = every
         least, most = _extremes(shown, starts - starts[0])
-        least, most = (np.where(np.isfinite(least) & np.isfinite(most), found, np.nan) for found in (least, most))
+        least, most = (
+            np.where(np.isfinite(least) & np.isfinite(most), found, np.nan) for found in (least, most)
+        )
     ends = np.append(starts[1:], stop) - 1
     first, last = (np.where(np.isnan(least), np.nan, y[at]) for at in (starts, ends))
     return np.repeat(columns, 4).astype(float), np.stack((first, least, most, last), axis=1).ravel()
@@ -220,7 +227,7 @@ def _extremes(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def spread(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -> np.ndarray:
-    """Inks such that empty cells carry on what stands left of them: fewer changes of style a row, the same picture."""
+    """Inks such that empty cells carry on what stands left of them: the same picture with fewer changes of style."""
     empty = codes == 32
     solid = np.array([bool(style.bgcolor or style.reverse or style.underline) for style in styles])
     empty &= ~solid[inks]
@@ -236,7 +243,7 @@ def strip(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -> Strip
     wide = "\0" in text
     segments = [
         Segment(text[begin:end].replace("\0", "") if wide else text[begin:end], styles[inks[begin]])
-        for begin, end in zip(changes[:-1], changes[1:], strict=True)
+        for begin, end in pairwise(changes)
         if end > begin
     ]
     return Strip(segments, len(text))
@@ -279,7 +286,7 @@ def _ascii_letters() -> np.ndarray:
         "|": [[".#", ".#", ".#", ".#"]],
         ":": [["..", ".#", "..", ".#"], ["#.", "..", "..", "#."], ["#.", "..", "#.", ".."]],
     }  # fmt: skip
-    drawn = [(letter, shape) for letter, shape in shapes.items()]
+    drawn = list(shapes.items())
     drawn += [(letter, shape) for letter, others in more.items() for shape in others]
     templates = np.array([[[dot == "#" for dot in row] for row in shape] for _, shape in drawn])
     masks = (np.arange(256)[:, None, None] & _BIT) != 0

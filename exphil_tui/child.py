@@ -32,13 +32,13 @@ class Ended:
     code: int
     output: str
     """Standard output."""
-    said: tuple[str, ...]
+    problems: tuple[str, ...]
     """The last lines of standard error, made safe to show."""
 
     @property
     def problem(self) -> str:
         """Why it failed, as it said itself."""
-        return "\n".join(self.said) or f"the command ended with exit code {self.code} and said nothing"
+        return "\n".join(self.problems) or f"the command ended with exit code {self.code} and said nothing"
 
 
 class RunChild(Protocol):
@@ -68,7 +68,7 @@ async def run_child(arguments: Sequence[str], *, told: Callable[[str], None] = l
     except asyncio.CancelledError:
         await _end(process)
         raise
-    return Ended(code=code, output=output, said=said)
+    return Ended(code=code, output=output, problems=said)
 
 
 async def _all_of(stream: asyncio.StreamReader) -> str:

@@ -50,7 +50,7 @@ async def test_lines_are_told_as_they_come_and_cannot_steer_a_terminal(script: P
     assert [line[:8] for _, line in heard] == ["[2Jfirst", "xxxxxxxx", "no end"]
     assert heard[1][0] - heard[0][0] > 0.15
     assert (ended.code, ended.output) == (3, "{}\n")
-    assert len(ended.said[1]) == child.LINE_LETTERS
+    assert len(ended.problems[1]) == child.LINE_LETTERS
 
 
 @pytest.mark.parametrize("stubborn", [False, True])

@@ -1,0 +1,616 @@
+"""One run: its curves, its characters, how it fares, and the commands to it.
+
+In: a run directory. Out: a screen that follows its events, and files in its `control/`. What a reader gets wrong:
+nothing here is the run. A command is sent and then waited for: what the screen says has happened is what an event of
+the run says, never what a key asked for.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer
+
+from exphil_core.errors import ExphilError
+from exphil_core.replays.text import sanitise
+from exphil_core.runs import control, launcher
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.records import CommandSeen, Record
+from exphil_tui import figures
+from exphil_tui.follow import Follower
+from exphil_tui.palette import BAD, GOOD, Mark, marks
+from exphil_tui.screens.stop_run import Answer, StopRunScreen
+from exphil_tui.series import Series
+from exphil_tui.standing import RESUMABLE, UNFINISHED, standing
+from exphil_tui.state import TOTAL, RunState, reduce
+from exphil_tui.watch import Sight, look
+from exphil_tui.widgets.character_table import (
+    EVERYBODY,
+    CharacterTable,
+    best_baseline,
+    character_names,
+    character_rows,
+    title_of,
+)
+from exphil_tui.widgets.chart import Chart, Level, Line
+from exphil_tui.widgets.head_table import HeadTable, head_names, head_rows
+from exphil_tui.widgets.latency_panel import LatencyPanel
+from exphil_tui.widgets.press_rates import PressRates, collapses, press_rates
+from exphil_tui.widgets.run_header import RunFacts, RunHeader
+from exphil_tui.widgets.run_log import RunLog
+from exphil_tui.widgets.run_notice import Notice, RunNotice
+from exphil_tui.widgets.text_panel import TextPanel
+from exphil_tui.widgets.vitals import VitalsLine, VitalsPanel, vitals
+
+if TYPE_CHECKING:
+    from exphil_tui.app import Workbench
+
+PAINT_S, LOOK_S = 0.1, 1.0
+
+REST = 25
+"""Times as long as it took to draw, the panels then rest: so drawing takes a small share of a core however much there
+is to draw. Headers and answers to keys do not wait for it."""
+
+LONGEST_REST_S = 2.0
+
+WIDE, HIGH = 110, 34
+"""Cells from which on every panel is shown at once."""
+
+PATIENCE_S = 2.0
+"""From then on it is said how long a command has been waiting for its answer."""
+
+_SAID = {"pause": "pause", "resume": "go on", "checkpoint": "checkpoint", "stop": "stop"}
+_DONE = {
+    "pause": "The run is paused.",
+    "resume": "The run goes on.",
+    "checkpoint": "A checkpoint is saved.",
+    "stop": "The run stops.",
+}
+_ERROR_LETTERS = 400
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A command of ours that was not answered yet."""
+
+    command: str
+    at: float
+    """Seconds since 1970."""
+    received: bool = False
+
+
+class RunScreen(Screen[None]):
+    CSS_PATH = "run.tcss"
+    BINDING_GROUP_TITLE = "Run"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("p", "toggle_pause", "Pause/go on", tooltip="Pause the run, or let it go on"),
+        Binding("k", "save_checkpoint", "Checkpoint", tooltip="Save a checkpoint now"),
+        Binding("s", "stop_run", "Stop", tooltip="Stop and save, or leave it running"),
+        Binding("r", "resume_run", "Resume", tooltip="Go on from the newest checkpoint"),
+        Binding("v", "toggle_validation", "Train/validation"),
+        Binding("h", "toggle_heads", "Per head", show=False),
+        Binding("l", "toggle_log", "Log", show=False),
+        Binding("tab", "next_panel(1)", "Panel"),
+        Binding("shift+tab", "next_panel(-1)", "Panel before", show=False),
+        # Where these make no sense now, the key still says why.
+        Binding("p", "refuse('pause')", show=False),
+        Binding("k", "refuse('checkpoint')", show=False),
+        Binding("s", "refuse('stop')", show=False),
+        Binding("r", "refuse('resume')", show=False),
+        # The chart's keys, wherever the focus is.
+        Binding("plus,equals_sign", "chart('zoom(1)')", show=False),
+        Binding("minus", "chart('zoom(-1)')", show=False),
+        Binding("left", "chart('move(-1)')", show=False),
+        Binding("right", "chart('move(1)')", show=False),
+        Binding("end", "chart('show_newest')", show=False),
+        Binding("0", "chart('show_everything')", show=False),
+        Binding("y", "chart(\"toggle_log('y')\")", show=False),
+        Binding("x", "chart(\"toggle_log('x')\")", show=False),
+        Binding("m", "chart('toggle_cursor')", show=False),
+    ]
+    HELP = """\
+The chart shows the loss in nats per frame: lower is better. Bright lines are smoothed over recent steps, dim dots are
+what was measured. Dashed lines are the best baseline and, on games whose players are known, the floor.
+"change" is since the validation before (validation) or since the newest validation (training).
+"marginal", "repeat" and "markov" are what a policy reaches that knows only how often each input occurs, that repeats
+the last one, or that knows what follows the last one. "closed" is how much of the way from the best of them to the
+floor is done.
+"buttons": how often the policy holds each one, against the human; a bar to the middle is as often.
+"data wait" is the share of the time in which the training waited for data.
+Panels: Tab goes from one to the next; the arrows choose a character, whose buttons are then shown.
+Leaving this screen changes nothing for the run. s asks whether to stop it."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        super().__init__()
+        self.run_directory = run
+        self.state = RunState()
+        self.sight: Sight | None = None
+        """None until the directory was looked at."""
+        self.validation = False
+        """Whether the curves are those of the validation."""
+        self.heads = False
+        """Whether there is a line for each head instead of each character."""
+        self._problem = ""
+        """Why the events cannot be read."""
+        self._reading = True
+        self._sent: dict[str, Sent] = {}
+        self._starting = False
+        self._panel = 0
+        self._painted: object = None
+        self._rest_until = 0.0
+        self._cores = os.cpu_count() or 1
+
+    @property
+    def workbench(self) -> "Workbench":
+        return cast("Workbench", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield RunHeader(id="run-header")
+        yield RunNotice(id="run-notice")
+        with Vertical(id="run-body"):
+            yield Chart(id="run-chart")
+            with Horizontal(id="run-panels"):
+                with Vertical(id="run-left"):
+                    yield CharacterTable(id="run-table")
+                    yield HeadTable(id="run-heads")
+                    yield RunLog(id="run-log")
+                with Vertical(id="run-right"):
+                    yield PressRates(id="run-buttons")
+                    yield VitalsPanel(id="run-machine")
+                    yield LatencyPanel(id="run-latency")
+            yield VitalsLine(id="run-vitals")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._arrange()
+        self.query_one(Chart).focus()
+        self.run_worker(self._follow(), group="follow")
+        self.run_worker(self._watch(), group="watch")
+        self.set_interval(PAINT_S, self.paint)
+        self.app.theme_changed_signal.subscribe(self, self._recolour)
+
+    # What is known of the run.
+
+    async def _follow(self) -> None:
+        """Takes every event into the state; what is drawn of it, and when, is the painter's."""
+        follower = Follower(self.run_directory.events_path)
+        self.run_worker(follower.run(), group="tail")
+        while True:
+            batch = await follower.queue.get()
+            self.state = reduce(self.state, batch)
+            self._problem = batch.problem
+            self._reading = not follower.caught_up
+            self._take_answers(batch.records)
+
+    async def _watch(self) -> None:
+        """Looks at the directory once a second, in a thread: a disk may be slow."""
+        while True:
+            try:
+                sight = await asyncio.to_thread(look, self.run_directory)
+            except OSError as error:
+                self._problem = f"{self.run_directory.path} cannot be read: {error.strerror}"
+            else:
+                self._take_sight(sight)
+            await asyncio.sleep(LOOK_S)
+
+    def _take_sight(self, sight: Sight) -> None:
+        before, self.sight = self.sight, sight
+        if not sight.alive and not self._starting:
+            self._sent.clear()
+        if before is None or before.state != sight.state:
+            self.refresh_bindings()
+
+    def _take_answers(self, records: Iterable[Record]) -> None:
+        for record in records:
+            if not isinstance(record, CommandSeen) or record.id not in self._sent:
+                continue
+            sent = self._sent[record.id]
+            if record.state == "received":
+                self._sent[record.id] = Sent(command=sent.command, at=sent.at, received=True)
+                continue
+            del self._sent[record.id]
+            if record.state == "done":
+                self.workbench.say(_DONE[sent.command])
+            else:
+                why = record.reason or "it gave no reason"
+                self.workbench.say(f"The run refused to {_SAID[sent.command]}: {why}", severity="warning")
+
+    @property
+    def standing(self) -> str:
+        """The word for how the run stands: the directory's, and of a live run what its events say sooner."""
+        if self.sight is None:
+            return ""
+        if self.sight.state in ("running", "paused") and not self.state.finished:
+            return "paused" if self.state.paused else "running"
+        return self.sight.state
+
+    # Drawing.
+
+    def paint(self) -> None:
+        """Draws what changed. Does nothing in the background, nor for a state that is drawn already."""
+        if not self.is_current:
+            return
+        self.query_one(RunHeader).show(self._facts())
+        wanted = (self.state, self.sight, self._problem, self.validation, self.heads, self.size)
+        if self._painted is not None and _same(wanted, cast(tuple[object, ...], self._painted)):
+            return
+        begun = time.monotonic()
+        if begun < self._rest_until:
+            return
+        self._painted = wanted
+        self._show_all()
+        took = time.monotonic() - begun
+        self._rest_until = begun + took + min(LONGEST_REST_S, REST * took)
+
+    def _hurry(self) -> None:
+        """Draws at once what a person asked for."""
+        self._rest_until = 0.0
+        self._painted = None
+        self.paint()
+
+    def _show_all(self) -> None:
+        state = self.state
+        self.query_one(RunNotice).show(self._notices(), printed_lines=2 if self._compact else 5)
+        shown = marks((*character_names(state), TOTAL))
+        foreground = self.app.theme_variables.get("foreground", "#FFFFFF")
+        shown[TOTAL] = Mark(colour=foreground, letter=shown[TOTAL].letter)
+        parts = marks(head_names(state))
+        self._show_chart(parts if self.heads else shown)
+        note, look = self._validation_note()
+        if self.heads:
+            self.query_one(HeadTable).show(
+                head_rows(state, parts, validation=self.validation), note=note, note_look=look
+            )
+        else:
+            self.query_one(CharacterTable).show(
+                character_rows(state, shown, validation=self.validation), note=note, note_look=look
+            )
+        self._show_buttons()
+        found = vitals(state, cores=self._cores, over=self.sight is not None and not self.sight.alive)
+        self.query_one(VitalsPanel).show(found)
+        self.query_one(VitalsLine).show(found)
+        self.query_one(LatencyPanel).show(state.latency)
+        bad = state.bad_lines
+        self.query_one(RunLog).show(
+            state.log,
+            self.sight.printed if self.sight else (),
+            note=f"{bad:,} unreadable line{'s' * (bad != 1)} skipped" if bad else "",
+        )
+
+    def _show_chart(self, shown: Mapping[str, Mark]) -> None:
+        state = self.state
+        if self.heads:
+            curves = state.validation_heads if self.validation else state.train_heads
+        else:
+            curves = state.validation if self.validation else state.train
+        what = "validation loss" if self.validation else "training loss"
+        self.query_one(Chart).show(
+            [
+                self._line(name, mark, curves[name])
+                for name, mark in shown.items()
+                if name in curves and curves[name].length and not (name == TOTAL and len(shown) == 2)
+            ],
+            () if self.heads else self._levels(),
+            title=f"{what} {'per head' if self.heads else 'per character'}",
+            x_title="step",
+            y_title="nats per frame",
+        )
+
+    def _line(self, name: str, mark: Mark, series: Series) -> Line:
+        return Line(
+            name=sanitise(name) if self.heads else title_of(name),
+            x=series.x,
+            y=series.y,
+            smooth=None if self.validation else series.smooth,
+            colour=mark.colour,
+            mark=mark.letter,
+        )
+
+    def _levels(self) -> list[Level]:
+        """The best baseline and the floor, over all characters."""
+        marks_of_all = {TOTAL: Mark(colour="", letter="")} | {
+            name: Mark(colour="", letter="") for name in character_names(self.state)
+        }
+        rows = character_rows(self.state, marks_of_all, validation=True)
+        if not rows:
+            return []
+        best, floor = best_baseline(rows[-1].baselines), rows[-1].floor
+        levels = [Level(name=best[0], y=best[1], colour=BAD)] if best else []
+        return levels + ([Level(name="floor", y=floor, colour=GOOD)] if floor is not None else [])
+
+    def _show_buttons(self) -> None:
+        name = self.query_one(CharacterTable).chosen
+        evaluated = self.state.evaluated
+        at = "" if evaluated is None else f", step {evaluated.step:,}"
+        self.query_one(PressRates).show(
+            press_rates(evaluated, name),
+            collapses(evaluated),
+            note=(EVERYBODY if name == TOTAL else title_of(name)) + at,
+        )
+
+    def _facts(self) -> RunFacts:
+        state, glyphs, now = self.state, self.workbench.glyphs, self.workbench.clock()
+        started, step = state.started, state.step
+        kind = ()
+        if started is not None:
+            kind = (
+                sanitise(started.preset),
+                sanitise(started.backbone),
+                f"window {started.window_size}",
+                f"{figures.count(started.parameters, glyphs)} parameters",
+                " ".join(text for text in (sanitise(started.device), sanitise(started.precision)) if text),
+            )
+        reached = step.step if step is not None else None
+        if state.finished is not None and state.finished.step is not None:
+            reached = max(reached or 0, state.finished.step)
+        alive = self.sight is not None and self.sight.alive
+        return RunFacts(
+            name=sanitise(self.run_directory.name, limit=100),
+            state=self.standing,
+            doing=self._doing(now),
+            kind=kind,
+            step=reached,
+            steps=started.steps if started is not None else None,
+            progress=1.0 if self.standing == "done" else step.progress if step is not None else None,
+            eta_s=step.eta_s if step is not None and alive else None,
+            best_loss=state.best_loss,
+            best_step=state.best_step,
+        )
+
+    def _doing(self, now: float) -> str:
+        if self._starting:
+            return "starting its process"
+        for sent in self._sent.values():
+            waited = now - sent.at
+            how = "received" if sent.received else "sent"
+            return f"{sent.command} {how}" + (f", {waited:.0f} s ago" if waited >= PATIENCE_S else "")
+        if self.state.pending:
+            return f"{sanitise(self.state.pending[0])} received"
+        if self._reading and self.state.events:
+            return f"reading, {self.state.events:,} events"
+        return ""
+
+    def _validation_note(self) -> tuple[str, str]:
+        """Of which step the validation is, and how long ago that was; a warning where it is overdue."""
+        newest, step, before = self.state.evaluated, self.state.step, self.state.previous_evaluated
+        if newest is None:
+            return "no validation yet", "dim"
+        ago = max(0, step.step - newest.step) if step is not None else 0
+        text = f"validation of step {newest.step:,}"
+        if ago:
+            text += f", {ago:,} step{'s' * (ago != 1)} ago"
+        usual = newest.step - before.step if before is not None and before.step < newest.step else newest.step
+        if ago > 1.5 * usual and usual > 0:
+            return f"{self.workbench.glyphs.warning} {text}", "warn"
+        return text, "dim"
+
+    def _notices(self) -> list[Notice]:
+        glyphs, sight, state = self.workbench.glyphs, self.sight, self.state
+        found: list[Notice] = []
+        if self._problem:
+            sentence = sanitise(self._problem, limit=_ERROR_LETTERS)
+            found.append(Notice(sign=glyphs.warning, sentence=sentence, look="warn"))
+        if sight is None or self._starting:
+            return found
+        sign = standing(sight.state).sign_in(glyphs)
+        resume = "r starts it again."
+        if sight.latest_step is not None:
+            resume = f"r resumes it from step {sight.latest_step:,}."
+        elif sight.state in RESUMABLE:
+            resume = "r starts it again from the beginning: there is no checkpoint yet."
+        match sight.state:
+            case "gone":
+                path = sanitise(str(self.run_directory.path), limit=_ERROR_LETTERS)
+                sentence = f"This run was deleted or moved: {path}. What was read of it is still shown."
+                found.append(Notice(sign=sign, sentence=sentence, look="bad"))
+            case "crashed":
+                ago = ""
+                if sight.heartbeat is not None:
+                    past = figures.duration(self.workbench.clock() - sight.heartbeat, glyphs)
+                    ago = f"; it was last heard of {past} ago"
+                sentence = f"This run crashed: its process ended without a word{ago}. {resume}"
+                found.append(Notice(sign=sign, sentence=sentence, look="bad", printed=sight.printed))
+            case "failed" | "diverged":
+                errors = [line.text for line in state.log if line.kind == "error"]
+                why = sanitise(errors[-1], limit=_ERROR_LETTERS) if errors else "it gave no reason"
+                sentence = f"This run ended with an error: {why.rstrip('.')}. {resume}"
+                printed = () if errors else sight.printed
+                found.append(Notice(sign=sign, sentence=sentence, look="bad", printed=printed))
+            case "stopped" | "preempted":
+                asked = "was stopped" if sight.state == "stopped" else "was asked by the machine to end"
+                found.append(Notice(sign=sign, sentence=f"This run {asked}. {resume}", look=""))
+            case "new":
+                sentence = "This run was made, but never started: r starts it."
+                found.append(Notice(sign=sign, sentence=sentence, look=""))
+            case "starting" if state.step is None:
+                sentence = "Its process reads the data and makes the weights. The first step is yet to come."
+                found.append(Notice(sign=sign, sentence=sentence, look=""))
+        return found
+
+    # Panels.
+
+    @property
+    def _compact(self) -> bool:
+        return self.has_class("-compact")
+
+    @property
+    def _panels(self) -> list[TextPanel]:
+        table: TextPanel = self.query_one(HeadTable) if self.heads else self.query_one(CharacterTable)
+        rest = (PressRates, VitalsPanel, LatencyPanel, RunLog)
+        return [table, *(self.query_one(kind) for kind in rest)]
+
+    def on_resize(self, event: Resize) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Which panels are shown: all of them, or one where there is no room for more."""
+        compact = self.size.width < WIDE or self.size.height < HIGH
+        self.set_class(compact, "-compact")
+        panels = self._panels
+        names = tuple(panel.TITLE for panel in panels)
+        log = self.has_class("-log")
+        one = panels[-1] if log else panels[self._panel]
+        for panel in (*panels, self.query_one(CharacterTable if self.heads else HeadTable)):
+            alone = compact or log
+            panel.display = panel in panels and (panel is one or not alone)
+            tabs = names if compact and not log else ()
+            if panel.tabs != tabs:
+                panel.tabs = tabs
+                panel.rebuild()
+        for side in ("#run-left", "#run-right"):
+            box = self.query_one(side)
+            box.display = not compact or any(child.display for child in box.children)
+
+    def action_next_panel(self, way: int) -> None:
+        """The chart and the panels in turn; where only one panel has room, the panels in turn."""
+        panels = self._panels
+        if self.has_class("-log"):
+            return
+        if self._compact:
+            self._panel = (self._panel + way) % len(panels)
+            self._arrange()
+            panels[self._panel].focus()
+            return
+        order = [self.query_one(Chart), *panels]
+        at = order.index(self.focused) if self.focused in order else 0
+        order[(at + way) % len(order)].focus()
+
+    @on(TextPanel.TabChosen)
+    def _tab_chosen(self, message: TextPanel.TabChosen) -> None:
+        self._panel = message.index
+        self._arrange()
+        self._panels[self._panel].focus()
+
+    @on(CharacterTable.CharacterChosen)
+    def _character_chosen(self) -> None:
+        self._show_buttons()
+
+    def action_toggle_validation(self) -> None:
+        self.validation = not self.validation
+        self._hurry()
+
+    def action_toggle_heads(self) -> None:
+        self.heads = not self.heads
+        self._arrange()
+        self._hurry()
+
+    def action_toggle_log(self) -> None:
+        """The log in place of everything else, and back."""
+        self.toggle_class("-log")
+        self._arrange()
+        (self.query_one(RunLog) if self.has_class("-log") else self.query_one(Chart)).focus()
+
+    async def action_chart(self, action: str) -> None:
+        await self.run_action(action, self.query_one(Chart))
+
+    def on_screen_resume(self) -> None:
+        self._hurry()
+
+    def _recolour(self, theme: object) -> None:
+        for panel in self.query(TextPanel):
+            panel.rebuild()
+        self._hurry()
+
+    # Commands.
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """What makes no sense for the run as it stands is not offered; its key then says why."""
+        if action in ("toggle_pause", "save_checkpoint", "stop_run"):
+            return self._possible(action)
+        if action == "resume_run":
+            return self._possible(action)
+        if action == "refuse":
+            wanted = {"pause": "toggle_pause", "checkpoint": "save_checkpoint", "stop": "stop_run"}
+            return not self._possible(wanted.get(str(parameters[0]), "resume_run"))
+        return True
+
+    def _possible(self, action: str) -> bool:
+        if self.sight is None:
+            return action != "resume_run"
+        wanted = RESUMABLE if action == "resume_run" else UNFINISHED
+        return self.sight.state in wanted and not (action == "resume_run" and self._starting)
+
+    def action_refuse(self, command: str) -> None:
+        state = self.standing
+        if command == "resume":
+            sentence = "The run goes on already."
+            if state == "done":
+                sentence = "The run is finished: a new one can learn for longer."
+            elif state in ("gone", "unreadable"):
+                sentence = "There is nothing to resume: the run was deleted or cannot be read."
+        else:
+            sentence = f"There is nothing to {command}: no process is behind this run ({state})."
+        self.workbench.say(sentence, severity="warning")
+
+    def action_toggle_pause(self) -> None:
+        waiting = [sent.command for sent in self._sent.values() if sent.command in ("pause", "resume")]
+        paused = waiting[-1] == "pause" if waiting else self.standing == "paused"
+        self._send("resume" if paused else "pause")
+
+    def action_save_checkpoint(self) -> None:
+        self._send("checkpoint")
+
+    def action_stop_run(self) -> None:
+        self.app.push_screen(StopRunScreen(self.run_directory.name), self._stop_answered)
+
+    def _stop_answered(self, answer: Answer | None) -> None:
+        if answer == "stop":
+            self._send("stop")
+        elif answer == "detach":
+            self.workbench.action_back()
+            self.workbench.say(f"{self.run_directory.name} goes on.")
+
+    def action_resume_run(self) -> None:
+        self._starting = True
+        self.refresh_bindings()
+        self._hurry()
+        self._start()
+
+    @work(group="command", exit_on_error=False)
+    async def _send(self, command: str) -> None:
+        at = self.workbench.clock()
+        problem, id = await _tried(lambda: control.send(self.run_directory, command))
+        if problem:
+            self.workbench.say(problem, severity="error")
+        elif id:
+            self._sent[cast(str, id)] = Sent(command=command, at=at)
+            self.workbench.say(f"{_SAID[command].capitalize()} sent: the run answers between two steps.")
+        else:
+            self.workbench.say("The run was asked to stop by a signal: its folder takes no commands.")
+        self.paint()
+
+    @work(group="command", exit_on_error=False)
+    async def _start(self) -> None:
+        try:
+            problem, _ = await _tried(lambda: launcher.start(self.run_directory))
+            if problem:
+                self.workbench.say(problem, severity="error")
+            else:
+                self.workbench.say(f"{self.run_directory.name} goes on.")
+            self._take_sight(await asyncio.to_thread(look, self.run_directory))
+        finally:
+            self._starting = False
+            self.refresh_bindings()
+            self._hurry()
+
+
+async def _tried(act: Callable[[], object]) -> tuple[str, object]:
+    """What went wrong, in a sentence, or nothing; and what `act` gave. In a thread."""
+    try:
+        return "", await asyncio.to_thread(act)
+    except (ExphilError, OSError) as error:
+        return str(error) or type(error).__name__, None
+
+
+def _same(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
+    """States are told apart by identity: comparing two would cost more than drawing one."""
+    return left[0] is right[0] and left[1:] == right[1:]

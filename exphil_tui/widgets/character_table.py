@@ -1,0 +1,277 @@
+"""The characters of a run: loss, what changed, the baselines to beat, the floor, and the share of frames.
+
+In: `CharacterRow`s, the low tier first. Out: a table whose cursor chooses a character (`CharacterChosen`). What a
+reader gets wrong: baselines, floor and the way closed are always those of the newest validation, also where the loss
+beside them is the training's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.message import Message
+
+from exphil_core.melee.characters import CHARACTERS, low_tier_first
+from exphil_core.replays.text import sanitise
+from exphil_core.runs.records import CharacterEvaluated, Evaluated
+from exphil_tui import figures
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.palette import Mark
+from exphil_tui.series import Series
+from exphil_tui.state import TOTAL, RunState
+from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right
+
+if TYPE_CHECKING:
+    from textual.events import Click
+
+BASELINES = ("marginal", "repeat", "markov")
+
+EVERYBODY = "all characters"
+
+_TITLES = {character.name: character.title for character in CHARACTERS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharacterRow:
+    name: str
+    title: str
+    mark: Mark
+    loss: float | None
+    """Of the validation, or the training's smoothed."""
+    change: float | None
+    """Since the validation before, in nats; negative is better."""
+    baselines: tuple[float | None, ...]
+    """In the order of `BASELINES`."""
+    floor: float | None
+    closed: float | None
+    """Share of the way from the best baseline to the floor."""
+    share: float | None
+    """Of the training frames."""
+
+
+def title_of(name: str) -> str:
+    """What people read; the name itself, made safe, where this version does not know the character."""
+    return EVERYBODY if name == TOTAL else _TITLES.get(name) or sanitise(name) or "?"
+
+
+def character_names(state: RunState) -> tuple[str, ...]:
+    """Every character that the run's data or events speak of, the low tier first."""
+    names = set(state.train) | set(state.validation) | set(state.frames)
+    if state.started is not None:
+        planned = state.started.dataset.get("per_character")
+        names |= {name for name in planned if isinstance(name, str)} if isinstance(planned, dict) else set()
+    return tuple(sorted(names - {TOTAL}, key=low_tier_first))
+
+
+def character_rows(state: RunState, marks: dict[str, Mark], *, validation: bool) -> tuple[CharacterRow, ...]:
+    """One row a character and, where there are several, one for all of them."""
+    names = character_names(state)
+    frames = sum(state.frames.values())
+    return tuple(
+        _row(state, name, marks[name], frames, validation=validation)
+        for name in (*names, *((TOTAL,) if len(names) > 1 else ()))
+    )
+
+
+def _row(state: RunState, name: str, mark: Mark, frames: int, *, validation: bool) -> CharacterRow:
+    found = _evaluated(state.evaluated, name)
+    if validation:
+        before = _evaluated(state.previous_evaluated, name)
+        loss = found.loss if found else None
+        change = _difference(loss, before.loss if before else None)
+    else:
+        series = state.train.get(name)
+        loss = float(series.smooth[-1]) if series is not None and series.length else None
+        change = _since(series, state.evaluated.step if state.evaluated else None)
+    share = None
+    if frames:
+        share = 1.0 if name == TOTAL else state.frames.get(name, 0) / frames
+    return CharacterRow(
+        name=name,
+        title=title_of(name),
+        mark=mark,
+        loss=loss,
+        change=change,
+        baselines=tuple(getattr(found, f"baseline_{name}") for name in BASELINES)
+        if found
+        else (None,) * len(BASELINES),
+        floor=found.floor if found else None,
+        closed=found.closed if found else None,
+        share=share,
+    )
+
+
+def _evaluated(evaluated: Evaluated | None, name: str) -> CharacterEvaluated | None:
+    """Of one character, or of all: then the floor is the characters' mean, where each has one."""
+    if evaluated is None:
+        return None
+    if name != TOTAL:
+        return evaluated.per_character.get(name)
+    parts = list(evaluated.per_character.values())
+    floor = closed = None
+    if parts and all(part.floor is not None for part in parts):
+        frames = sum(part.frames for part in parts)
+        floor = sum((part.floor or 0.0) * part.frames for part in parts) / frames if frames else None
+    best = best_baseline((evaluated.baseline_marginal, evaluated.baseline_repeat, evaluated.baseline_markov))
+    if floor is not None and best is not None and evaluated.loss is not None and best[1] > floor:
+        closed = (best[1] - evaluated.loss) / (best[1] - floor)
+    return CharacterEvaluated(
+        loss=evaluated.loss,
+        frames=evaluated.frames,
+        baseline_marginal=evaluated.baseline_marginal,
+        baseline_repeat=evaluated.baseline_repeat,
+        baseline_markov=evaluated.baseline_markov,
+        floor=floor,
+        closed=closed,
+    )
+
+
+def best_baseline(values: Sequence[float | None]) -> tuple[str, float] | None:
+    """The name and the loss of the one that is hardest to beat."""
+    known = [(value, name) for name, value in zip(BASELINES, values, strict=True) if value is not None]
+    return (min(known)[1], min(known)[0]) if known else None
+
+
+def _difference(new: float | None, old: float | None) -> float | None:
+    return None if new is None or old is None else new - old
+
+
+def _since(series: Series | None, step: int | None) -> float | None:
+    """How the smoothed curve moved since it passed `step`."""
+    if series is None or step is None or not series.length:
+        return None
+    index = int(series.x.searchsorted(step, side="right")) - 1
+    return float(series.smooth[-1] - series.smooth[index]) if index >= 0 else None
+
+
+class CharacterTable(TextPanel):
+    TITLE = "characters"
+    BINDING_GROUP_TITLE = "Characters"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "choose(-1)", "Character above", show=False),
+        Binding("down", "choose(1)", "Character below", show=False),
+    ]
+
+    class CharacterChosen(Message):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rows: tuple[CharacterRow, ...] = ()
+        self._note, self._note_look = "", "dim"
+        self.chosen = TOTAL
+        """The name of the character that the cursor is on."""
+
+    def show(self, rows: Sequence[CharacterRow], *, note: str = "", note_look: str = "dim") -> None:
+        self._rows, self._note, self._note_look = tuple(rows), note, note_look
+        if rows and self.chosen not in {row.name for row in rows}:
+            self.chosen = rows[-1].name
+        self.update()
+
+    def action_choose(self, way: int) -> None:
+        names = [row.name for row in self._rows]
+        if names:
+            at = names.index(self.chosen)
+            self._choose(names[min(len(names) - 1, max(0, at + way))])
+
+    def on_click(self, event: "Click") -> None:
+        super().on_click(event)
+        index = self.line_at(event.y)
+        if index is not None:
+            self._choose(self._rows[index].name)
+
+    def _choose(self, name: str) -> None:
+        if name == self.chosen:
+            return
+        self.chosen = name
+        self.update()
+        index = [row.name for row in self._rows].index(name)
+        visible = max(1, self.size.height - 2)
+        top = self.scroll_offset.y
+        if not top <= index < top + visible:
+            self.scroll_to(y=index if index < top else index - visible + 1, animate=False)
+        self.post_message(self.CharacterChosen(name))
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        all_three = width >= 76
+        # What may go where there is no room, the least needed first.
+        columns = [
+            ("loss", 8),
+            ("change", 9),
+            *([(name, 9) for name in BASELINES] if all_three else [("baseline", 16)]),
+            ("floor", 8),
+            ("closed", 8),
+            ("frames", 8),
+        ]
+        name_width = 18
+        for expendable in ("frames", "floor", "baseline"):
+            if name_width + sum(size for _, size in columns) <= width:
+                break
+            columns = [column for column in columns if column[0] != expendable]
+        # Wide panels spread, so that the eye need not jump; but not without end.
+        spare = width - name_width - sum(size for _, size in columns)
+        name_width += min(8, max(0, spare // 2))
+        extra = min(2, max(0, (width - name_width - sum(size for _, size in columns)) // len(columns)))
+        columns = [(name, size + extra) for name, size in columns]
+        heading: Line = (
+            (left("   character", name_width, glyphs), "dim"),
+            *((right(name, size), "dim") for name, size in columns),
+        )
+        lines = tuple(self._line(row, name_width, columns, glyphs) for row in self._rows)
+        names = [row.name for row in self._rows]
+        return Picture(
+            head=(heading,),
+            lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
+            note=self._note,
+            note_look=self._note_look,
+            chosen=names.index(self.chosen) if self.chosen in names else None,
+        )
+
+    def _line(
+        self, row: CharacterRow, name_width: int, columns: Sequence[tuple[str, int]], glyphs: Glyphs
+    ) -> Line:
+        best = best_baseline(row.baselines)
+        cells: list[Part] = []
+        for name, size in columns:
+            match name:
+                case "loss":
+                    cells.append((right(figures.loss(row.loss, glyphs), size), "strong"))
+                case "change":
+                    text, look = changed(row.change, glyphs)
+                    cells.append((right(text, size), look))
+                case "baseline":
+                    text = f"{best[0]} {figures.loss(best[1], glyphs)}" if best else glyphs.dash
+                    cells.append((right(text, size), ""))
+                case "floor":
+                    cells.append((right(figures.loss(row.floor, glyphs), size), ""))
+                case "closed":
+                    text = glyphs.dash if row.closed is None else f"{100 * row.closed:.0f} %"
+                    cells.append((right(text, size), ""))
+                case "frames":
+                    text = glyphs.dash if row.share is None else f"{100 * row.share:.1f} %"
+                    cells.append((right(text, size), "dim"))
+                case _:
+                    value = row.baselines[BASELINES.index(name)]
+                    look = "" if best and best[0] == name else "dim"
+                    cells.append((right(figures.loss(value, glyphs), size), look))
+        pointer = (">" if glyphs.ascii else "›") if row.name == self.chosen else " "
+        return (
+            (pointer, "accent"),
+            (row.mark.letter, row.mark.colour),
+            (left(f" {row.title}", name_width - 2, glyphs), "strong" if row.name == TOTAL else ""),
+            *cells,
+        )
+
+
+def changed(difference: float | None, glyphs: Glyphs) -> tuple[str, str]:
+    """`▼ 0.025` and how it looks: a loss that falls is good."""
+    if difference is None:
+        return glyphs.dash, "dim"
+    if abs(difference) < 0.0005:
+        return "= 0.000", "dim"
+    if difference < 0:
+        return f"{glyphs.down} {figures.loss(-difference, glyphs)}", "good"
+    return f"{glyphs.up} {figures.loss(difference, glyphs)}", "warn"

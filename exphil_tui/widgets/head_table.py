@@ -1,0 +1,112 @@
+"""The parts of a controller that the policy predicts: each head's loss and its share of the whole.
+
+In: `HeadRow`s, in the order in which the heads predict. Out: a table. What a reader gets wrong: heads predict one
+after the other, each knowing those before, so their losses add up to the loss; a head late in the order looks easy.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from exphil_core.replays.text import sanitise
+from exphil_tui import figures
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.palette import Mark
+from exphil_tui.state import RunState
+from exphil_tui.widgets.character_table import changed
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, left, right
+
+_BAR = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadRow:
+    name: str
+    mark: Mark
+    loss: float | None
+    change: float | None
+    """Since the validation before."""
+    share: float | None
+    """Of the whole loss."""
+    transition_f1: float | None
+    """How well changes of this part are foretold, 0 to 1; None where not measured."""
+
+
+def head_names(state: RunState) -> tuple[str, ...]:
+    """In the order in which they predict."""
+    return tuple(state.train_heads) or tuple(state.validation_heads)
+
+
+def head_rows(state: RunState, marks: Mapping[str, Mark], *, validation: bool) -> tuple[HeadRow, ...]:
+    evaluated, before = state.evaluated, state.previous_evaluated
+    losses: dict[str, float | None] = {}
+    for name in head_names(state):
+        series = (state.validation_heads if validation else state.train_heads).get(name)
+        known = series is not None and series.length > 0
+        losses[name] = (
+            (float(series.y[-1] if validation else series.smooth[-1])) if series and known else None
+        )
+    total = sum(loss for loss in losses.values() if loss is not None)
+    return tuple(
+        HeadRow(
+            name=sanitise(name) or "?",
+            mark=marks[name],
+            loss=loss,
+            change=_change(evaluated.heads, before.heads, name) if evaluated and before else None,
+            share=loss / total if loss is not None and total > 0 else None,
+            transition_f1=evaluated.transition_f1.get(name) if evaluated else None,
+        )
+        for name, loss in losses.items()
+    )
+
+
+def _change(new: Mapping[str, float | None], old: Mapping[str, float | None], name: str) -> float | None:
+    after, before = new.get(name), old.get(name)
+    return None if after is None or before is None else after - before
+
+
+class HeadTable(TextPanel):
+    TITLE = "heads"
+    BINDING_GROUP_TITLE = "Heads"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rows: tuple[HeadRow, ...] = ()
+        self._note, self._note_look = "", "dim"
+
+    def show(self, rows: Sequence[HeadRow], *, note: str = "", note_look: str = "dim") -> None:
+        self._rows, self._note, self._note_look = tuple(rows), note, note_look
+        self.update()
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        heading: Line = (
+            (left("   head", 18, glyphs), "dim"),
+            (right("loss", 8), "dim"),
+            (right("change", 10), "dim"),
+            (right("of all", 9), "dim"),
+            (" " * (_BAR + 1), ""),
+            (right("changes foretold", 18), "dim"),
+        )
+        lines = tuple(self._line(row, glyphs) for row in self._rows)
+        return Picture(
+            head=(heading,),
+            lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
+            note=self._note,
+            note_look=self._note_look,
+        )
+
+    def _line(self, row: HeadRow, glyphs: Glyphs) -> Line:
+        change, look = changed(row.change, glyphs)
+        full, rest = bar(row.share or 0.0, _BAR, glyphs)
+        f1 = glyphs.dash if row.transition_f1 is None else f"{row.transition_f1:.2f}"
+        return (
+            (" ", ""),
+            (row.mark.letter, row.mark.colour),
+            (left(f" {row.name}", 16, glyphs), ""),
+            (right(figures.loss(row.loss, glyphs), 8), "strong"),
+            (right(change, 10), look),
+            (right(figures.percent(row.share, glyphs), 9), ""),
+            (" ", ""),
+            (full, row.mark.colour),
+            (rest, "rule"),
+            (right(f1, 18), ""),
+        )

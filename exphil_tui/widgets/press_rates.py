@@ -1,0 +1,151 @@
+"""How often the policy holds each button, against the human; a warning where it forgot one.
+
+In: the newest validation. Out: a table of buttons for one character or all, and a sentence for every button that
+collapsed with anyone. What a reader gets wrong: these are rates in the validation games, as the policy would press
+with the human's past before it; a button may be pressed as often and yet at the wrong time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from exphil_core.melee.characters import low_tier_first
+from exphil_core.replays.text import sanitise
+from exphil_core.runs.records import Evaluated
+from exphil_tui import figures
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.state import TOTAL
+from exphil_tui.widgets.character_table import title_of
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, left, right
+
+COLLAPSE = 0.25
+"""Of the human's rate: a policy that presses less than this has all but forgotten the button."""
+
+_WARNINGS = 2
+"""Sentences at most; the rest is counted."""
+
+_BAR = 12
+"""Cells up to twice the human's rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ButtonRate:
+    button: str
+    policy: float | None
+    human: float | None
+    """Shares of frames."""
+
+    @property
+    def collapsed(self) -> bool:
+        known = self.policy is not None and self.human is not None and self.human > 0
+        return known and (self.policy or 0.0) < COLLAPSE * (self.human or 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collapse:
+    """A button that a character's policy has all but forgotten."""
+
+    title: str
+    rate: ButtonRate
+
+
+def press_rates(evaluated: Evaluated | None, name: str) -> tuple[ButtonRate, ...]:
+    """Of one character, or of all, each weighted by its frames."""
+    if evaluated is None:
+        return ()
+    parts = (
+        list(evaluated.per_character.values())
+        if name == TOTAL
+        else [part for key, part in evaluated.per_character.items() if key == name]
+    )
+    buttons = dict.fromkeys(button for part in parts for button in part.press_rates)
+    rates = []
+    for button in buttons:
+        sums, frames = [0.0, 0.0], 0
+        for part in parts:
+            rate = part.press_rates.get(button)
+            if rate is not None and rate.policy is not None and rate.human is not None:
+                sums[0] += rate.policy * part.frames
+                sums[1] += rate.human * part.frames
+                frames += part.frames
+        rates.append(
+            ButtonRate(
+                button=sanitise(button, limit=8),
+                policy=sums[0] / frames if frames else None,
+                human=sums[1] / frames if frames else None,
+            )
+        )
+    return tuple(rates)
+
+
+def collapses(evaluated: Evaluated | None) -> tuple[Collapse, ...]:
+    """Every button that collapsed, the low tier first, the most pressed by the human first."""
+    if evaluated is None:
+        return ()
+    found = []
+    for name in sorted(evaluated.per_character, key=low_tier_first):
+        lost = [rate for rate in press_rates(evaluated, name) if rate.collapsed]
+        lost.sort(key=lambda rate: -(rate.human or 0.0))
+        found += [Collapse(title=title_of(name), rate=rate) for rate in lost]
+    return tuple(found)
+
+
+class PressRates(TextPanel):
+    TITLE = "buttons"
+    BINDING_GROUP_TITLE = "Buttons"
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._rates: tuple[ButtonRate, ...] = ()
+        self._collapses: tuple[Collapse, ...] = ()
+        self._note = ""
+
+    def show(self, rates: Sequence[ButtonRate], collapsed: Sequence[Collapse], *, note: str = "") -> None:
+        self._rates, self._collapses, self._note = tuple(rates), tuple(collapsed), note
+        self.update()
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        if not self._rates:
+            return Picture(lines=((("   no validation yet", "dim"),),), note=self._note)
+        heading: Line = (
+            (left("  ", 8, glyphs), "dim"),
+            (right("policy", 8), "dim"),
+            (right("human", 9), "dim"),
+            (f"   0{'1×':^{_BAR - 3}}2×" if not glyphs.ascii else f"   0{'1x':^{_BAR - 3}}2x", "dim"),
+        )
+        warnings = [line for found in self._collapses[:_WARNINGS] for line in _warning(found, width, glyphs)]
+        if (more := len(self._collapses) - _WARNINGS) > 0:
+            warnings.append(((f"   and {more} more: the characters' rows tell which", "warn"),))
+        return Picture(
+            lines=(*warnings, heading, *(self._line(rate, glyphs) for rate in self._rates)), note=self._note
+        )
+
+    def _line(self, rate: ButtonRate, glyphs: Glyphs) -> Line:
+        policy, human = figures.percent(rate.policy, glyphs), figures.percent(rate.human, glyphs)
+        head: Line = (
+            (f" {glyphs.warning} " if rate.collapsed else "   ", "warn"),
+            (left(rate.button, 5, glyphs), ""),
+            (right(policy, 8), "warn" if rate.collapsed else ""),
+            (right(human, 9), "dim"),
+            ("   ", ""),
+        )
+        if not rate.human or rate.policy is None:
+            return (*head, ("never pressed" if rate.human == 0 else glyphs.dash, "dim"))
+        full = min(_BAR, round(rate.policy / rate.human * _BAR / 2))
+        drawn = ("#" if glyphs.ascii else "━") * full
+        rest = ("." if glyphs.ascii else "─") * (_BAR - full)
+        return (*head, (drawn, "warn" if rate.collapsed else "accent"), (rest, "rule"))
+
+
+def _warning(found: Collapse, width: int, glyphs: Glyphs) -> list[Line]:
+    """`⚠ Mewtwo hardly presses B: 0.01 %, the human 0.06 %`, on as many lines as it takes."""
+    policy, human = figures.percent(found.rate.policy, glyphs), figures.percent(found.rate.human, glyphs)
+    sentence = f"{found.title} hardly presses {found.rate.button}: {policy} of frames, the human {human}"
+    lines: list[str] = [""]
+    for word in sentence.replace(" %", "\u00a0%").split(" "):
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > width - 4:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return [
+        ((f" {glyphs.warning} " if index == 0 else "   ", "warn"), (line.replace("\u00a0", " "), "warn"))
+        for index, line in enumerate(lines)
+    ]

@@ -1,0 +1,262 @@
+"""A panel of text: a title on a rule, a head that stays, lines that scroll. Repaints only the lines that changed.
+
+In: a `Picture`, whose lines are parts of text, each with a look. Out: strips. What a reader gets wrong: a part is
+shown letter by letter, never as markup; but text from outside must have been sanitised before it comes here.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region, Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from exphil_tui.glyphs import UNICODE, Glyphs
+
+if TYPE_CHECKING:
+    from textual.events import Click, Resize
+
+LOOKS = ("dim", "strong", "accent", "good", "warn", "bad", "cursor", "rule")
+
+Part = tuple[str, str]
+"""Text and its look: one of `LOOKS`, empty, or a colour `#rrggbb`."""
+
+Line = tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picture:
+    """All that a panel shows."""
+
+    head: tuple[Line, ...] = ()
+    """Stays above the lines while they scroll."""
+    lines: tuple[Line, ...] = ()
+    note: str = ""
+    """At the right end of the title."""
+    note_look: str = "dim"
+    chosen: int | None = None
+    """The line that the cursor is on."""
+
+
+EMPTY = Picture()
+
+
+class TextPanel(ScrollView, can_focus=True):
+    """Base of the panels: one says what it shows in `picture`, and calls `update` when that may have changed."""
+
+    DEFAULT_CSS = """
+    TextPanel {
+        height: 1fr;
+        overflow-x: hidden;
+        overflow-y: auto;
+        scrollbar-size-vertical: 1;
+        background: $background;
+        & > .panel--dim { color: $text-muted; }
+        & > .panel--strong { text-style: bold; }
+        & > .panel--accent { color: $primary; text-style: bold; }
+        & > .panel--good { color: $success; }
+        & > .panel--warn { color: $warning; }
+        & > .panel--bad { color: $error; text-style: bold; }
+        & > .panel--cursor {
+            background: $block-cursor-blurred-background;
+            text-style: $block-cursor-blurred-text-style;
+        }
+        & > .panel--rule { color: $border-blurred; }
+    }
+    TextPanel:focus > .panel--cursor {
+        background: $block-cursor-background;
+        text-style: $block-cursor-text-style;
+    }
+    """
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"panel--{look}" for look in LOOKS}
+
+    TITLE: ClassVar[str] = ""
+    """Empty for a panel without a title line."""
+
+    class TabChosen(Message):
+        """Another panel was asked for, by its place in `tabs`."""
+
+        def __init__(self, index: int) -> None:
+            super().__init__()
+            self.index = index
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.tabs: tuple[str, ...] = ()
+        """Names of all panels where they share one place, this one among them."""
+        self._picture = EMPTY
+        self._title_strip: Strip | None = None
+        self._strips: dict[tuple[Line, bool], Strip] = {}
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        raise NotImplementedError
+
+    @property
+    def glyphs(self) -> Glyphs:
+        return getattr(self.app, "glyphs", UNICODE)
+
+    def update(self) -> None:
+        """Draws what differs from what is shown; nothing where nothing does or nobody sees it."""
+        width, _ = self.size
+        if width == 0:
+            return
+        found = self.picture(width, self.glyphs)
+        before, self._picture = self._picture, found
+        if found == before:
+            return
+        top = self._top(found)
+        if len(found.lines) != len(before.lines) or len(found.head) != len(before.head):
+            self._strips.clear()
+            self.virtual_size = Size(width, top + len(found.lines))
+            self.refresh()
+            return
+        changed = [
+            top + index - self.scroll_offset.y
+            for index, line in enumerate(found.lines)
+            if line != before.lines[index] or (index == found.chosen) != (index == before.chosen)
+        ]
+        changed = [y for y in changed if y >= top]
+        rule = self._rule
+        changed += [rule + y for y, line in enumerate(found.head) if line != before.head[y]]
+        if rule and (found.note, found.note_look) != (before.note, before.note_look):
+            self._title_strip = None
+            changed.append(0)
+        if changed:
+            self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def rebuild(self) -> None:
+        """Draws everything anew: the width, the title, the focus or the colours changed."""
+        self._picture = EMPTY
+        self._title_strip = None
+        self._strips.clear()
+        self.update()
+        self.refresh()
+
+    def on_resize(self, event: "Resize") -> None:
+        self.rebuild()
+
+    def on_focus(self) -> None:
+        self._title_strip = None
+        self.refresh()
+
+    def on_blur(self) -> None:
+        self._title_strip = None
+        self.refresh()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._title_strip = None
+        self._strips.clear()
+
+    def on_click(self, event: "Click") -> None:
+        if not (self._rule and event.y == 0):
+            return
+        at = 2
+        for index, name in enumerate(self.tabs):
+            if at <= event.x < at + cell_len(name):
+                self.post_message(self.TabChosen(index))
+                event.stop()
+            at += cell_len(name) + 3
+
+    def line_at(self, y: int) -> int | None:
+        """The line shown in row `y` of the widget."""
+        index = y - self._top(self._picture) + self.scroll_offset.y
+        inside = y >= self._top(self._picture) and index < len(self._picture.lines)
+        return index if inside else None
+
+    @property
+    def _rule(self) -> int:
+        return 1 if self.TITLE else 0
+
+    def _top(self, picture: Picture) -> int:
+        return self._rule + len(picture.head)
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        rule = self._rule
+        if rule and y == 0:
+            if self._title_strip is None:
+                self._title_strip = self._title(width)
+            return self._title_strip
+        if y - rule < len(self._picture.head):
+            return self._strip(self._picture.head[y - rule], width, cursor=False)
+        index = self.line_at(y)
+        if index is None:
+            return Strip.blank(width, self.rich_style)
+        return self._strip(self._picture.lines[index], width, cursor=index == self._picture.chosen)
+
+    def _strip(self, line: Line, width: int, *, cursor: bool) -> Strip:
+        found = self._strips.get((line, cursor))
+        if found is None:
+            if len(self._strips) > 2000:
+                self._strips.clear()
+            base = self.rich_style
+            if cursor:
+                base += self.get_component_rich_style("panel--cursor", partial=True)
+            parts = [Segment(text, base + self._style(look)) for text, look in line if text]
+            found = Strip(parts).adjust_cell_length(width, base)
+            self._strips[(line, cursor)] = found
+        return found
+
+    def _style(self, look: str) -> Style:
+        if not look:
+            return Style.null()
+        if look.startswith("#"):
+            return Style(color=look)
+        return self.get_component_rich_style(f"panel--{look}", partial=True)
+
+    def _title(self, width: int) -> Strip:
+        """`▸ characters ──────── validation of step 994 ─`; with tabs, all of their names."""
+        glyphs = self.glyphs
+        rule = "-" if glyphs.ascii else "─"
+        pointer = (">" if glyphs.ascii else "▸") if self.has_focus else rule
+        parts: list[Part] = [(pointer, "accent" if self.has_focus else "rule"), (" ", "")]
+        for index, name in enumerate(self.tabs or (self.TITLE,)):
+            if index:
+                parts.append((f" {glyphs.bullet if not glyphs.ascii else '|'} ", "rule"))
+            look = ("accent" if self.has_focus else "strong") if name == self.TITLE else "dim"
+            parts.append((name, look))
+        parts.append((" ", ""))
+        used = sum(cell_len(text) for text, _ in parts)
+        note = fitted(self._picture.note, width - used - 5, glyphs)
+        room = width - used - (cell_len(note) + 3 if note else 0)
+        parts.append((rule * max(0, room), "rule"))
+        if note:
+            parts += [(" ", ""), (note, self._picture.note_look), (" ", ""), (rule, "rule")]
+        base = self.rich_style
+        return Strip([Segment(text, base + self._style(look)) for text, look in parts]).adjust_cell_length(
+            width, base
+        )
+
+
+def fitted(text: str, width: int, glyphs: Glyphs) -> str:
+    """`text` cut to `width` cells, with an ellipsis where something is missing."""
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(0, width - 1)).rstrip() + glyphs.ellipsis if width > 1 else ""
+
+
+def left(text: str, width: int, glyphs: Glyphs) -> str:
+    """`text` at the left of exactly `width` cells."""
+    return set_cell_size(fitted(text, width, glyphs), width)
+
+
+def right(text: str, width: int) -> str:
+    """`text`, which fits, at the right of `width` cells."""
+    return " " * max(0, width - cell_len(text)) + text
+
+
+def bar(share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
+    """How full: what is drawn as full, and the rest."""
+    full = round(min(1.0, max(0.0, share)) * width)
+    return ("#" if glyphs.ascii else "━") * full, ("." if glyphs.ascii else "─") * (width - full)
+
+
+def plain(lines: Sequence[Line]) -> str:
+    """The text alone, for whoever reads rather than looks."""
+    return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -1,0 +1,245 @@
+"""What the workbench costs while it follows a run: `python -m benchmarks.following`.
+
+In: nothing; it makes a run of its own, whose events another process writes at a steady rate. Out: the time to the
+first paint, the share of a core, the bytes to the terminal, and how late the event loop is. What a reader gets wrong:
+the first three are of the real program in a real pty, `exphil attach`, with nothing added to it; the lag has to be
+taken inside, so it is of a second workbench, whose event loop has one more task.
+
+The reference for the core is Textual itself: an app of one empty screen, in the same pty and for as long.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import psutil
+import pyte
+
+from exphil_core.config.loader import load_preset
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import EventLog
+
+COLUMNS, ROWS = 120, 40
+RATE = 500
+"""Events a second."""
+NAME = "followed"
+CHARACTERS = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    core_share: float
+    bytes_per_s: float
+
+
+def write_events(log: EventLog, first: int, count: int) -> None:
+    """Steps like those of a real run, with what comes between them."""
+    for step in range(first, first + count):
+        loss = 1.2 + 3.0 / (1 + step / 400)
+        log.append(
+            "step",
+            step=step,
+            epoch=step / 1000,
+            loss=loss,
+            per_character={
+                name: {
+                    "loss": loss * (1 + 0.05 * place) + 0.1 * ((step * (place + 7)) % 13) / 13,
+                    "frames": 512,
+                }
+                for place, name in enumerate(CHARACTERS)
+            },
+            heads={"main": loss * 0.7, "c": loss * 0.05, "triggers": loss * 0.1, "buttons": loss * 0.15},
+            lr=3e-4,
+            grad_norm=1.0,
+            frames_per_s=20_000.0 + step % 100,
+            data_wait=0.01,
+            progress=min(1.0, step / 1e6),
+            eta_s=600.0,
+        )
+        if step % 1000 == 0:
+            log.append("checkpoint_saved", step=step, path=f"step-{step:09d}", best=False)
+
+
+@contextmanager
+def running_run(folder: Path) -> Iterator[RunDirectory]:
+    """A run that this process holds and whose events a thread writes."""
+    preset = load_preset("quick")
+    run = RunDirectory.create(folder, preset, name=NAME, dataset=folder / "data", fingerprint="0" * 32)
+    over = threading.Event()
+
+    def write() -> None:
+        began, written = time.monotonic(), 0
+        with EventLog(run.events_path) as log:
+            log.append(
+                "run_started",
+                run=NAME,
+                preset=preset.name,
+                backbone=preset.backbone.kind,
+                window_size=preset.backbone.window_size,
+                parameters=1_000_000,
+                device="cpu",
+                precision="fp32",
+                kernel=None,
+                dataset={"games": 100, "frames": 1_000_000, "per_character": {}, "shares": {}},
+                steps=1_000_000,
+                resumed_from=None,
+            )
+            while not over.is_set():
+                due = int((time.monotonic() - began) * RATE)
+                write_events(log, written + 1, due - written)
+                written = due
+                if written % RATE < 50:
+                    run.write_status("running", step=written)
+                over.wait(0.02)
+
+    with run.lock():
+        run.write_status("running", step=0)
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            yield run
+        finally:
+            over.set()
+            thread.join()
+
+
+class Terminal:
+    """A program in a pty, what it sent, and what it drew."""
+
+    def __init__(self, *command: str) -> None:
+        environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+        environment.pop("NO_COLOR", None)
+        self.began = time.perf_counter()
+        self._child = pexpect.spawn(
+            command[0], list(command[1:]), dimensions=(ROWS, COLUMNS), env=environment, timeout=None
+        )
+        self._screen = pyte.Screen(COLUMNS, ROWS)
+        self._stream = pyte.ByteStream(self._screen)
+        self.sent = 0
+
+    def read(self, seconds: float, *, until: Callable[[str], bool] | None = None) -> bool:
+        """Takes in what comes for so long; whether `until` held for the screen. Draws only where that is asked."""
+        end = time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            try:
+                data = self._child.read_nonblocking(1 << 16, timeout=left)
+            except pexpect.TIMEOUT:
+                break
+            except pexpect.EOF:
+                return False
+            self.sent += len(data)
+            if until is not None:
+                self._stream.feed(data)
+                if until("\n".join(self._screen.display)):
+                    return True
+        return False
+
+    def cost(self, seconds: float) -> Cost:
+        process = psutil.Process(self._child.pid)
+        before, sent, began = process.cpu_times(), self.sent, time.perf_counter()
+        self.read(seconds)
+        after, took = process.cpu_times(), time.perf_counter() - began
+        busy = after.user + after.system - before.user - before.system
+        return Cost(core_share=busy / took, bytes_per_s=(self.sent - sent) / took)
+
+    def close(self) -> None:
+        self._child.send("q")
+        self.read(5)
+        self._child.close(force=True)
+
+
+def first_paint(run: RunDirectory) -> float:
+    """Seconds from the start of the process to the first screen that names the run."""
+    terminal = Terminal(
+        sys.executable, "-m", "exphil_tui", "attach", run.name, "--runs-dir", str(run.path.parent)
+    )
+    try:
+        assert terminal.read(20, until=lambda shown: NAME in shown), "the workbench drew nothing"
+        return time.perf_counter() - terminal.began
+    finally:
+        terminal.close()
+
+
+def following(seconds: float, *command: str) -> Cost:
+    terminal = Terminal(*command)
+    try:
+        terminal.read(5)
+        return terminal.cost(seconds)
+    finally:
+        terminal.close()
+
+
+def _watched_workbench(runs_dir: Path, out: Path, seconds: float) -> None:
+    """A workbench on the run, with a task that notes how late its event loop wakes it."""
+    from exphil_tui.app import Workbench
+
+    late_ms: list[float] = []
+
+    async def watch() -> None:
+        await asyncio.sleep(3)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while (now := loop.time()) < end:
+            await asyncio.sleep(0.01)
+            late_ms.append((loop.time() - now - 0.01) * 1e3)
+        out.write_text(json.dumps(late_ms))
+        app.exit()
+
+    class Watched(Workbench):
+        def on_ready(self) -> None:
+            self.run_worker(watch(), exclusive=False)
+
+    app = Watched(runs_dir=runs_dir, run=NAME)
+    app.run()
+
+
+_EMPTY = "from textual.app import App; App().run()"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--watched", nargs=2, type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.watched:
+        _watched_workbench(*arguments.watched, arguments.seconds)
+        return
+    with tempfile.TemporaryDirectory() as name, running_run(Path(name) / "runs") as run:
+        runs_dir, out = run.path.parent, Path(name) / "late.json"
+        attach = (sys.executable, "-m", "exphil_tui", "attach", run.name, "--runs-dir", str(runs_dir))
+        time.sleep(1)
+        paints = [first_paint(run) for _ in range(5)]
+        empty = following(arguments.seconds, sys.executable, "-c", _EMPTY)
+        cost = following(arguments.seconds, *attach)
+        watched = Terminal(
+            *(sys.executable, "-m", "benchmarks.following", "--seconds", str(arguments.seconds)),
+            *("--watched", str(runs_dir), str(out)),
+        )
+        watched.read(arguments.seconds + 15)
+        late = sorted(json.loads(out.read_text()))
+        watched.close()
+    print(f"{psutil.cpu_count()} cores, Python {sys.version.split()[0]}, {RATE} events/s, {COLUMNS}×{ROWS}")
+    ordered = sorted(paints)
+    print(
+        f"first paint: {ordered[2] * 1e3:.0f} ms (of 5: {ordered[0] * 1e3:.0f} to {ordered[-1] * 1e3:.0f}; goal 600)"
+    )
+    print(
+        f"following: {cost.core_share:.1%} of a core (an empty Textual app: {empty.core_share:.1%}; goal 5%)"
+    )
+    print(f"to the terminal: {cost.bytes_per_s / 1e3:.1f} kB/s (goal 100)")
+    p50, p99 = (late[int(share * len(late))] for share in (0.5, 0.99))
+    print(f"event loop late by: p50 {p50:.1f} ms, p99 {p99:.1f} ms, worst {late[-1]:.1f} ms (goal p99 20)")
+
+
+if __name__ == "__main__":
+    main()

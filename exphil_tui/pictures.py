@@ -1,0 +1,53 @@
+"""Pictures of the workbench, as the README shows them: `python -m exphil_tui.pictures --run NAME`.
+
+In: a folder of real runs. Out: an SVG for every main screen. What a reader gets wrong: nothing is staged. The screens
+read the runs, the datasets and the machine as they do in a terminal; only the terminal is not there.
+"""
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from exphil_tui.app import Workbench
+
+SIZE = (120, 40)
+SETTLE_S = 4.0
+"""Until what a screen asks of other processes has arrived, as far as it does at once."""
+
+
+async def take(runs_dir: Path, out: Path, *, run: str, others: list[str], data: Path | None) -> None:
+    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`."""
+    out.mkdir(parents=True, exist_ok=True)
+    screens: dict[str, Callable[[Workbench], object]] = {
+        "runs": lambda app: app.open_runs(),
+        "run": lambda app: app.open_run(run),
+        "help": lambda app: app.open_help(),
+        "new_run": lambda app: app.open_new_run(data),
+        "compare": lambda app: app.open_compare([run, *others]),
+        "data": lambda app: app.open_data(),
+    }
+    app = Workbench(runs_dir=runs_dir)
+    async with app.run_test(size=SIZE) as pilot:
+        for name, show in screens.items():
+            if name != "help":
+                app.open_runs()
+                await pilot.pause(0.5)
+            show(app)
+            await pilot.pause(SETTLE_S)
+            app.save_screenshot(f"{name}.svg", path=str(out))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Pictures of the workbench.")
+    parser.add_argument("--runs-dir", type=Path, default=Path("checkpoints"))
+    parser.add_argument("--run", required=True, help="the run that is opened")
+    parser.add_argument("--others", nargs="*", default=[], help="runs it is compared with")
+    parser.add_argument("--data", type=Path, help="the dataset or replays of the new run")
+    parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
+    given = parser.parse_args()
+    asyncio.run(take(given.runs_dir, given.out, run=given.run, others=given.others, data=given.data))
+
+
+if __name__ == "__main__":
+    main()

@@ -63,8 +63,7 @@ async def test_a_cancelled_command_ends_with_all_that_it_started(
         "import pathlib, signal, subprocess, sys, time\n"
         f"signal.signal(signal.SIGINT, {handler})\n"
         "own = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
-        "print(own.pid, file=sys.stderr, flush=True)\n"
-        "try:\n    time.sleep(60)\n"
+        "try:\n    print(own.pid, file=sys.stderr, flush=True)\n    time.sleep(60)\n"
         "except KeyboardInterrupt:\n    own.kill()\n    pathlib.Path('saved').touch()\n"
     )
     said: asyncio.Queue[str] = asyncio.Queue()

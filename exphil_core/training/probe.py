@@ -149,7 +149,6 @@ def probed(
             device=device,
             run_name="probe",
             emit=watch.hear,
-            stopped=lambda: False,
             clock=clock,
         )
     return replace(expected, pace=watch.pace(expected.frames_per_step), memory_measured=peak())

@@ -6,7 +6,7 @@ wrong: it holds no run. Whatever is open or closed here, a run is a process of i
 
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from textual.events import Resize
 
     from exphil_core.runs.summary import RunSummary
-    from exphil_tui.child import Ended
+    from exphil_tui.child import RunChild
 
 _ASCII_KEYS = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎": "enter", "⌫": "backspace"}
 _SENTENCE_LETTERS = 400
@@ -58,7 +58,7 @@ class Workbench(App[None]):
         run: str | None = None,
         glyphs: Glyphs | None = None,
         clock: Callable[[], float] = time.time,
-        launch: "Callable[..., Awaitable[Ended]] | None" = None,
+        launch: "RunChild | None" = None,
     ) -> None:
         self.glyphs = glyphs or UNICODE
         self._gate = AsciiOnly() if self.glyphs.ascii else PrintableOnly()

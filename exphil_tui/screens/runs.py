@@ -381,7 +381,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
         if ended.code == 0:
             self.workbench.say(f"Demo replays are in {DEMO}: n starts a run on them.")
         else:
-            self.workbench.say(" ".join(ended.problems), severity="error")
+            self.workbench.say(ended.problem, severity="error")
 
 
 def _key(key: str, does: str) -> Content:

@@ -1,0 +1,289 @@
+"""Several runs over each other: one line a run, where their losses are, and what tells their presets apart.
+
+In: run directories, followed while they grow. Out: a chart, a table of losses, a table of the settings that differ.
+What a reader gets wrong: the lower line is the better run only where no caution stands above the chart.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import numpy as np
+from rich.cells import cell_len
+from textual import work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from exphil_core.errors import ExphilError
+from exphil_core.melee.characters import by_name, low_tier_first
+from exphil_core.replays.text import sanitise
+from exphil_core.runs.directory import RunDirectory
+from exphil_tui.comparison import Comparison, compare
+from exphil_tui.follow import Follower
+from exphil_tui.palette import Mark, marks
+from exphil_tui.series import Series
+from exphil_tui.state import TOTAL, RunState, reduce
+from exphil_tui.widgets.chart import Chart, Line
+from exphil_tui.widgets.run_table import shortened
+
+if TYPE_CHECKING:
+    from exphil_tui.app import Workbench
+
+PAINT_S = 0.5
+
+_NAME_LETTERS = 400
+_LONGEST_KEY = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Losses:
+    """What the table says of one run, of the curve that is chosen."""
+
+    step: float | None
+    train: float | None
+    """Smoothed."""
+    validation: float | None
+    """The newest."""
+    best: float | None
+    best_step: float | None
+
+
+def losses(state: RunState, key: str) -> Losses:
+    train, validation = state.train.get(key, Series()), state.validation.get(key, Series())
+    known = validation.y[np.isfinite(validation.y)]
+    at = validation.x[np.isfinite(validation.y)]
+    lowest = int(np.argmin(known)) if len(known) else None
+    return Losses(
+        step=_last(train.x),
+        train=_last(train.smooth),
+        validation=_last(known),
+        best=None if lowest is None else float(known[lowest]),
+        best_step=None if lowest is None else float(at[lowest]),
+    )
+
+
+class CompareScreen(Screen[None]):
+    CSS_PATH = "compare.tcss"
+    BINDING_GROUP_TITLE = "Compare"
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (declared so by Screen)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("v", "toggle_split", "Train or validation"),
+        Binding("left_square_bracket", "character(-1)", "Character before", show=False),
+        Binding("right_square_bracket", "character(1)", "Next character"),
+        Binding("tab", "app.focus_next", "Chart or tables", show=False),
+        Binding("escape", "app.back", "Go back"),
+    ]
+    HELP = """\
+One line is one run, told apart by its letter. v changes between the losses on held-out games and those of training.
+[ and ] go through the characters; "all" is every frame together.
+A sentence above the chart says where losses must not be compared: other data, another delay or other tokens ask
+another question.
+"best" is the lowest validation loss of that curve, in nats per frame, and the step it was measured at.
+Below stand only the settings that differ, a column for each run.
+Ranks by loss are not ranks by play."""
+
+    def __init__(self, runs: Sequence[RunDirectory]) -> None:
+        super().__init__()
+        self._runs = tuple(runs)
+        self._names = [sanitise(run.name, limit=_NAME_LETTERS) for run in self._runs]
+        self._marks: Mapping[str, Mark] = marks(self._names)
+        self._states = [RunState() for _ in self._runs]
+        self._comparison: Comparison | None = None
+        self._problem = ""
+        self._split = "validation"
+        self._character = TOTAL
+        self._painted: object = None
+
+    @property
+    def workbench(self) -> "Workbench":
+        return cast("Workbench", self.app)
+
+    def compose(self) -> ComposeResult:
+        yield Static(classes="title", id="compare-title")
+        yield Static(id="compare-cautions")
+        yield Chart(id="compare-chart")
+        with VerticalScroll(id="compare-tables", can_focus=True):
+            yield Static(id="compare-losses")
+            yield Static(id="compare-settings")
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.query_one(Chart).focus()
+        self._read_presets()
+        for index in range(len(self._runs)):
+            self._follow(index)
+        self.set_interval(PAINT_S, self._paint)
+        self._paint()
+
+    def on_resize(self, event: Resize) -> None:
+        self._painted = None
+        self._paint()
+
+    def on_screen_resume(self) -> None:
+        self._paint()
+
+    # What comes in.
+
+    @work(thread=True, exit_on_error=False)
+    def _read_presets(self) -> None:
+        described: list[Mapping[str, Any]] = []
+        problem = ""
+        for run in self._runs:
+            try:
+                described.append(run.described())
+            except (ExphilError, OSError) as error:
+                problem = str(error)
+                break
+        found = Comparison(differences=(), cautions=()) if problem else compare(described)
+        self.app.call_from_thread(self._take_presets, found, problem)
+
+    def _take_presets(self, comparison: Comparison, problem: str) -> None:
+        self._comparison, self._problem = comparison, sanitise(problem, limit=_NAME_LETTERS)
+        self._painted = None
+        self._paint()
+
+    @work(group="follow")
+    async def _follow(self, index: int) -> None:
+        follower = Follower(self._runs[index].events_path)
+        reading = asyncio.create_task(follower.run())
+        try:
+            while True:
+                batch = await follower.queue.get()
+                self._states[index] = reduce(self._states[index], batch)
+        finally:
+            reading.cancel()
+
+    # Drawing.
+
+    def _paint(self) -> None:
+        """What changed since it was drawn last."""
+        shown = ([id(state) for state in self._states], self._split, self._character)
+        if not self.is_current or shown == self._painted:
+            return
+        self._painted = shown
+        self.query_one("#compare-title", Static).update(self._title())
+        self._show_cautions()
+        self.query_one(Chart).show(
+            [line for index in range(len(self._runs)) if (line := self._line(index)) is not None],
+            title=f"{self._split} loss, {_title_of(self._character)}",
+            y_title="nats per frame",
+        )
+        self.query_one("#compare-losses", Static).update(self._losses())
+        self.query_one("#compare-settings", Static).update(self._settings())
+
+    def _title(self) -> Content:
+        right = f"{len(self._runs)} runs"
+        gap = max(2, self.size.width - len("exphil  Compare") - len(right) - 2)
+        return Content.assemble(
+            ("exphil", "bold $primary"), "  Compare", " " * gap, (right, "$foreground-muted")
+        )
+
+    def _show_cautions(self) -> None:
+        widget = self.query_one("#compare-cautions", Static)
+        cautions = self._comparison.cautions if self._comparison is not None else ()
+        said = [self._problem] if self._problem else list(cautions)
+        sign = self.workbench.glyphs.warning
+        widget.display = bool(said)
+        widget.update(Content("\n").join(Content.styled(f"{sign} {line}", "$warning") for line in said))
+
+    def _line(self, index: int) -> Line | None:
+        curves = self._states[index].validation if self._split == "validation" else self._states[index].train
+        series = curves.get(self._character)
+        if series is None or not series.length:
+            return None
+        name = self._names[index]
+        return Line(
+            name=shortened(name, 24, self.workbench.glyphs),
+            x=series.x,
+            y=series.y,
+            # Validations are few and exact: a line through them hides nothing.
+            smooth=None if self._split == "validation" else series.smooth,
+            colour=self._marks[name].colour,
+            mark=self._marks[name].letter,
+        )
+
+    def _losses(self) -> Content:
+        rows = [losses(state, self._character) for state in self._states]
+        room = max(12, min(max(map(cell_len, self._names)), self._table_width() - 44))
+        head = f"  {'run':<{room}}{'step':>9}{'train':>9}{'valid':>9}{'best':>9}{'at':>8}"
+        lines = [Content.styled(head, "$foreground-muted")]
+        least = min((row.best for row in rows if row.best is not None), default=None)
+        comparable = self._comparison is not None and not self._comparison.cautions
+        for name, row in zip(self._names, rows, strict=True):
+            mark = self._marks[name]
+            best = "bold $success" if comparable and row.best is not None and row.best == least else ""
+            lines.append(
+                Content.assemble(
+                    (f"{mark.letter} ", f"bold {mark.colour}"),
+                    f"{shortened(name, room, self.workbench.glyphs):<{room}}",
+                    f"{self._figure(row.step, 0):>9}{self._figure(row.train):>9}{self._figure(row.validation):>9}",
+                    (f"{self._figure(row.best):>9}", best),
+                    f"{self._figure(row.best_step, 0):>8}",
+                )
+            )
+        return Content("\n").join(lines)
+
+    def _settings(self) -> Content:
+        if self._comparison is None:
+            return Content("")
+        differences = self._comparison.differences
+        if not differences:
+            return Content.styled(
+                "" if self._problem else "Their settings are the same.", "$foreground-muted"
+            )
+        glyphs = self.workbench.glyphs
+        key_room = min(_LONGEST_KEY, max(len(found.key) for found in differences))
+        room = max(6, (self._table_width() - key_room - 2) // len(self._runs) - 1)
+        widest = [
+            max(cell_len(found.values[index]) for found in differences) for index in range(len(self._runs))
+        ]
+        rooms = [max(1, min(room, width)) for width in widest]
+        head = [(f"{'differs in':<{key_room}}", "$foreground-muted")]
+        for name, width in zip(self._names, rooms, strict=True):
+            head.append((f"  {self._marks[name].letter:<{width}}", f"bold {self._marks[name].colour}"))
+        lines = [Content.assemble(*head)]
+        for found in differences:
+            parts = [(f"{shortened(found.key, key_room, glyphs):<{key_room}}", "$foreground-muted")]
+            for value, width in zip(found.values, rooms, strict=True):
+                parts.append((f"  {shortened(value, width, glyphs):<{width}}", ""))
+            lines.append(Content.assemble(*parts))
+        return Content("\n").join(lines)
+
+    def _table_width(self) -> int:
+        return self.size.width - 4 if self.size.width < 110 else (self.size.width - 6) // 2
+
+    def _figure(self, value: float | None, digits: int = 4) -> str:
+        return self.workbench.glyphs.dash if value is None else f"{value:,.{digits}f}"
+
+    # What a person does.
+
+    def action_toggle_split(self) -> None:
+        self._split = "train" if self._split == "validation" else "validation"
+        self._paint()
+
+    def action_character(self, by: int) -> None:
+        known = {key for state in self._states for key in (*state.train, *state.validation)} - {TOTAL}
+        order = [TOTAL, *sorted(known, key=low_tier_first)]
+        at = order.index(self._character) if self._character in order else 0
+        self._character = order[(at + by) % len(order)]
+        self._paint()
+
+
+def _last(values: np.ndarray) -> float | None:
+    known = values[np.isfinite(values)]
+    return float(known[-1]) if len(known) else None
+
+
+def _title_of(character: str) -> str:
+    if character == TOTAL:
+        return "all characters"
+    try:
+        return by_name(character).title
+    except ValueError:
+        return sanitise(character)

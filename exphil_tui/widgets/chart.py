@@ -43,7 +43,7 @@ class Chart(Widget, can_focus=True):
         & > .chart--text { color: $foreground; }
         & > .chart--muted { color: $foreground 60%; }
         & > .chart--grid { color: $foreground 25%; }
-        & > .chart--cursor { color: $foreground; text-style: bold; }
+        & > .chart--cursor { color: $foreground 70%; }
     }
     """
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -151,9 +151,7 @@ class Chart(Widget, can_focus=True):
         if self._cursor is not None or axis is None:
             self._cursor = None
         else:
-            # In the middle of what is seen, at a point.
-            self._cursor = float(axis.values(np.array((axis.low + axis.high) / 2)))
-            self._cursor = self._next_point(-1, 0)
+            self._cursor = self._nearest(float(axis.values(np.array((axis.low + axis.high) / 2))))
         self._change()
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
@@ -163,7 +161,8 @@ class Chart(Widget, can_focus=True):
             if extent is not None and self._picture is not None:
                 self._change(view=view.panned(extent, (column - event.x) / self._picture.columns))
             return
-        self._hover = self._value_at(event.get_content_offset_capture(self).x)
+        at = self._value_at(event.get_content_offset_capture(self).x)
+        self._hover = None if at is None else self._nearest(at)
         self._change()
 
     def on_leave(self) -> None:
@@ -222,6 +221,15 @@ class Chart(Widget, can_focus=True):
         axis = picture.x_axis
         unit = axis.low + (column - picture.left + 0.5) / picture.columns * (axis.high - axis.low)
         return float(axis.values(np.array(unit)))
+
+    def _nearest(self, at: float) -> float:
+        """x of the point nearest to `at`, of any line."""
+        near = [
+            float(x)
+            for line in self._plot.lines
+            for x in line.x[max(0, int(np.searchsorted(line.x, at)) - 1) :][:2]
+        ]
+        return min(near, key=lambda x: abs(x - at))
 
     def _next_point(self, direction: int, dots: int) -> float:
         """x of the next point of any line that is at least so many columns of dots away; the last where none is."""
@@ -292,7 +300,8 @@ class Chart(Widget, can_focus=True):
             colour = styles.color if styles.color.ansi is not None else background + styles.color
             table.append(Style(color=colour.rich_color, bold=bool(styles.text_style.bold)))
         for line in self._plot.lines:
-            table += [_style(line.colour, background, _RAW_STRENGTH), _style(line.colour, background, 1.0)]
+            bright = _style(line.colour, background, 1.0)
+            table += [_style(line.colour, background, _RAW_STRENGTH), bright, bright + Style(bold=True)]
         table += [_style(level.colour, background, 1.0) for level in self._plot.levels]
         return table
 

@@ -1,8 +1,8 @@
 """The picture of a chart: lines and levels between two axes, with a legend, as a `Canvas`.
 
 In: a `Plot` and a size in cells. Out: a `Picture`. Pure: nothing here knows of a widget, a key or a colour. What a
-reader gets wrong: an ink is only a number. `ink_of_raw`, `ink_of_line` and `ink_of_level` say which is whose, and the
-widget has a style for each.
+reader gets wrong: an ink is only a number. the functions `ink_of_...` say which is whose, and the widget has a
+style for each.
 
 From below to above: the grid, raw points, the cursor, levels, lines, letters. Each hides what lies below it in the
 cells that it touches.
@@ -18,7 +18,7 @@ import numpy as np
 from rich.cells import cell_len, set_cell_size
 
 from exphil_tui.glyphs import UNICODE, Glyphs
-from exphil_tui.widgets.axes import Axis, Tick, apart, axis_around, exact, short
+from exphil_tui.widgets.axes import Axis, Tick, apart, axis_around, exact, label, round_step, short
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas, thin
 from exphil_tui.widgets.view import EVERYTHING, Extent, View
 
@@ -96,15 +96,19 @@ class Ink(IntEnum):
 
 
 def ink_of_raw(line: int) -> int:
-    return len(Ink) + 2 * line
+    return len(Ink) + 3 * line
 
 
 def ink_of_line(line: int) -> int:
-    return len(Ink) + 2 * line + 1
+    return len(Ink) + 3 * line + 1
+
+
+def ink_of_mark(line: int) -> int:
+    return len(Ink) + 3 * line + 2
 
 
 def ink_of_level(lines: int, level: int) -> int:
-    return len(Ink) + 2 * lines + level
+    return len(Ink) + 3 * lines + level
 
 
 def draw(plot: Plot, width: int, height: int) -> Picture:
@@ -113,7 +117,8 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     keys = _legend(plot, width, 0 if height < 6 else 1 if height < 14 else 2 if height < 30 else 3)
     top = header + (max(key.row for key in keys) + 1 if keys else 0)
     for key in keys:
-        page.text(key.column, header + key.row, key.text, key.ink)
+        page.text(key.column, header + key.row, key.text, ink_of_line(key.line))
+        page.text(key.column, header + key.row, key.text[:1], ink_of_mark(key.line))
     footer = 2 if height >= top + 4 else 0
     rows = height - top - footer
 
@@ -380,17 +385,12 @@ def _draw_names(canvas: Canvas, frame: _Frame) -> None:
 def _draw_letters(canvas: Canvas, frame: _Frame, thinned: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
     period = max(12, frame.columns // 3)
     for index, (columns, rows) in enumerate(thinned):
-        offset = 4 + period * index // len(thinned)
-        for cell in range(offset, frame.columns - 2, period):
-            found = int(np.searchsorted(columns, cell * DOTS_WIDE))
-            if (
-                found < len(columns)
-                and columns[found] < (cell + 2) * DOTS_WIDE
-                and rows[found] == rows[found]
-            ):
-                _put(
-                    canvas, int(columns[found]) // DOTS_WIDE, rows[found], frame.plot.lines[index].mark, index
-                )
+        if len(columns):
+            offset = 4 + period * index // len(thinned)
+            cells = np.arange(offset, frame.columns - 2, period)
+            dots = np.interp(cells * DOTS_WIDE, columns, rows, left=np.nan, right=np.nan)
+            for cell, dot in zip(cells.tolist(), dots.tolist(), strict=True):
+                _put(canvas, cell, dot, frame.plot.lines[index].mark, index)
 
 
 def _draw_crossings(canvas: Canvas, frame: _Frame) -> None:
@@ -405,7 +405,7 @@ def _draw_crossings(canvas: Canvas, frame: _Frame) -> None:
 
 def _put(canvas: Canvas, column: int, dot: float, mark: str, line: int) -> None:
     if 0 <= dot < canvas.dots_high:
-        canvas.text(column, int(dot) // DOTS_HIGH, mark, ink_of_line(line))
+        canvas.text(column, int(dot) // DOTS_HIGH, mark, ink_of_mark(line))
 
 
 def _draw_marks(page: Canvas, frame: _Frame, column: int, top: int) -> None:
@@ -418,19 +418,20 @@ def _draw_marks(page: Canvas, frame: _Frame, column: int, top: int) -> None:
         begin = int(np.searchsorted(line.x, near))
         if not len(found := np.flatnonzero(np.isfinite(line.curve[begin:stop]))):
             continue
-        row = frame.row(float(line.curve[begin + found[-1]]))
-        if row is not None:
-            wanted.append((row, index, line.mark))
+        dot = float(frame.down(line.curve[begin + found[-1:]])[0])
+        if 0 <= dot < frame.high:
+            # In the order of their values, even where they share a dot.
+            wanted.append((dot, -float(line.curve[begin + found[-1]]), index, line.mark))
     wanted = sorted(wanted)[: frame.rows]
-    rows = [row for row, _, _ in wanted]
+    rows = [int(dot) // DOTS_HIGH for dot, *_ in wanted]
     for index in range(1, len(rows)):
         rows[index] = max(rows[index], rows[index - 1] + 1)
     limit = frame.rows - 1
     for index in range(len(rows) - 1, -1, -1):
         rows[index] = min(rows[index], limit)
         limit = rows[index] - 1
-    for row, (_, index, mark) in zip(rows, wanted, strict=True):
-        page.text(column, top + row, mark, ink_of_line(index))
+    for row, (*_, index, mark) in zip(rows, wanted, strict=True):
+        page.text(column, top + row, mark, ink_of_mark(index))
 
 
 def _y_ticks(axis: Axis, rows: int) -> list[tuple[int, Tick]]:
@@ -443,7 +444,7 @@ def _y_ticks(axis: Axis, rows: int) -> list[tuple[int, Tick]]:
             for tick in axis.ticks(most)
         ]
         cells = sorted(dot // DOTS_HIGH for dot, _ in placed)
-        if apart([(cell, cell + 1) for cell in cells], 1 if axis.log else 2 if rows > 6 else 1):
+        if apart([(cell, cell + 1) for cell in cells], 1 if rows > 6 else 0):
             return placed
     return []
 
@@ -509,12 +510,12 @@ def _is_whole(x: np.ndarray) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Key:
-    """An entry of the legend, or a part of one."""
+    """An entry of the legend; its text begins with the mark."""
 
     column: int
     row: int
+    line: int
     text: str
-    ink: int
 
 
 def _legend(plot: Plot, width: int, rows: int) -> list[_Key]:
@@ -546,7 +547,7 @@ def _flowed(texts: Sequence[str], width: int) -> list[_Key]:
         across = max(1, (width + 3) // cell)
         places = [(index % across * cell, index // across) for index in range(len(texts))]
     return [
-        _Key(column=column, row=row, text=text, ink=ink_of_line(index))
+        _Key(column=column, row=row, line=index, text=text)
         for index, ((column, row), text) in enumerate(zip(places, texts, strict=True))
     ]
 
@@ -582,8 +583,9 @@ def _draw_header(page: Canvas, plot: Plot, extent: Extent | None, seen: _Seen | 
     if scales:
         notes.append(f"log {' and '.join(scales)}")
     if seen is not None and extent is not None and plot.view.span is not None:
-        low, high = (short(float(end)) for end in seen.axis.values(np.array((seen.axis.low, seen.axis.high))))
-        last = short(float(seen.axis.values(np.array(extent.last))))
+        low, high, last = seen.axis.values(np.array((seen.axis.low, seen.axis.high, extent.last))).tolist()
+        digits = round_step((high - low) / 100)
+        low, high, last = (label(end, digits) for end in (low, high, last))
         notes.append(f"newest, from {low}" if plot.view.follows else f"{low} to {high} of {last}")
     between = " | " if plot.glyphs.ascii else " · "
     while notes and used + cell_len(between.join(notes)) > page.columns:

@@ -5,6 +5,7 @@ never zero; which dash, the terminal decides.
 """
 
 import math
+from itertools import pairwise
 
 from exphil_tui.glyphs import Glyphs
 
@@ -48,7 +49,7 @@ def duration(seconds: float | None, glyphs: Glyphs) -> str:
         return glyphs.dash
     left = max(0, round(seconds))
     units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    for (size, unit), (smaller, name) in zip(units, units[1:], strict=False):
+    for (size, unit), (smaller, name) in pairwise(units):
         if left >= size:
             rest = left % size // smaller
             return f"{left // size} {unit} {rest} {name}" if rest else f"{left // size} {unit}"

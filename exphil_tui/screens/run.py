@@ -24,7 +24,7 @@ from exphil_core.errors import ExphilError
 from exphil_core.replays.text import sanitise
 from exphil_core.runs import control, launcher
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.records import CommandSeen, Record
+from exphil_core.runs.records import CommandSeen
 from exphil_tui import figures
 from exphil_tui.follow import Follower
 from exphil_tui.palette import BAD, GOOD, Mark, marks
@@ -76,6 +76,8 @@ _DONE = {
     "stop": "The run stops.",
 }
 _ERROR_LETTERS = 400
+_TOTAL_NAME = "total"
+"""Gives the curve over all characters its letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class RunScreen(Screen[None]):
     CSS_PATH = "run.tcss"
     BINDING_GROUP_TITLE = "Run"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "toggle_pause", "Pause/go on", tooltip="Pause the run, or let it go on"),
+        Binding("p", "toggle_pause", "Pause", tooltip="Pause the run, or let it go on"),
         Binding("k", "save_checkpoint", "Checkpoint", tooltip="Save a checkpoint now"),
         Binding("s", "stop_run", "Stop", tooltip="Stop and save, or leave it running"),
         Binding("r", "resume_run", "Resume", tooltip="Go on from the newest checkpoint"),
@@ -140,8 +142,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self.heads = False
         """Whether there is a line for each head instead of each character."""
         self._problem = ""
-        """Why the events cannot be read."""
-        self._reading = True
+        """Why the directory cannot be looked at."""
+        self._follower = Follower(run.events_path)
         self._sent: dict[str, Sent] = {}
         self._starting = False
         self._panel = 0
@@ -172,7 +174,10 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     def on_mount(self) -> None:
         self._arrange()
-        self.query_one(Chart).focus()
+        chart = self.query_one(Chart)
+        # A loss falls from fifteen to a half: on a linear axis its end is a flat line.
+        chart.action_toggle_log("y")
+        chart.focus()
         self.run_worker(self._follow(), group="follow")
         self.run_worker(self._watch(), group="watch")
         self.set_interval(PAINT_S, self.paint)
@@ -182,13 +187,10 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     async def _follow(self) -> None:
         """Takes every event into the state; what is drawn of it, and when, is the painter's."""
-        follower = Follower(self.run_directory.events_path)
-        self.run_worker(follower.run(), group="tail")
+        self.run_worker(self._follower.run(), group="tail")
         while True:
-            batch = await follower.queue.get()
+            batch = await self._follower.queue.get()
             self.state = reduce(self.state, batch)
-            self._problem = batch.problem
-            self._reading = not follower.caught_up
             self._take_answers(batch.records)
 
     async def _watch(self) -> None:
@@ -199,6 +201,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             except OSError as error:
                 self._problem = f"{self.run_directory.path} cannot be read: {error.strerror}"
             else:
+                self._problem = ""
                 self._take_sight(sight)
             await asyncio.sleep(LOOK_S)
 
@@ -209,7 +212,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         if before is None or before.state != sight.state:
             self.refresh_bindings()
 
-    def _take_answers(self, records: Iterable[Record]) -> None:
+    def _take_answers(self, records: Iterable[object]) -> None:
         for record in records:
             if not isinstance(record, CommandSeen) or record.id not in self._sent:
                 continue
@@ -259,20 +262,20 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     def _show_all(self) -> None:
         state = self.state
-        self.query_one(RunNotice).show(self._notices(), printed_lines=2 if self._compact else 5)
-        shown = marks((*character_names(state), TOTAL))
+        self.query_one(RunNotice).show(self._notices(), printed_lines=3 if self._compact else 5)
+        shown = marks((*character_names(state), _TOTAL_NAME))
         foreground = self.app.theme_variables.get("foreground", "#FFFFFF")
-        shown[TOTAL] = Mark(colour=foreground, letter=shown[TOTAL].letter)
+        shown[TOTAL] = Mark(colour=foreground, letter=shown.pop(_TOTAL_NAME).letter)
         parts = marks(head_names(state))
         self._show_chart(parts if self.heads else shown)
-        note, look = self._validation_note()
+        notes, look = self._validation_notes()
         if self.heads:
             self.query_one(HeadTable).show(
-                head_rows(state, parts, validation=self.validation), note=note, note_look=look
+                head_rows(state, parts, validation=self.validation), notes=notes, note_look=look
             )
         else:
             self.query_one(CharacterTable).show(
-                character_rows(state, shown, validation=self.validation), note=note, note_look=look
+                character_rows(state, shown, validation=self.validation), notes=notes, note_look=look
             )
         self._show_buttons()
         found = vitals(state, cores=self._cores, over=self.sight is not None and not self.sight.alive)
@@ -330,17 +333,17 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
     def _show_buttons(self) -> None:
         name = self.query_one(CharacterTable).chosen
         evaluated = self.state.evaluated
-        at = "" if evaluated is None else f", step {evaluated.step:,}"
+        who = EVERYBODY if name == TOTAL else title_of(name)
         self.query_one(PressRates).show(
             press_rates(evaluated, name),
             collapses(evaluated),
-            note=(EVERYBODY if name == TOTAL else title_of(name)) + at,
+            notes=(who,) if evaluated is None else (f"{who}, step {evaluated.step:,}", who),
         )
 
     def _facts(self) -> RunFacts:
         state, glyphs, now = self.state, self.workbench.glyphs, self.workbench.clock()
         started, step = state.started, state.step
-        kind = ()
+        kind: tuple[str, ...] = ()
         if started is not None:
             kind = (
                 sanitise(started.preset),
@@ -375,30 +378,30 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             return f"{sent.command} {how}" + (f", {waited:.0f} s ago" if waited >= PATIENCE_S else "")
         if self.state.pending:
             return f"{sanitise(self.state.pending[0])} received"
-        if self._reading and self.state.events:
+        if self.state.events and not self._follower.caught_up:
             return f"reading, {self.state.events:,} events"
         return ""
 
-    def _validation_note(self) -> tuple[str, str]:
+    def _validation_notes(self) -> tuple[tuple[str, ...], str]:
         """Of which step the validation is, and how long ago that was; a warning where it is overdue."""
         newest, step, before = self.state.evaluated, self.state.step, self.state.previous_evaluated
         if newest is None:
-            return "no validation yet", "dim"
+            return ("no validation yet",), "dim"
         ago = max(0, step.step - newest.step) if step is not None else 0
-        text = f"validation of step {newest.step:,}"
-        if ago:
-            text += f", {ago:,} step{'s' * (ago != 1)} ago"
+        then = f"step {newest.step:,}" + (f", {ago:,} step{'s' * (ago != 1)} ago" if ago else "")
         usual = newest.step - before.step if before is not None and before.step < newest.step else newest.step
         if ago > 1.5 * usual and usual > 0:
-            return f"{self.workbench.glyphs.warning} {text}", "warn"
-        return text, "dim"
+            late = f"{self.workbench.glyphs.warning} {then}"
+            return (f"{self.workbench.glyphs.warning} validation of {then}", late), "warn"
+        return (f"validation of {then}", f"validation: {then}", then), "dim"
 
     def _notices(self) -> list[Notice]:
         glyphs, sight, state = self.workbench.glyphs, self.sight, self.state
         found: list[Notice] = []
-        if self._problem:
-            sentence = sanitise(self._problem, limit=_ERROR_LETTERS)
-            found.append(Notice(sign=glyphs.warning, sentence=sentence, look="warn"))
+        for problem in (self._problem, state.problem):
+            if problem:
+                sentence = sanitise(problem, limit=_ERROR_LETTERS)
+                found.append(Notice(sign=glyphs.warning, sentence=sentence, look="warn"))
         if sight is None or self._starting:
             return found
         sign = standing(sight.state).sign_in(glyphs)
@@ -510,7 +513,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         (self.query_one(RunLog) if self.has_class("-log") else self.query_one(Chart)).focus()
 
     async def action_chart(self, action: str) -> None:
-        await self.run_action(action, self.query_one(Chart))
+        await self.app.run_action(action, self.query_one(Chart))
 
     def on_screen_resume(self) -> None:
         self._hurry()
@@ -566,7 +569,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         if answer == "stop":
             self._send("stop")
         elif answer == "detach":
-            self.workbench.action_back()
+            self.dismiss()
             self.workbench.say(f"{self.run_directory.name} goes on.")
 
     def action_resume_run(self) -> None:

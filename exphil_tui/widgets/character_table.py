@@ -161,12 +161,15 @@ class CharacterTable(TextPanel):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._rows: tuple[CharacterRow, ...] = ()
-        self._note, self._note_look = "", "dim"
+        self._notes: tuple[str, ...] = ()
+        self._note_look = "dim"
         self.chosen = TOTAL
         """The name of the character that the cursor is on."""
 
-    def show(self, rows: Sequence[CharacterRow], *, note: str = "", note_look: str = "dim") -> None:
-        self._rows, self._note, self._note_look = tuple(rows), note, note_look
+    def show(
+        self, rows: Sequence[CharacterRow], *, notes: tuple[str, ...] = (), note_look: str = "dim"
+    ) -> None:
+        self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
         if rows and self.chosen not in {row.name for row in rows}:
             self.chosen = rows[-1].name
         self.update()
@@ -196,17 +199,17 @@ class CharacterTable(TextPanel):
         self.post_message(self.CharacterChosen(name))
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        all_three = width >= 76
-        # What may go where there is no room, the least needed first.
+        baselines = [("marginal", 9), ("repeat", 8), ("markov", 8)]
         columns = [
-            ("loss", 8),
+            ("loss", 6),
             ("change", 9),
-            *([(name, 9) for name in BASELINES] if all_three else [("baseline", 16)]),
-            ("floor", 8),
-            ("closed", 8),
-            ("frames", 8),
+            *(baselines if width >= 73 else [("baseline", 15)]),
+            ("floor", 7),
+            ("closed", 7),
+            ("frames", 7),
         ]
-        name_width = 18
+        name_width = 19
+        # What goes where there is no room, the least needed first.
         for expendable in ("frames", "floor", "baseline"):
             if name_width + sum(size for _, size in columns) <= width:
                 break
@@ -225,7 +228,7 @@ class CharacterTable(TextPanel):
         return Picture(
             head=(heading,),
             lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
-            note=self._note,
+            notes=self._notes,
             note_look=self._note_look,
             chosen=names.index(self.chosen) if self.chosen in names else None,
         )
@@ -251,7 +254,7 @@ class CharacterTable(TextPanel):
                     text = glyphs.dash if row.closed is None else f"{100 * row.closed:.0f} %"
                     cells.append((right(text, size), ""))
                 case "frames":
-                    text = glyphs.dash if row.share is None else f"{100 * row.share:.1f} %"
+                    text = glyphs.dash if row.share is None else f"{100 * row.share:.{int(row.share < 1)}f} %"
                     cells.append((right(text, size), "dim"))
                 case _:
                     value = row.baselines[BASELINES.index(name)]

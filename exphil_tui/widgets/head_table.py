@@ -71,10 +71,11 @@ class HeadTable(TextPanel):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._rows: tuple[HeadRow, ...] = ()
-        self._note, self._note_look = "", "dim"
+        self._notes: tuple[str, ...] = ()
+        self._note_look = "dim"
 
-    def show(self, rows: Sequence[HeadRow], *, note: str = "", note_look: str = "dim") -> None:
-        self._rows, self._note, self._note_look = tuple(rows), note, note_look
+    def show(self, rows: Sequence[HeadRow], *, notes: tuple[str, ...] = (), note_look: str = "dim") -> None:
+        self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
         self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
@@ -90,7 +91,7 @@ class HeadTable(TextPanel):
         return Picture(
             head=(heading,),
             lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
-            note=self._note,
+            notes=self._notes,
             note_look=self._note_look,
         )
 

@@ -11,7 +11,7 @@ from exphil_core.runs.records import Latency
 from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.sparkline import sparkline
-from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, bar, right
+from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, bar, right, wrapped
 
 BUDGET_MS = 1000 / 60
 """A frame of the game."""
@@ -33,11 +33,11 @@ class LatencyPanel(TextPanel):
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         found = self._latency
         if found is None:
+            sentence = (
+                f"no measurement yet: this policy has not played; it will have {BUDGET_MS:.2f} ms a frame"
+            )
             return Picture(
-                lines=(
-                    (("  no measurement yet: this policy has not played", "dim"),),
-                    ((f"  a frame of the game leaves {BUDGET_MS:.2f} ms", "dim"),),
-                )
+                lines=tuple(((f"  {text}", "dim"),) for text in wrapped(sentence, max(10, width - 3)))
             )
         figure = (
             ("p50", found.p50_ms),
@@ -74,4 +74,4 @@ class LatencyPanel(TextPanel):
                     (sparkline(np.asarray(found.histogram, dtype=float), room, glyphs), "accent"),
                 )
             )
-        return Picture(lines=tuple(lines), note=sanitise(found.device))
+        return Picture(lines=tuple(lines), notes=(sanitise(found.device),))

@@ -15,7 +15,7 @@ from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.state import TOTAL
 from exphil_tui.widgets.character_table import title_of
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, left, right
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, left, right, wrapped
 
 COLLAPSE = 0.25
 """Of the human's rate: a policy that presses less than this has all but forgotten the button."""
@@ -97,26 +97,27 @@ class PressRates(TextPanel):
         super().__init__(id=id)
         self._rates: tuple[ButtonRate, ...] = ()
         self._collapses: tuple[Collapse, ...] = ()
-        self._note = ""
+        self._notes: tuple[str, ...] = ()
 
-    def show(self, rates: Sequence[ButtonRate], collapsed: Sequence[Collapse], *, note: str = "") -> None:
-        self._rates, self._collapses, self._note = tuple(rates), tuple(collapsed), note
+    def show(
+        self, rates: Sequence[ButtonRate], collapsed: Sequence[Collapse], *, notes: tuple[str, ...] = ()
+    ) -> None:
+        self._rates, self._collapses, self._notes = tuple(rates), tuple(collapsed), notes
         self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         if not self._rates:
-            return Picture(lines=((("   no validation yet", "dim"),),), note=self._note)
+            return Picture(lines=((("   no validation yet", "dim"),),), notes=self._notes)
         heading: Line = (
-            (left("  ", 8, glyphs), "dim"),
-            (right("policy", 8), "dim"),
-            (right("human", 9), "dim"),
-            (f"   0{'1×':^{_BAR - 3}}2×" if not glyphs.ascii else f"   0{'1x':^{_BAR - 3}}2x", "dim"),
+            (right("policy", 15), "dim"),
+            (right("human", 8), "dim"),
+            (f"  0{'1×':^{_BAR - 3}}2×" if not glyphs.ascii else f"  0{'1x':^{_BAR - 3}}2x", "dim"),
         )
         warnings = [line for found in self._collapses[:_WARNINGS] for line in _warning(found, width, glyphs)]
         if (more := len(self._collapses) - _WARNINGS) > 0:
             warnings.append(((f"   and {more} more: the characters' rows tell which", "warn"),))
         return Picture(
-            lines=(*warnings, heading, *(self._line(rate, glyphs) for rate in self._rates)), note=self._note
+            lines=(*warnings, heading, *(self._line(rate, glyphs) for rate in self._rates)), notes=self._notes
         )
 
     def _line(self, rate: ButtonRate, glyphs: Glyphs) -> Line:
@@ -124,9 +125,9 @@ class PressRates(TextPanel):
         head: Line = (
             (f" {glyphs.warning} " if rate.collapsed else "   ", "warn"),
             (left(rate.button, 5, glyphs), ""),
-            (right(policy, 8), "warn" if rate.collapsed else ""),
-            (right(human, 9), "dim"),
-            ("   ", ""),
+            (right(policy, 7), "warn" if rate.collapsed else ""),
+            (right(human, 8), "dim"),
+            ("  ", ""),
         )
         if not rate.human or rate.policy is None:
             return (*head, ("never pressed" if rate.human == 0 else glyphs.dash, "dim"))
@@ -140,12 +141,7 @@ def _warning(found: Collapse, width: int, glyphs: Glyphs) -> list[Line]:
     """`⚠ Mewtwo hardly presses B: 0.01 %, the human 0.06 %`, on as many lines as it takes."""
     policy, human = figures.percent(found.rate.policy, glyphs), figures.percent(found.rate.human, glyphs)
     sentence = f"{found.title} hardly presses {found.rate.button}: {policy} of frames, the human {human}"
-    lines: list[str] = [""]
-    for word in sentence.replace(" %", "\u00a0%").split(" "):
-        if lines[-1] and len(lines[-1]) + 1 + len(word) > width - 4:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
     return [
-        ((f" {glyphs.warning} " if index == 0 else "   ", "warn"), (line.replace("\u00a0", " "), "warn"))
-        for index, line in enumerate(lines)
+        ((f" {glyphs.warning} " if index == 0 else "   ", "warn"), (line, "warn"))
+        for index, line in enumerate(wrapped(sentence, max(10, width - 4)))
     ]

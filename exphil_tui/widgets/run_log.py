@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 
-from rich.cells import cell_len
-
 from exphil_core.replays.text import sanitise
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.state import LogLine
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, left
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, left, wrapped
 
 _SIGNS = {
     "start": ("▷", ">", "dim"),
@@ -52,14 +50,11 @@ class RunLog(TextPanel):
         lines = [line for entry in self._log for line in _entry(entry, width, glyphs)]
         if self._printed:
             lines.append((("  the end of its output, worker.log:", "dim"),))
-            lines += [
-                (("  ", ""), (fitted(text, width - 3, glyphs), ""))
-                for text in self._printed
-            ]
+            lines += [(("  ", ""), (fitted(text, width - 3, glyphs), "")) for text in self._printed]
         return Picture(
             lines=tuple(lines) or ((("   nothing happened yet", "dim"),),),
-            note=self._note,
-            note_look="warn" if self._note else "dim",
+            notes=(self._note,) if self._note else (),
+            note_look="warn",
         )
 
 
@@ -85,20 +80,3 @@ def _time(ts: str) -> str:
         return f"{datetime.fromisoformat(ts).astimezone():%H:%M:%S}"
     except ValueError:
         return ""
-
-
-def wrapped(text: str, width: int) -> list[str]:
-    """At blanks where that goes, by cells: letters may be two wide."""
-    lines = [""]
-    for word in text.split(" "):
-        while cell_len(word) > width:
-            cut = next(n for n in range(len(word), 0, -1) if cell_len(word[:n]) <= width)
-            if lines[-1]:
-                lines.append("")
-            lines[-1] = word[:cut]
-            lines.append("")
-            word = word[cut:]
-        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) > width:
-            lines.append("")
-        lines[-1] += (" " if lines[-1] else "") + word
-    return [line for line in lines if line] or [""]

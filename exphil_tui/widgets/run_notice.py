@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from exphil_tui.glyphs import Glyphs
-from exphil_tui.widgets.run_log import wrapped
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, wrapped
 
 LINES = 8
 
@@ -58,7 +57,11 @@ class RunNotice(TextPanel, can_focus=False):
                 lines.append(((f" {sign} ", notice.look), (text, notice.look)))
             shown = notice.printed[-self._printed_lines :] if self._printed_lines else ()
             lines += [
-                (("   ", ""), ("|" if glyphs.ascii else "│", "rule"), (f" {fitted(text, width - 6, glyphs)}", ""))
+                (
+                    ("   ", ""),
+                    ("|" if glyphs.ascii else "│", "rule"),
+                    (f" {fitted(text, width - 6, glyphs)}", ""),
+                )
                 for text in shown
             ]
         return Picture(lines=tuple(lines[:LINES]))

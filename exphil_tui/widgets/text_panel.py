@@ -4,6 +4,7 @@ In: a `Picture`, whose lines are parts of text, each with a look. Out: strips. W
 shown letter by letter, never as markup; but text from outside must have been sanitised before it comes here.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -36,8 +37,8 @@ class Picture:
     head: tuple[Line, ...] = ()
     """Stays above the lines while they scroll."""
     lines: tuple[Line, ...] = ()
-    note: str = ""
-    """At the right end of the title."""
+    notes: tuple[str, ...] = ()
+    """At the right end of the title: the first of these that fits, the longest first."""
     note_look: str = "dim"
     chosen: int | None = None
     """The line that the cursor is on."""
@@ -56,7 +57,7 @@ class TextPanel(ScrollView, can_focus=True):
         overflow-y: auto;
         scrollbar-size-vertical: 1;
         background: $background;
-        & > .panel--dim { color: $text-muted; }
+        & > .panel--dim { color: $foreground-muted; }
         & > .panel--strong { text-style: bold; }
         & > .panel--accent { color: $primary; text-style: bold; }
         & > .panel--good { color: $success; }
@@ -123,7 +124,7 @@ class TextPanel(ScrollView, can_focus=True):
         changed = [y for y in changed if y >= top]
         rule = self._rule
         changed += [rule + y for y, line in enumerate(found.head) if line != before.head[y]]
-        if rule and (found.note, found.note_look) != (before.note, before.note_look):
+        if rule and (found.notes, found.note_look) != (before.notes, before.note_look):
             self._title_strip = None
             changed.append(0)
         if changed:
@@ -161,7 +162,7 @@ class TextPanel(ScrollView, can_focus=True):
             if at <= event.x < at + cell_len(name):
                 self.post_message(self.TabChosen(index))
                 event.stop()
-            at += cell_len(name) + 3
+            at += cell_len(name) + 2
 
     def line_at(self, y: int) -> int | None:
         """The line shown in row `y` of the widget."""
@@ -218,12 +219,12 @@ class TextPanel(ScrollView, can_focus=True):
         parts: list[Part] = [(pointer, "accent" if self.has_focus else "rule"), (" ", "")]
         for index, name in enumerate(self.tabs or (self.TITLE,)):
             if index:
-                parts.append((f" {glyphs.bullet if not glyphs.ascii else '|'} ", "rule"))
+                parts.append(("  ", ""))
             look = ("accent" if self.has_focus else "strong") if name == self.TITLE else "dim"
             parts.append((name, look))
         parts.append((" ", ""))
         used = sum(cell_len(text) for text, _ in parts)
-        note = fitted(self._picture.note, width - used - 5, glyphs)
+        note = next((note for note in self._picture.notes if cell_len(note) <= width - used - 4), "")
         room = width - used - (cell_len(note) + 3 if note else 0)
         parts.append((rule * max(0, room), "rule"))
         if note:
@@ -251,10 +252,31 @@ def right(text: str, width: int) -> str:
     return " " * max(0, width - cell_len(text)) + text
 
 
+def wrapped(text: str, width: int) -> list[str]:
+    """At blanks where that goes, but not between a number and its unit; by cells, for letters may be two wide."""
+    lines = [""]
+    for bound in _UNIT.sub("\\1\u00a0", text).split(" "):
+        word = bound.replace("\u00a0", " ")
+        while cell_len(word) > width:
+            cut = next((n for n in range(len(word), 0, -1) if cell_len(word[:n]) <= width), 1)
+            if lines[-1]:
+                lines.append("")
+            lines[-1] = word[:cut]
+            lines.append("")
+            word = word[cut:]
+        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) > width:
+            lines.append("")
+        lines[-1] += (" " if lines[-1] else "") + word
+    return [line for line in lines if line] or [""]
+
+
 def bar(share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
     """How full: what is drawn as full, and the rest."""
     full = round(min(1.0, max(0.0, share)) * width)
     return ("#" if glyphs.ascii else "━") * full, ("." if glyphs.ascii else "─") * (width - full)
+
+
+_UNIT = re.compile(r"(\d) (?=(?:s|min|h|d|ms|MB|GB|%)(?:\W|$))")
 
 
 def plain(lines: Sequence[Line]) -> str:

@@ -22,7 +22,7 @@ SLOW_DATA = 0.2
 _RECENT = 120
 """Points of a sparkline."""
 
-_LABEL, _VALUE = 13, 11
+_LABEL, _VALUE = 14, 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class VitalsPanel(TextPanel):
             self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        vitals, room = self._vitals, max(0, min(40, width - _LABEL - _VALUE - 2))
+        vitals, room = self._vitals, max(0, min(40, width - _LABEL - _VALUE - 3))
         resources = vitals.resources
         wait_look = "warn" if (vitals.data_wait or 0.0) >= SLOW_DATA else ""
         lines: list[Line] = [
@@ -98,10 +98,10 @@ class VitalsPanel(TextPanel):
                 glyphs.dash if vitals.learning_rate is None else f"{vitals.learning_rate:.2g}",
                 glyphs,
                 "",
-                ((f"gradient {vitals.grad_norm:.2g}", "dim"),) if vitals.grad_norm is not None else (),
+                ((f"grad {vitals.grad_norm:.2g}", "dim"),) if vitals.grad_norm is not None else (),
             ),
         ]
-        return Picture(lines=tuple(lines), note="as it last was" if vitals.over else "")
+        return Picture(lines=tuple(lines), notes=("as it last was",) if vitals.over else ())
 
 
 class VitalsLine(TextPanel, can_focus=False):

@@ -1,48 +1,41 @@
 """One run's process: `python -m exphil_core.worker RUN_DIRECTORY`, and what `exphil train` calls in its own.
 
 In: a run directory that `RunDirectory.create` made. Out: events, checkpoints and an exit code (CLI.md). Whatever
-happens ends in a `run_finished` event if anything can still be written, and in a checkpoint where that helps.
+happens ends in a `run_finished` event if anything can still be written, and in a checkpoint where that helps. What a
+reader gets wrong: torch is imported only once the run is held and says so, since that takes seconds.
 """
 
+import faulthandler
 import signal
 import sys
-import time
+import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING, Any
 
-from exphil_core.atomic import remove_partials
-from exphil_core.errors import DivergedError, ExphilError, UsageError
+from exphil_core.atomic import NO_ROOM, remove_partials
+from exphil_core.errors import DiskFullError, DivergedError, ExphilError, UsageError
+from exphil_core.runs.control import Inbox
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.training.data import open_run_data
-from exphil_core.training.device import choose_device
-from exphil_core.training.keeper import Keeper
-from exphil_core.training.kept_split import read_split, write_split
-from exphil_core.training.loop import Finished, train
+from exphil_core.runs.heartbeat import Heartbeat
+from exphil_core.runs.helm import Helm
+
+if TYPE_CHECKING:
+    import torch
+
+    from exphil_core.training.loop import Finished
 
 PREEMPTED = 75
 INTERRUPTED = 130
 
-HEARTBEAT_SECONDS = 2.0
-
 Sink = Callable[[dict[str, object]], None]
 """Takes each event's record after it is on disk."""
 
-
-@dataclass(slots=True)
-class StopRequest:
-    """What the first SIGTERM or Ctrl-C leaves behind: the run saves and ends at its next step."""
-
-    requested: bool = False
-
-    def handle(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.requested = True
+Emit = Callable[..., None]
 
 
 def work(run: RunDirectory, *, sinks: Sequence[Sink] = ()) -> int:
@@ -50,47 +43,69 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = ()) -> int:
 
     Raises UsageError when another process holds the run.
     """
-    stop = StopRequest()
-    with run.lock(), EventLog(run.events_path) as log, _signals(stop):
+    with run.lock(), EventLog(run.events_path) as log:
+        speaking = threading.Lock()
 
         def emit(kind: str, **fields: object) -> None:
-            record = log.append(kind, **fields)
-            for sink in sinks:
-                sink(record)
+            # The heartbeat speaks, too: who listens hears the events one by one and in order.
+            with speaking:
+                record = log.append(kind, **fields)
+                for sink in sinks:
+                    sink(record)
 
-        try:
-            finished = _train(run, emit, stop)
-        except KeyboardInterrupt:
-            return _end(run, emit, status="stopped", code=INTERRUPTED)
-        except ExphilError as error:
-            status = "diverged" if isinstance(error, DivergedError) else "failed"
-            return _end(run, emit, status=status, code=error.exit_code, error=error)
-        except Exception as error:
-            traceback.print_exc()
-            return _end(run, emit, status="failed", code=1, error=error)
+        return _hold(run, emit)
+
+
+def _hold(run: RunDirectory, emit: Emit) -> int:
+    """The run from its first heartbeat to its last word."""
+    heartbeat = Heartbeat(run, emit=emit)
+    helm = Helm(Inbox(run), emit=emit, say=heartbeat.say)
+    heartbeat.look = helm.look
+
+    def lose() -> None:
+        helm.lost = f"{run.path} was deleted while the run went on: it ends, for nothing can be saved there"
+
+    heartbeat.gone = lose
+    error: Exception | None = None
+    try:
+        with _signals(helm), heartbeat:
+            finished = _train(run, emit, helm, heartbeat)
+    except KeyboardInterrupt:
+        status, code = "stopped", INTERRUPTED
+    except ExphilError as expected:
+        status = "diverged" if isinstance(expected, DivergedError) else "failed"
+        code, error = expected.exit_code, expected
+    except OSError as refused:
+        # The disk or the folder: who can mend that needs the path and the reason, not our lines.
+        kind = DiskFullError if refused.errno in NO_ROOM else ExphilError
+        error = kind(f"{refused.filename or run.path}: {refused.strerror or refused}")
+        status, code = "failed", kind.exit_code
+    except Exception as unexpected:
+        traceback.print_exc()
+        status, code, error = "failed", 1, unexpected
+    else:
         code = PREEMPTED if finished.status == "preempted" else 0
+        helm.close(finished.status)
         run.write_status(finished.status, step=finished.step)
         emit("run_finished", status=finished.status, step=finished.step, summary=_summary(finished))
         return code
+    return _end(run, emit, helm, status=status, code=code, error=error)
 
 
-def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> Finished:
+def _train(run: RunDirectory, emit: Emit, helm: Helm, heartbeat: Heartbeat) -> "Finished":
     remove_partials(run.path)
     preset = run.preset()
-    device = choose_device(preset.train.device)
+    from exphil_core.training.data import open_run_data
+    from exphil_core.training.device import choose_device
+    from exphil_core.training.keeper import Keeper
+    from exphil_core.training.kept_split import read_split, write_split
+    from exphil_core.training.loop import train
 
-    run.write_status("starting", step=0)
+    device = choose_device(preset.train.device)
     data = open_run_data(run, preset)
     if read_split(run.path) != data.split:
         write_split(run.path, data.split)
-    last_beat = 0.0
-
-    def beat(step: int) -> None:
-        nonlocal last_beat
-        if time.monotonic() - last_beat >= HEARTBEAT_SECONDS:
-            last_beat = time.monotonic()
-            run.write_status("running", step=step)
-
+    heartbeat.measure_gpu(lambda: _gpu(device))
     return train(
         preset,
         data,
@@ -98,12 +113,27 @@ def _train(run: RunDirectory, emit: Callable[..., None], stop: StopRequest) -> F
         device=device,
         run_name=run.name,
         emit=emit,
-        stopped=lambda: stop.requested,
-        beat=beat,
+        between_steps=helm.between_steps,
+        between_chunks=helm.between_chunks,
     )
 
 
-def _summary(finished: Finished) -> dict[str, object]:
+def _gpu(device: "torch.device") -> Mapping[str, object]:
+    """Memory of the whole device, whoever uses it, and how busy it is where that can be asked."""
+    import torch
+
+    if device.type != "cuda":
+        return {}
+    free, total = torch.cuda.mem_get_info(device)
+    found: dict[str, object] = {"gpu_memory_bytes": total - free, "gpu_memory_total_bytes": total}
+    try:
+        found["gpu_utilization"] = torch.cuda.utilization(device) / 100
+    except Exception:  # without pynvml, or a driver that does not tell it
+        return found
+    return found
+
+
+def _summary(finished: "Finished") -> dict[str, object]:
     state = finished.state
     summary: dict[str, object] = {
         "best_loss": state.best_loss,
@@ -118,24 +148,36 @@ def _summary(finished: Finished) -> dict[str, object]:
 
 
 def _end(
-    run: RunDirectory, emit: Callable[..., None], *, status: str, code: int, error: Exception | None = None
+    run: RunDirectory, emit: Emit, helm: Helm, *, status: str, code: int, error: Exception | None
 ) -> int:
     """Say how it ended as far as that can still be written: a full disk must not hide the reason."""
     if error is not None:
-        print(error, file=sys.stderr)
+        print(error, file=sys.stderr, flush=True)
     try:
+        helm.close(status)
         if error is not None:
             emit("error", code=type(error).__name__, message=str(error))
         emit("run_finished", status=status, step=run.latest_step(), summary={})
         run.write_status(status, step=None)
     except (ExphilError, OSError) as second:
-        print(f"{run.path}: the end of the run could not be written: {second}", file=sys.stderr)
+        print(f"{run.path}: the end of the run could not be written: {second}", file=sys.stderr, flush=True)
     return code
 
 
 @contextmanager
-def _signals(stop: StopRequest) -> Iterator[None]:
-    before = {number: signal.signal(number, stop.handle) for number in (signal.SIGTERM, signal.SIGINT)}
+def _signals(helm: Helm) -> Iterator[None]:
+    """The first SIGTERM, Ctrl-C or closed terminal asks the run to save and end; a second Ctrl-C ends it at once."""
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if helm.preempted and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        helm.preempted = True
+
+    before: dict[int, Any] = {}
+    for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # What was set to be ignored stays so: that is how nohup works.
+        if asking == signal.SIGINT or signal.getsignal(asking) != signal.SIG_IGN:
+            before[asking] = signal.signal(asking, handle)
     try:
         yield
     finally:
@@ -147,11 +189,16 @@ def main() -> int:
     if len(sys.argv) != 2:
         print("usage: python -m exphil_core.worker RUN_DIRECTORY", file=sys.stderr)
         return UsageError.exit_code
+    # A crash inside a library leaves its stack in the log.
+    faulthandler.enable()
     try:
         return work(RunDirectory.open(Path(sys.argv[1])))
     except ExphilError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"{error.filename or sys.argv[1]}: {error.strerror or error}", file=sys.stderr)
+        return DiskFullError.exit_code if error.errno in NO_ROOM else ExphilError.exit_code
 
 
 if __name__ == "__main__":

@@ -1,14 +1,19 @@
 """How a run's events reach a console: JSON lines, plain lines, or a rich progress bar on a terminal.
 
 In: event records, in order. Out: text. What a reader gets wrong: results go to stdout, everything else to stderr,
-so that `exphil train --json | jq` and `> log` both work.
+so that `exphil train --json | jq` and `> log` both work; and whoever reads may go away (`| head`, a closed
+terminal): then nothing is printed any more, and the run goes on.
 """
 
+import errno
 import json
+import os
+import select
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,17 +26,53 @@ from exphil_core.melee import characters
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
 
+_UNREAD = (errno.EPIPE, errno.EIO)
+"""Of a pipe without a reader, of a terminal that was closed."""
+
 
 @contextmanager
 def console_sink(*, as_json: bool) -> Iterator[Sink]:
     """The sink that fits where stdout goes."""
     if as_json:
-        yield _write_json
+        yield _while_somebody_reads(_write_json)
     elif sys.stderr.isatty() and sys.stdout.isatty():
         with _progress() as progress:
-            yield RichSink(progress)
+            yield _while_somebody_reads(RichSink(progress))
     else:
-        yield PlainSink()
+        yield _while_somebody_reads(PlainSink())
+
+
+def _while_somebody_reads(sink: Sink) -> Sink:
+    """`sink`, until there is nobody to read what it prints."""
+    silent = False
+
+    def heard(record: Record) -> None:
+        nonlocal silent
+        if silent:
+            return
+        try:
+            sink(record)
+        except OSError as error:
+            if error.errno not in _UNREAD:
+                raise
+            silent = True
+            _close_unread()
+
+    return heard
+
+
+def _close_unread() -> None:
+    """Lets what goes to a stream without a reader vanish: Python would complain at its end, and rich now."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            handle = stream.fileno()
+        except (OSError, ValueError):
+            continue
+        asked = select.poll()
+        asked.register(handle, 0)
+        if any(found & (select.POLLERR | select.POLLHUP) for _, found in asked.poll(0)):
+            with Path(os.devnull).open("w") as nowhere:
+                os.dup2(nowhere.fileno(), handle)
 
 
 def _write_json(record: Record) -> None:
@@ -87,6 +128,9 @@ def describe(record: Record) -> str | None:
             )
         case "checkpoint_saved":
             return f"checkpoint at step {record['step']:,}{' (best so far)' if record['best'] else ''}"
+        case "command":
+            why = f": {record['reason']}" if record.get("reason") else ""
+            return f"{record['command'] or 'a command'} {record['state']}{why}"
         case "run_finished":
             step = "" if record["step"] is None else f" at step {record['step']:,}"
             return f"{record['status']}{step}"

@@ -5,16 +5,19 @@ here, nor at the top of a command's file: torch and pyarrow are imported inside 
 that `exphil --help` answers at once.
 """
 
+import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exphil_core.atomic import NO_ROOM
+from exphil_core.cli.attach import attach_command
 from exphil_core.cli.bench import bench_app
 from exphil_core.cli.data import data_app
 from exphil_core.cli.demo import demo_command
@@ -30,6 +33,12 @@ from exphil_core.errors import DiskFullError, ExphilError
 UNEXPECTED = 1
 INTERRUPTED = 130
 
+_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+"""What a disk or its owner refuses: the path and the reason are all that a person can use."""
+
+workbench: Callable[[Path, str | None], int] | None = None
+"""Opens the workbench on a folder of runs, and on one of them where it is named; set by whoever has one."""
+
 app = typer.Typer(
     name="exphil",
     help="Teach neural networks to play Super Smash Bros. Melee from recorded games.",
@@ -40,6 +49,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("train", cls=ManyValues)(train_command)
+app.command("attach")(attach_command)
 app.command("eval", cls=ManyValues)(eval_command)
 app.command("export")(export_command)
 app.command("demo")(demo_command)
@@ -81,6 +91,9 @@ def run(arguments: Sequence[str]) -> int:
         if error.errno in NO_ROOM:
             print(f"no room left on the disk: {error}", file=sys.stderr)
             return DiskFullError.exit_code
+        if error.errno in _REFUSED and error.filename is not None:
+            print(f"{error.filename}: {error.strerror}", file=sys.stderr)
+            return ExphilError.exit_code
         traceback.print_exc()
         return UNEXPECTED
     except Exception:

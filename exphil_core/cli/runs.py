@@ -1,9 +1,11 @@
-"""`exphil runs list|show`: the runs of a folder, and one of them in full.
+"""`exphil runs …`: the runs of a folder, one of them in full, and what can be asked of it.
 
-In: a folder of runs. Out: tables, or with --json one object. Reads only; it never disturbs a run that goes on.
+In: a folder of runs. Out: tables and sentences, or with --json one object. What a reader gets wrong: a command is
+carried out by the run's own process between two of its steps; here it is sent, and waited for a little.
 """
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +15,8 @@ from rich.text import Text
 
 from exphil_core.cli.format import age, console, nats, table
 from exphil_core.cli.report import evaluation_table
+from exphil_core.errors import UsageError
+from exphil_core.runs.control import Answer, answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.summary import (
     RunSummary,
@@ -28,7 +32,14 @@ runs_app = typer.Typer(help="Runs and how they stand.", no_args_is_help=True, ri
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
+Name = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run (default: the newest).")]
+
 DEFAULT_RUNS_DIR = Path("checkpoints")
+
+ANSWER_SECONDS = 10.0
+"""A command is waited for so long; it is carried out at the next step however long that takes."""
+END_SECONDS = 30.0
+"""After it has saved, a process that stops is waited for so long."""
 
 
 @runs_app.command("list")
@@ -53,7 +64,7 @@ def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) 
 
 @runs_app.command("show")
 def show_command(
-    name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run (default: the newest).")] = None,
+    name: Name = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: AsJson = False,
 ) -> None:
@@ -87,8 +98,92 @@ def show_command(
     if evaluated is not None:
         out.print()
         out.print(evaluation_table(evaluated, title=f"Last validation, step {evaluated['step']:,}"))
-    if summary.state in ("interrupted", "preempted", "stopped"):
+    if summary.state in ("crashed", "preempted", "stopped"):
         out.print(f"\nGo on with it: exphil train --resume {run.name}", markup=False, highlight=False)
+
+
+@runs_app.command("pause")
+def pause_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
+    """Let a run wait between two steps. Its process stays and keeps its memory."""
+    _steer(name, runs_dir, "pause", as_json=as_json)
+
+
+@runs_app.command("resume")
+def resume_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
+    """Let a paused run go on. For one without a process: exphil train --resume."""
+    _steer(name, runs_dir, "resume", as_json=as_json)
+
+
+@runs_app.command("checkpoint")
+def checkpoint_command(
+    name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False
+) -> None:
+    """Have a run save a checkpoint now."""
+    _steer(name, runs_dir, "checkpoint", as_json=as_json)
+
+
+@runs_app.command("stop")
+def stop_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
+    """Have a run save and end. It can be resumed."""
+    _steer(name, runs_dir, "stop", as_json=as_json)
+
+
+@runs_app.command("delete")
+def delete_command(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="A run.")],
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a run with its history and its checkpoints. One that goes on is refused."""
+    run = RunDirectory.find(runs_dir, name)
+    if run.alive():
+        raise UsageError(f"run {run.name} is going on: 'exphil runs stop {run.name}' first, then delete it")
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            raise UsageError(f"deleting run {run.name} cannot be undone: say --yes where nobody can be asked")
+        count = len(run.steps())
+        if not typer.confirm(f"Delete run {run.name} with its history and {count} checkpoints?", err=True):
+            raise typer.Exit(1)
+    run.delete()
+    if as_json:
+        print(json.dumps({"run": run.name, "path": str(run.path), "deleted": True}))
+    else:
+        print(f"run {run.name} is deleted")
+
+
+def _steer(name: str | None, runs_dir: Path, command: str, *, as_json: bool) -> None:
+    run = RunDirectory.find(runs_dir, name)
+    id = send(run, command)
+    found = answer(run, id, seconds=ANSWER_SECONDS)
+    if command == "stop" and found.state == "done":
+        # Whoever types this next wants to resume, delete or copy the run.
+        answer(run, "", seconds=END_SECONDS)
+    if found.state == "refused":
+        raise UsageError(f"run {run.name} refused to {command}: {found.reason}")
+    status = run.status()
+    step = status.step if status is not None else 0
+    if as_json:
+        print(json.dumps({"run": run.name, "command": command, "state": found.state, "step": step}))
+    else:
+        print(_became(run, command, found, step))
+    if found.state == "ended" and command != "stop":
+        raise typer.Exit(1)
+
+
+def _became(run: RunDirectory, command: str, found: Answer, step: int) -> str:
+    if found.state == "ended":
+        return f"run {run.name} has ended at step {step:,}, before it could {command}"
+    if found.state != "done":
+        return f"run {run.name} has been told to {command}, and will at its next step"
+    match command:
+        case "pause":
+            return f"run {run.name} is paused at step {step:,}; 'exphil runs resume {run.name}' lets it go on"
+        case "resume":
+            return f"run {run.name} goes on from step {step:,}"
+        case "checkpoint":
+            return f"run {run.name} has a checkpoint of step {run.latest_step() or 0:,}"
+    return f"run {run.name} has saved step {step:,} and stopped; 'exphil train --resume {run.name}' goes on"
 
 
 def _line(out: Console, label: str, text: str) -> None:

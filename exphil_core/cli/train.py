@@ -1,23 +1,26 @@
-"""`exphil train`: from what was typed to a run, and the run to its end.
+"""`exphil train`: from what was typed to a run, and the run to its end, here or in the background.
 
 In: options, each of which is also a preset key. Out: a run directory and an exit code. What a reader gets wrong:
-`--resume` takes everything from the run itself, so any other setting beside it is an error and never ignored.
+`--resume` takes everything from the run itself, so any other setting beside it is an error and never ignored; and
+what the workbench shows is a run in the background, so that leaving the workbench never ends it.
 """
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from exphil_core.cli.format import console
+from exphil_core.cli.attach import lack_of_workbench, open_workbench
 from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.backbones import BACKBONE_KINDS
-from exphil_core.config.loader import parse_assignments, preset_to_toml, resolve_preset
+from exphil_core.config.loader import parse_assignments, resolve_preset
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
 
@@ -45,6 +48,8 @@ _OPTIONS: dict[str, tuple[str, str]] = {
 """Parameter → preset key and what people type for it."""
 
 DEFAULT_PRESET = "base"
+
+DEFAULT_RUNS_DIR = Path("checkpoints")
 
 
 def train_command(
@@ -86,34 +91,94 @@ def train_command(
         typer.Option("--set", help="Any other preset key: section.key=value.", metavar="KEY=VALUE"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name (default: preset and time).")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = DEFAULT_RUNS_DIR,
     resume: Annotated[
         str | None, typer.Option(help="Go on with this run from its newest checkpoint.")
     ] = None,
     headless: Annotated[bool, typer.Option(help="Print instead of opening the workbench.")] = False,
+    detach: Annotated[bool, typer.Option(help="Train in the background, and say where.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print the run's events, one JSON object a line.")
+        bool,
+        typer.Option("--json", help="Print the run's events, one JSON object a line (--detach: one object)."),
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option(help="Write TensorBoard scalars into the run too (extra 'tensorboard').")
     ] = False,
     dry_run: Annotated[bool, typer.Option(help="Print what would be trained on what, and stop.")] = False,
+    probe: Annotated[
+        float | None,
+        typer.Option(help="With --dry-run: take real steps for so many seconds and say how fast they are."),
+    ] = None,
 ) -> None:
     """Train a policy on replays."""
     typed = {key: value for key, value in locals().items() if key in _OPTIONS and value is not None}
-    if not headless and not as_json and not dry_run:
-        print("the workbench is not built yet: training prints here, as with --headless", file=sys.stderr)
+    if probe is not None and not dry_run and resume is None:
+        raise UsageError("--probe belongs to --dry-run: it measures how fast steps are, and trains nothing")
+    if resume is not None:
+        _refuse_beside_resume(typed, preset, settings, name, dry_run=dry_run, probe=probe)
     if tensorboard:
         require_tensorboard()
+    where = _where(
+        headless=headless, detach=detach, as_json=as_json, tensorboard=tensorboard, dry_run=dry_run
+    )
     if resume is not None:
-        _refuse_beside_resume(typed, preset, settings, name, dry_run)
-        raise typer.Exit(_resume(resume, runs_dir, as_json=as_json, tensorboard=tensorboard))
+        raise typer.Exit(where(_held_run(resume, runs_dir)))
     resolved = resolve_preset(preset or DEFAULT_PRESET, *_overrides(typed, settings or []))
     for note in resolved.notes:
         print(note, file=sys.stderr)
     if dry_run:
-        raise typer.Exit(_dry_run(resolved.preset, as_json=as_json))
-    raise typer.Exit(_start(resolved.preset, runs_dir, name, as_json=as_json, tensorboard=tensorboard))
+        raise typer.Exit(_dry_run(resolved.preset, probe_seconds=probe, as_json=as_json))
+    # Whoever reads the one object of a detached run hears of replays being read on stderr.
+    raise typer.Exit(where(_new_run(resolved.preset, runs_dir, name, quiet=as_json and not detach)))
+
+
+def _where(
+    *, headless: bool, detach: bool, as_json: bool, tensorboard: bool, dry_run: bool
+) -> Callable[["RunDirectory"], int]:
+    """What trains a run: this process, one in the background, or one in the background under the workbench."""
+    if detach:
+        for option, given in (
+            ("--headless", headless),
+            ("--dry-run", dry_run),
+            ("--tensorboard", tensorboard),
+        ):
+            if given:
+                raise UsageError(
+                    f"--detach trains in the background, where {option} would be without effect; give one of them"
+                )
+        return partial(_detach, as_json=as_json)
+    here = partial(_work, as_json=as_json, tensorboard=tensorboard)
+    if headless or as_json or dry_run:
+        return here
+    # TensorBoard's scalars are written by whoever prints.
+    lack = "--tensorboard is written from here" if tensorboard else lack_of_workbench()
+    if lack is not None:
+        print(f"{lack}: training prints here, as with --headless", file=sys.stderr)
+        return here
+    return _open
+
+
+def _detach(run: "RunDirectory", *, as_json: bool) -> int:
+    from exphil_core.runs.launcher import start
+
+    pid = start(run)
+    if as_json:
+        print(json.dumps({"run": run.name, "path": str(run.path), "pid": pid}))
+        return 0
+    runs_dir = (
+        "" if run.path.parent == DEFAULT_RUNS_DIR else f" --runs-dir {shlex.quote(str(run.path.parent))}"
+    )
+    print(f"run {run.name} goes on in the background (process {pid}, {run.path})")
+    print(f"  watch it   exphil attach {run.name}{runs_dir}")
+    print(f"  stop it    exphil runs stop {run.name}{runs_dir}")
+    return 0
+
+
+def _open(run: "RunDirectory") -> int:
+    from exphil_core.runs.launcher import start
+
+    start(run)
+    return open_workbench(run)
 
 
 def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str, object], dict[str, str]]:
@@ -131,7 +196,13 @@ def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str,
 
 
 def _refuse_beside_resume(
-    typed: dict[str, object], preset: str | None, settings: list[str] | None, name: str | None, dry_run: bool
+    typed: dict[str, object],
+    preset: str | None,
+    settings: list[str] | None,
+    name: str | None,
+    *,
+    dry_run: bool,
+    probe: float | None,
 ) -> None:
     beside = [_OPTIONS[key][1] for key in typed]
     beside += [
@@ -141,6 +212,7 @@ def _refuse_beside_resume(
             ("--set", settings),
             ("--name", name),
             ("--dry-run", dry_run),
+            ("--probe", probe),
         )
         if value
     ]
@@ -159,21 +231,22 @@ def _dataset(preset: Preset, *, quiet: bool) -> Path:
     ).resolve()
 
 
-def _start(preset: Preset, runs_dir: Path, name: str | None, *, as_json: bool, tensorboard: bool) -> int:
+def _new_run(preset: Preset, runs_dir: Path, name: str | None, *, quiet: bool) -> "RunDirectory":
     # Torch takes seconds to import, so mistakes in what was typed are found before it.
     from exphil_core.dataset.index import DatasetIndex
-    from exphil_core.runs.directory import RunDirectory
+    from exphil_core.runs.directory import RunDirectory, name_problem
 
-    dataset = _dataset(preset, quiet=as_json)
+    if name is not None and (problem := name_problem(runs_dir, name)) is not None:
+        raise UsageError(problem)
+    dataset = _dataset(preset, quiet=quiet)
     fingerprint = DatasetIndex.open(dataset).fingerprint
-    run = RunDirectory.create(runs_dir, preset, name=name, dataset=dataset, fingerprint=fingerprint)
-    return _work(run, as_json=as_json, tensorboard=tensorboard)
+    return RunDirectory.create(runs_dir, preset, name=name, dataset=dataset, fingerprint=fingerprint)
 
 
-def _resume(name: str, runs_dir: Path, *, as_json: bool, tensorboard: bool) -> int:
+def _held_run(name: str, runs_dir: Path) -> "RunDirectory":
     from exphil_core.runs.directory import RunDirectory
 
-    return _work(RunDirectory.find(runs_dir, name), as_json=as_json, tensorboard=tensorboard)
+    return RunDirectory.find(runs_dir, name)
 
 
 def _work(run: "RunDirectory", *, as_json: bool, tensorboard: bool) -> int:
@@ -198,31 +271,8 @@ def _next_step(name: str, code: int) -> str:
     return f"Go on with it: 'exphil train --resume {name} --headless'."
 
 
-def _dry_run(preset: Preset, *, as_json: bool) -> int:
-    dataset = _dataset(preset, quiet=as_json)
-    from exphil_core.models.policy import build_policy
-    from exphil_core.training.data import open_training_data
+def _dry_run(preset: Preset, *, probe_seconds: float | None, as_json: bool) -> int:
+    from exphil_core.cli.probe import dry_run
 
-    data = open_training_data(preset, dataset)
-    parameters = sum(p.numel() for p in build_policy(preset).parameters())
-    if as_json:
-        found = {
-            "preset": preset.model_dump(mode="json"),
-            "parameters": parameters,
-            "dataset": data.summary(),
-            "warnings": [notice.message for notice in data.warnings],
-        }
-        print(json.dumps(found))
-        return 0
-    for notice in data.warnings:
-        print(f"warning: {notice.message}", file=sys.stderr)
-    out = console()
-    out.print(preset_to_toml(preset), markup=False, soft_wrap=True)
-    out.print(f"{parameters:,} parameters")
-    for name, entry in data.per_character().items():
-        out.print(
-            f"{name}: {entry['frames']:,} frames to learn from (games: {entry['games']}); "
-            f"{entry['validation_frames']:,} held out (games: {entry['validation_games']})",
-            highlight=False,
-        )
-    return 0
+    dataset = _dataset(preset, quiet=as_json) if preset.data.replays else None
+    return dry_run(preset, dataset, probe_seconds=probe_seconds, as_json=as_json)

@@ -2,7 +2,8 @@
 
 In: a folder of runs and a name. Out: a `RunDirectory`, whose files are the contract between whoever writes a
 run and whoever watches it. What a reader gets wrong: `status.json` is what the process said last; whether
-there still is a process, `alive()` knows. A checkpoint's own files are the trainer's; here are only their
+there still is a process, `alive()` knows, and a heartbeat that is long past proves nothing: the machine may have
+slept. A checkpoint's own files are the trainer's; here are only their
 names, and which is the latest and which the best.
 """
 
@@ -11,10 +12,11 @@ import os
 import re
 import shutil
 import socket
+import stat
 import time
 import tomllib
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
@@ -34,9 +36,12 @@ from exphil_core.runs.provenance import git_revision, package_versions
 VERSION = 1
 
 UNFINISHED = ("starting", "running", "paused")
-"""States that a process is behind. Where there is none, the run was interrupted and can be resumed."""
+"""States that a process is behind. Where there is none, the run crashed and can be resumed."""
 
 STATES = (*UNFINISHED, "done", "stopped", "preempted", "diverged", "failed")
+
+FRESH_SECONDS = 30.0
+"""A heartbeat of another machine is believed for so long, be it by a clock that runs ahead or behind."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _STEP = re.compile(r"step-(\d{9,})")
@@ -83,11 +88,8 @@ class RunDirectory:
 
         UsageError for a name that is taken, or that a folder cannot have.
         """
-        if name is not None and not _NAME.fullmatch(name):
-            raise UsageError(
-                f"run name '{name}': expected at most 100 letters, digits and ._+-, "
-                "beginning with a letter or digit"
-            )
+        if name is not None and (problem := name_problem(runs_dir, name)) is not None:
+            raise UsageError(problem)
         described: dict[str, object] = {
             "v": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -150,6 +152,10 @@ class RunDirectory:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
+        except FileNotFoundError as error:
+            raise UsageError(f"{path} is gone: the run was deleted or moved") from error
+        except OSError as error:
+            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
         if values.get("v") != VERSION:
             raise UsageError(f"{path} is of version {values.get('v')}; this exphil reads version {VERSION}")
         return values
@@ -166,18 +172,51 @@ class RunDirectory:
         """Of that dataset as it was when the run began."""
         return str(self.described()["dataset"]["fingerprint"])
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """Holds the run for this process. UsageError, naming the other process, where another holds it."""
-        return hold(self.path / "lock", f"run {self.name}")
+        status = self.status()
+        if status is not None and _beats_elsewhere(status):
+            raise UsageError(
+                f"run {self.name} is held by process {status.pid} on {status.host}, which was heard of "
+                f"{abs(time.time() - status.heartbeat):.0f} s ago: wait for it, or stop it first"
+            )
+        with hold(self.path / "lock", f"run {self.name}"):
+            yield
 
     def alive(self) -> bool:
-        """Whether a process holds the run now."""
+        """Whether a process holds the run now, on this machine or on another that shares the folder."""
+        status = self.status()
         try:
-            return is_held(self.path / "lock")
+            if is_held(self.path / "lock"):
+                return True
         except OSError:
-            # A network folder without locks: go by the process.
-            status = self.status()
-            return status is not None and status.state in UNFINISHED and _process_is_there(status)
+            # A folder without locks, or that is not ours to open: go by the process.
+            return status is not None and (_is_behind(status) or _beats_elsewhere(status))
+        # A lock is not always seen from another machine, a heartbeat is.
+        return status is not None and _beats_elsewhere(status)
+
+    def process_id(self) -> int | None:
+        """Of the process that last spoke for the run, where it still is there, on this machine."""
+        status = self.status()
+        return status.pid if status is not None and _is_behind(status) else None
+
+    def delete(self) -> None:
+        """Removes the run and all that was learned. UsageError where a process holds it or it cannot be removed."""
+        if self.alive():
+            raise UsageError(
+                f"run {self.name} is going on: 'exphil runs stop {self.name}' first, then delete it"
+            )
+        # Hidden first: who lists the runs never meets half of one.
+        doomed = self.path.with_name(f".{self.name}.{os.getpid()}.removed.partial")
+        try:
+            with self.lock():
+                self.path.rename(doomed)
+            shutil.rmtree(doomed)
+        except OSError as error:
+            raise UsageError(
+                f"run {self.name} cannot be deleted: {error.filename}: {error.strerror}"
+            ) from error
 
     def write_status(self, state: str, step: int | None) -> None:
         """Says how the run stands; the heartbeat is now, the process this one. Without a step: as before."""
@@ -197,7 +236,10 @@ class RunDirectory:
 
     def status(self) -> Status | None:
         """What the process said last; None where it never did, or said it to another version."""
-        values = _read_json(self.path / "status.json")
+        try:
+            values = _read_json(self.path / "status.json")
+        except OSError:
+            return None
         if values is None or values.get("v") != VERSION:
             return None
         try:
@@ -211,7 +253,10 @@ class RunDirectory:
 
     def steps(self) -> tuple[int, ...]:
         """Steps with a checkpoint directory, ascending."""
-        found = (_STEP.fullmatch(path.name) for path in self.path.iterdir() if path.is_dir())
+        try:
+            found = [_STEP.fullmatch(path.name) for path in self.path.iterdir() if path.is_dir()]
+        except FileNotFoundError:
+            return ()
         return tuple(sorted(int(match[1]) for match in found if match))
 
     def write_latest(self, step: int) -> None:
@@ -267,12 +312,34 @@ class RunDirectory:
 
 
 def run_directories(runs_dir: Path) -> list[RunDirectory]:
-    """Every run in the folder, the newest first."""
-    if not runs_dir.is_dir():
+    """Every run in the folder, the newest first. UsageError where the folder cannot be read."""
+    try:
+        paths = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
+    except FileNotFoundError:
         return []
-    paths = [path for path in runs_dir.iterdir() if (path / "run.toml").is_file()]
-    paths.sort(key=lambda path: ((path / "run.toml").stat().st_mtime_ns, path.name), reverse=True)
-    return [RunDirectory(path) for path in paths]
+    except OSError as error:
+        raise UsageError(f"{runs_dir} cannot be read as a folder of runs: {error.strerror}") from error
+    found = [(begun, path) for path in paths if (begun := _begun(path)) is not None]
+    found.sort(key=lambda item: (item[0], item[1].name), reverse=True)
+    return [RunDirectory(path) for _, path in found]
+
+
+def _begun(path: Path) -> int | None:
+    """When the run in `path` was made, in ns since 1970; None where there is none, or none any more."""
+    try:
+        made = (path / "run.toml").stat()
+    except OSError:
+        return None
+    return made.st_mtime_ns if stat.S_ISREG(made.st_mode) else None
+
+
+def name_problem(runs_dir: Path, name: str) -> str | None:
+    """Why a new run in `runs_dir` cannot have this name: a sentence, or None where it can."""
+    if not _NAME.fullmatch(name):
+        return f"run name '{name}': expected at most 100 letters, digits and ._+-, beginning with a letter or digit"
+    if (runs_dir / name).exists():
+        return f"run '{name}' exists in {runs_dir}: resume it with --resume {name}, or choose another --name"
+    return None
 
 
 def _new_folder(runs_dir: Path, name: str | None, preset: str) -> Path:
@@ -281,9 +348,8 @@ def _new_folder(runs_dir: Path, name: str | None, preset: str) -> Path:
         try:
             path.mkdir()
         except FileExistsError:
-            raise UsageError(
-                f"run '{name}' exists in {runs_dir}: resume it with --resume {name}, or choose another --name"
-            ) from None
+            # Made by another since we looked.
+            raise UsageError(name_problem(runs_dir, name)) from None
         return path
     base = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', preset)[:80]}-{datetime.now():%Y%m%d-%H%M%S}"
     tries = 1
@@ -304,10 +370,20 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return values if isinstance(values, dict) else None
 
 
-def _process_is_there(status: Status) -> bool:
-    if status.host != socket.gethostname():
+def _is_behind(status: Status) -> bool:
+    """Whether the process that said this is there, on this machine; a later one with its pid is another."""
+    if status.host != socket.gethostname() or status.state not in UNFINISHED:
         return False
     try:
         return abs(psutil.Process(status.pid).create_time() - status.process_started) < 1.0
     except psutil.Error:
         return False
+
+
+def _beats_elsewhere(status: Status) -> bool:
+    """Whether another machine said within the last seconds that the run goes on."""
+    return (
+        status.host != socket.gethostname()
+        and status.state in UNFINISHED
+        and abs(time.time() - status.heartbeat) < FRESH_SECONDS
+    )

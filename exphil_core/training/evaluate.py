@@ -6,7 +6,7 @@ or a dataset which leaks. State is carried from chunk to chunk, so the number is
 the other regimes are there to compare with.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -165,10 +165,12 @@ def evaluate(
     autocast: torch.dtype | None = None,
     regime: Regime = "carried",
     chunk_length: int | None = None,
+    between_chunks: Callable[[], None] = lambda: None,
 ) -> Evaluation:
     """Play every ego's game through `policy` and account for each predicted frame.
 
     `chunk_length` is the training's: the result depends on it where the regime is `windows`, which needs it.
+    `between_chunks` may raise to give the evaluation up.
     Raises DataError when the games hold no frame that can be predicted.
     """
     components = policy.codec.components
@@ -191,6 +193,7 @@ def evaluate(
         for numpy_batch in stream_games(
             store, egos, rows=rows, chunk_length=chunk_length, horizon=policy.horizon
         ):
+            between_chunks()
             batch = to_tensors(numpy_batch, device)
             if regime == "windows":
                 state = blind_state = None

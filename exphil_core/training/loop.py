@@ -31,6 +31,7 @@ from exphil_core.errors import CheckpointError, DivergedError
 from exphil_core.melee import characters
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
+from exphil_core.runs.helm import Ending, Save
 from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.carried import CarriedState
 from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
@@ -102,10 +103,10 @@ class TrainerState:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     status: str
-    """done, preempted."""
+    """done, stopped, preempted."""
     step: int
     evaluation: Evaluation | None
-    """Of the best checkpoint on the whole validation split; None when the run was preempted."""
+    """Of the best checkpoint on the whole validation split; None when the run ended before its limit."""
     state: TrainerState
 
 
@@ -117,13 +118,14 @@ def train(
     device: torch.device,
     run_name: str,
     emit: Emit,
-    stopped: Callable[[], bool],
-    beat: Callable[[int], None] = lambda step: None,
+    between_steps: Callable[[int, Save], None] = lambda step, save: None,
+    between_chunks: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finished:
     """Train from the newest whole checkpoint in `keeper` (or from the start) to the run's limit.
 
-    `stopped` is asked between steps; when it says yes the run saves a checkpoint and ends as preempted.
+    `between_steps` may save, and may take its time: what it takes is not time trained. `between_chunks` is called
+    during evaluations. Where either raises Ending, the run saves a checkpoint and ends with that status.
     Raises DivergedError before a step with a loss or gradient that is not finite.
     """
     config = preset.train
@@ -191,101 +193,125 @@ def train(
     player = copy.deepcopy(policy)
     schedule = _Schedule(preset, limits, saved_seconds=state.seconds)
     first_step = state.step + 1
+    saved = None if restored is None else copy.copy(state)
     base_seconds, started = state.seconds, clock()
     policy.train()
 
     def validate(egos: tuple[Ego, ...]) -> Evaluation:
         player.load_state_dict(optimizer.playing_weights())
-        found = evaluate(
-            player, data.store, egos, baselines, rows=preset.evaluation.rows, device=device, autocast=dtype
-        )
+        try:
+            found = evaluate(
+                player,
+                data.store,
+                egos,
+                baselines,
+                rows=preset.evaluation.rows,
+                device=device,
+                autocast=dtype,
+                between_chunks=between_chunks,
+            )
+        except Ending:
+            schedule.owe_evaluation(state)
+            raise
         emit("evaluated", **found.fields(step=state.step, split="validation"))
         return found
 
-    def save(*, best: bool) -> None:
+    def save(*, best: bool = False) -> None:
+        nonlocal saved
+        if state == saved and not best:
+            # What is there is this.
+            return
         keeper.save(
             _checkpoint(preset, optimizer, state, carried, device),
             best_loss=state.best_loss if best else None,
         )
+        saved = copy.copy(state)
         schedule.saved(state)
 
-    status = "done"
-    with _closing(loader):
-        while limits.progress(step=state.step, seconds=state.seconds) < 1:
-            if stopped():
-                status = "preempted"
-                break
-            step_started = clock()
-            mean = torch.zeros((), device=device)
-            for _ in range(config.accumulation):
-                waiting = clock()
-                drawn, batch = next(batches)
-                meter.waited += clock() - waiting
-                loss = loss_of(drawn, batch, dtype, carried.before(drawn))
-                carried.after(drawn, loss.state)
-                (loss.mean / config.accumulation).backward()
-                meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_B)
-                mean += loss.mean.detach() / config.accumulation
-            norm = optimizer.clip()
-            if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
-                raise _diverged(state.step, float(mean), float(norm), batch, data.store)
-            progress = limits.progress(step=state.step, seconds=state.seconds)
-            rate = optimizer.step(step=state.step, progress=progress)
+    def finish() -> Finished:
+        if state.evaluated_step != state.step and _note(
+            state, validate(watched).loss, preset.evaluation.min_delta
+        ):
+            save(best=True)
+        elif keeper.newest_step != state.step:
+            save()
+        best = keeper.load_best()
+        player.load_state_dict(dict(best.model))
+        # In float32 whatever the run trained in: the number that stays is the one that `exphil eval` gives again.
+        final = evaluate(
+            player,
+            data.store,
+            data.validation,
+            baselines,
+            rows=preset.evaluation.rows,
+            device=device,
+            between_chunks=between_chunks,
+        )
+        emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
+        return Finished(status="done", step=state.step, evaluation=final, state=state)
 
-            state.step += 1
-            state.frames += config.batch_size * config.accumulation * chunk
-            meter.steps += 1
-            meter.seconds += clock() - step_started
-            state.seconds = base_seconds + clock() - started
-            beat(state.step)
-            if _event_due(state, meter, first_step=first_step, every=config.log_steps):
-                emit(
-                    "step",
-                    step=state.step,
-                    epoch=state.step / limits.steps_per_epoch,
-                    **meter.fields(),
-                    progress=limits.progress(step=state.step, seconds=state.seconds),
-                    lr=rate,
-                    grad_norm=float(norm),
-                    eta_s=limits.left(
-                        step=state.step, seconds=state.seconds, seconds_per_step=meter.seconds / meter.steps
-                    ),
-                )
-                meter.reset()
-            if schedule.evaluation_due(state):
-                found = validate(watched)
-                improved = _note(state, found.loss, preset.evaluation.min_delta)
-                state.seconds = base_seconds + clock() - started
-                if improved:
-                    save(best=True)
-                if preset.evaluation.patience and state.stale >= preset.evaluation.patience:
-                    emit(
-                        "warning",
-                        code="early_stop",
-                        message=f"validation loss has not improved for {state.stale} evaluations; stopping "
-                        f"at step {state.step} and keeping step {state.best_step}",
-                    )
+    try:
+        with _closing(loader):
+            while True:
+                # First, so that an evaluation which a run ended in is made up for before anything else.
+                if state.evaluated_step != state.step and schedule.evaluation_due(state):
+                    improved = _note(state, validate(watched).loss, preset.evaluation.min_delta)
+                    state.seconds = base_seconds + clock() - started
+                    if improved:
+                        save(best=True)
+                if schedule.checkpoint_due(state):
+                    save()
+                if limits.progress(step=state.step, seconds=state.seconds) >= 1:
                     break
-            if schedule.checkpoint_due(state):
-                save(best=False)
+                if _has_stopped_improving(state, preset):
+                    emit("warning", code="early_stop", message=_early_stop(state))
+                    break
+                asked = clock()
+                between_steps(state.step, save)
+                started += clock() - asked
 
-    if status == "preempted":
-        save(best=False)
-        return Finished(status=status, step=state.step, evaluation=None, state=state)
-    if state.evaluated_step != state.step and _note(
-        state, validate(watched).loss, preset.evaluation.min_delta
-    ):
-        save(best=True)
-    elif keeper.newest_step != state.step:
-        save(best=False)
-    best = keeper.load_best()
-    player.load_state_dict(dict(best.model))
-    # In float32 whatever the run trained in: the number that stays is the one that `exphil eval` gives again.
-    final = evaluate(
-        player, data.store, data.validation, baselines, rows=preset.evaluation.rows, device=device
-    )
-    emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
-    return Finished(status=status, step=state.step, evaluation=final, state=state)
+                step_started = clock()
+                mean = torch.zeros((), device=device)
+                for _ in range(config.accumulation):
+                    waiting = clock()
+                    drawn, batch = next(batches)
+                    meter.waited += clock() - waiting
+                    loss = loss_of(drawn, batch, dtype, carried.before(drawn))
+                    carried.after(drawn, loss.state)
+                    (loss.mean / config.accumulation).backward()
+                    meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_B)
+                    mean += loss.mean.detach() / config.accumulation
+                norm = optimizer.clip()
+                if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
+                    raise _diverged(state.step, float(mean), float(norm), batch, data.store)
+                progress = limits.progress(step=state.step, seconds=state.seconds)
+                rate = optimizer.step(step=state.step, progress=progress)
+
+                state.step += 1
+                state.frames += config.batch_size * config.accumulation * chunk
+                meter.steps += 1
+                meter.seconds += clock() - step_started
+                state.seconds = base_seconds + clock() - started
+                if _event_due(state, meter, first_step=first_step, every=config.log_steps):
+                    emit(
+                        "step",
+                        step=state.step,
+                        epoch=state.step / limits.steps_per_epoch,
+                        **meter.fields(),
+                        progress=limits.progress(step=state.step, seconds=state.seconds),
+                        lr=rate,
+                        grad_norm=float(norm),
+                        eta_s=limits.left(
+                            step=state.step,
+                            seconds=state.seconds,
+                            seconds_per_step=meter.seconds / meter.steps,
+                        ),
+                    )
+                    meter.reset()
+        return finish()
+    except Ending as ending:
+        save()
+        return Finished(status=ending.status, step=state.step, evaluation=None, state=state)
 
 
 @dataclass(slots=True)
@@ -309,6 +335,10 @@ class _Schedule:
         state.evaluation_tick = tick
         return due
 
+    def owe_evaluation(self, state: TrainerState) -> None:
+        """The one that was due was given up: it is due again."""
+        state.evaluation_tick -= 1
+
     def checkpoint_due(self, state: TrainerState) -> bool:
         return state.seconds - self.saved_seconds >= 60 * self.preset.train.checkpoint_minutes
 
@@ -330,6 +360,17 @@ def _warmup_notice(preset: Preset, limits: Limits) -> Iterator[Notice]:
 def _event_due(state: TrainerState, meter: Meter, *, first_step: int, every: int) -> bool:
     """Every so many steps; and at once, and every few seconds where steps are slow, so that silence means trouble."""
     return state.step % every == 0 or state.step == first_step or meter.seconds >= EVENT_SECONDS
+
+
+def _has_stopped_improving(state: TrainerState, preset: Preset) -> bool:
+    return 0 < preset.evaluation.patience <= state.stale
+
+
+def _early_stop(state: TrainerState) -> str:
+    return (
+        f"validation loss has not improved for {state.stale} evaluations; stopping at step {state.step} and keeping "
+        f"step {state.best_step}"
+    )
 
 
 def _note(state: TrainerState, loss: float, min_delta: float) -> bool:

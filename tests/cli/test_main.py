@@ -18,10 +18,10 @@ def exphil(*arguments: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_alone_it_says_that_the_workbench_is_not_built_and_what_to_type() -> None:
+def test_alone_off_a_terminal_it_says_that_the_workbench_needs_one_and_what_to_type() -> None:
     done = exphil()
     assert (done.returncode, done.stdout) == (2, "")
-    assert "not built yet" in done.stderr
+    assert "needs a terminal" in done.stderr
     assert "exphil train" in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""`exphil runs list|show` says how runs stand, for people and for scripts."""
+"""`exphil runs …` says how runs stand and steers them, for people and for scripts."""
 
 import json
 from pathlib import Path
@@ -60,16 +60,16 @@ def test_a_folder_without_runs_says_how_to_start_one(
     assert json.loads(capsys.readouterr().out) == {"runs": []}
 
 
-def test_a_run_whose_process_is_gone_is_listed_as_interrupted(
+def test_a_run_whose_process_is_gone_is_listed_as_crashed(
     capsys: pytest.CaptureFixture[str], runs_dir: Path
 ) -> None:
     assert main.run(["runs", "list", "--runs-dir", str(runs_dir)]) == 0
     shown = capsys.readouterr().out
-    for word in ("mine", "interrupted", "quick", "attention", "210", "1.5000"):
+    for word in ("mine", "crashed", "quick", "attention", "210", "1.5000"):
         assert word in shown
     assert main.run(["runs", "list", "--runs-dir", str(runs_dir), "--json"]) == 0
     (run,) = json.loads(capsys.readouterr().out)["runs"]
-    assert (run["run"], run["state"], run["step"], run["best_loss"]) == ("mine", "interrupted", 210, 1.5)
+    assert (run["run"], run["state"], run["step"], run["best_loss"]) == ("mine", "crashed", 210, 1.5)
 
 
 def test_show_has_the_last_validation_per_character_and_how_to_go_on(

@@ -110,14 +110,14 @@ def test_another_process_that_holds_the_run_is_named(tmp_path: Path) -> None:
         process.wait()
 
 
-def test_a_killed_process_lets_go_and_the_run_reads_as_interrupted(tmp_path: Path) -> None:
+def test_a_killed_process_lets_go_and_the_run_reads_as_crashed(tmp_path: Path) -> None:
     run = create(tmp_path)
     process = hold(run)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not run.alive()
     summary = summarise(run)
-    assert (summary.state, summary.step) == ("interrupted", 12)
+    assert (summary.state, summary.step) == ("crashed", 12)
     with run.lock():
         assert run.alive()
     assert not run.alive()

@@ -35,6 +35,7 @@ _FAST = 10
 
 
 class Chart(Widget, can_focus=True):
+    BINDING_GROUP_TITLE = "Chart"
     DEFAULT_CSS = """
     Chart {
         height: 1fr;
@@ -56,15 +57,15 @@ class Chart(Widget, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "zoom(1)", "Zoom in", show=False),
         Binding("minus", "zoom(-1)", "Zoom out", show=False),
-        Binding("left", "move(-1)", "Left", show=False),
-        Binding("right", "move(1)", "Right", show=False),
-        Binding("shift+left", "move(-1, True)", "Far left", show=False),
-        Binding("shift+right", "move(1, True)", "Far right", show=False),
-        Binding("end", "show_newest", "Newest", show=False),
-        Binding("0", "show_everything", "Everything", show=False),
+        Binding("left", "move(-1)", "Move the view or the cursor to the left", show=False),
+        Binding("right", "move(1)", "Move the view or the cursor to the right", show=False),
+        Binding("shift+left", "move(-1, True)", "Move far to the left", show=False),
+        Binding("shift+right", "move(1, True)", "Move far to the right", show=False),
+        Binding("end", "show_newest", "Go to the newest and follow it", show=False),
+        Binding("0", "show_everything", "Show everything", show=False),
         Binding("y", "toggle_log('y')", "Linear or logarithmic y", show=False),
         Binding("x", "toggle_log('x')", "Linear or logarithmic x", show=False),
-        Binding("m", "toggle_cursor", "Cursor that reads values", show=False),
+        Binding("m", "toggle_cursor", "Cursor on or off", show=False),
     ]
 
     def __init__(self, *, name: str | None = None, id: str | None = None, classes: str | None = None) -> None:

@@ -210,7 +210,7 @@ class _Seen:
         self.anything = bool(found)
         found += [(level.y, level.y) for level in plot.levels if np.isfinite(level.y)]
         found = [ends for ends in found if not plot.log_y or ends[0] > 0]
-        bottom, top = min((ends[0] for ends in found), default=0), max((ends[1] for ends in found), default=1)
+        bottom, top = min((ends[0] for ends in found), default=1), max((ends[1] for ends in found), default=2)
         self.y_range = (float(np.log10(bottom)), float(np.log10(top))) if plot.log_y else (bottom, top)
 
 
@@ -492,7 +492,7 @@ def _x_ticks(frame: _Frame) -> list[tuple[Tick, int, int]]:
     """With the cell of each and the cell at which its label begins, such that no two labels touch."""
     smallest = 1.0 if all(_is_whole(line.x) for line in frame.plot.lines) else 0.0
     room = frame.columns + 2
-    for most in range(max(2, min(frame.columns // 8, 12)), 0, -1):
+    for most in range(min(max(4, frame.columns // 5), 12), 0, -1):
         placed = []
         for tick in frame.x.ticks(most, smallest=smallest):
             share = (tick.at - frame.x.low) / (frame.x.high - frame.x.low)

@@ -10,9 +10,14 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
+from pydantic import BaseModel
+
+from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import list_presets, load_preset, resolve_preset
 from exphil_core.config.preset import NONE, Preset
+from exphil_core.config.problems import BACKBONES
 from exphil_core.errors import ExphilError
 
 DEFAULT_RUNS_DIR = Path("checkpoints")
@@ -168,6 +173,36 @@ def values_of(preset: Preset) -> dict[str, Value]:
             case _:
                 found[name] = str(value)
     return found
+
+
+def choices_of(name: str) -> tuple[str, ...]:
+    """The words that a field takes, in the order in which they are shown."""
+    if name == "backbone":
+        return BACKBONE_KINDS
+    section, _, key = SETTINGS[name].key.partition(".")
+    words = get_args(_model(section).model_fields[key].annotation)
+    # Planned, and refused by every preset.
+    return tuple(word for word in words if word != "interleaved")
+
+
+def about(name: str, backbone: str) -> str:
+    """A sentence about a field, as the settings themselves have it."""
+    section, _, key = SETTINGS[name].key.partition(".")
+    if section != "backbone":
+        return " ".join((_model(section).model_fields[key].description or "").split())
+    if backbone not in BACKBONES:
+        return ""
+    model = BACKBONES[backbone]
+    if key == "kind":
+        return f"{backbone}: {' '.join((model.__doc__ or '').split())}"
+    return " ".join((model.model_fields[key].description or "").split())
+
+
+def _model(section: str) -> type[BaseModel]:
+    model = Preset.model_fields[section].annotation
+    assert isinstance(model, type)
+    assert issubclass(model, BaseModel)
+    return model
 
 
 def offered_presets() -> tuple[list[Offered], list[str]]:

@@ -14,9 +14,8 @@ from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, SelectionList, Static
+from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
-from textual.widgets.selection_list import Selection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +110,7 @@ class ChooseSome(ModalScreen[tuple[str, ...] | None]):
     BINDING_GROUP_TITLE = "Choose some"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "dismiss(None)", "Leave as it was"),
+        Binding("space", "mark", "Mark"),
         Binding("enter", "take", "Take what is marked", priority=True),
         Binding("a", "all", "Mark all, or none"),
     ]
@@ -118,26 +118,13 @@ class ChooseSome(ModalScreen[tuple[str, ...] | None]):
     def __init__(self, title: str, entries: Sequence[Entry], *, current: Sequence[str], none: str) -> None:
         """`none` says what it means to mark nothing."""
         super().__init__()
-        self._title, self._entries, self._current, self._none = title, entries, tuple(current), none
+        self._title, self._entries, self._none = title, entries, none
+        self._marked = set(current)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="choose"):
             yield Static(Content.styled(self._title, "bold"), id="choose-title")
-            yield SelectionList[str](
-                *(
-                    Selection(
-                        Content.assemble(
-                            (f"{entry.title:<20}", "" if entry.muted else "bold"),
-                            (f"  {entry.detail}", "$text-muted"),
-                        ),
-                        entry.value,
-                        entry.value in self._current,
-                    )
-                    for entry in self._entries
-                ),
-                compact=True,
-                id="choose-list",
-            )
+            yield OptionList(*map(self._line, self._entries), compact=True, id="choose-list")
             yield Static(id="choose-marked")
             yield Static(
                 Content.styled(
@@ -147,27 +134,48 @@ class ChooseSome(ModalScreen[tuple[str, ...] | None]):
             )
 
     def on_mount(self) -> None:
-        self.query_one(SelectionList).focus()
-        self._count()
+        found = self.query_one(OptionList)
+        found.highlighted = 0 if self._entries else None
+        found.focus()
+        self._say()
 
-    @on(SelectionList.SelectedChanged)
-    def _count(self) -> None:
-        marked = self._marked()
-        names = [entry.title for entry in self._entries if entry.value in marked]
+    def _line(self, entry: Entry) -> Content:
+        # A letter tells what is marked; the weight only repeats it.
+        marked = entry.value in self._marked
+        return Content.assemble(
+            ("[x] " if marked else "[ ] ", "bold $primary" if marked else "$text-muted"),
+            (f"{entry.title:<18}", "bold" if marked else "$text-muted" if entry.muted else ""),
+            (f"  {entry.detail}", "$text-muted"),
+        )
+
+    def _say(self) -> None:
+        names = [entry.title for entry in self._entries if entry.value in self._marked]
         text = ", ".join(names) if names else self._none
         self.query_one("#choose-marked", Static).update(Content.styled(text, "$text-accent"))
 
-    def _marked(self) -> tuple[str, ...]:
-        """In the order of the list, not of marking."""
-        marked = set(self.query_one(SelectionList).selected)
-        return tuple(entry.value for entry in self._entries if entry.value in marked)
+    def _show(self) -> None:
+        found = self.query_one(OptionList)
+        for index, entry in enumerate(self._entries):
+            found.replace_option_prompt_at_index(index, self._line(entry))
+        self._say()
+
+    @on(OptionList.OptionSelected)
+    def _clicked(self, event: OptionList.OptionSelected) -> None:
+        self._toggle(event.option_index)
+
+    def action_mark(self) -> None:
+        index = self.query_one(OptionList).highlighted
+        if index is not None:
+            self._toggle(index)
+
+    def _toggle(self, index: int) -> None:
+        self._marked ^= {self._entries[index].value}
+        self._show()
 
     def action_take(self) -> None:
-        self.dismiss(self._marked())
+        self.dismiss(tuple(entry.value for entry in self._entries if entry.value in self._marked))
 
     def action_all(self) -> None:
-        found = self.query_one(SelectionList)
-        if len(found.selected) == len(self._entries):
-            found.deselect_all()
-        else:
-            found.select_all()
+        every = {entry.value for entry in self._entries}
+        self._marked = set() if self._marked >= every else every
+        self._show()

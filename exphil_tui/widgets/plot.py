@@ -28,6 +28,8 @@ _TRIMMED_FROM: Final = 500
 """Raw values from which the wildest hundredth may lie outside the range of y."""
 _RAW_PER_COLUMN: Final = 3
 """Raw points that are drawn for a column of dots, beside its least and its most."""
+_Points = tuple[np.ndarray, np.ndarray]
+
 _GAP: Final = 2
 """Cells between two labels."""
 
@@ -80,6 +82,7 @@ class Plot:
 class Picture:
     canvas: Canvas
     x_axis: Axis | None
+    y_axis: Axis | None
     """None where there was nothing to show."""
     left: int
     """The first cell of the plot in a row, and how many there are."""
@@ -123,33 +126,33 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     rows = height - top - footer
 
     extent = extent_of(plot)
-    seen = _Seen(plot, plot.view.axis(extent)) if extent is not None else None
+    axis = None if extent is None else plot.view.axis(extent)
+    # The labels of y tell how wide the plot is, and what is seen tells the labels. Mostly they need four letters.
+    left, columns = _across(width, 4)
+    seen = None if axis is None else _Seen(plot, axis, columns)
     sentence = _why_nothing(plot, seen)
     if header:
         _draw_header(page, plot, extent, seen)
     if seen is None or sentence is not None:
         _draw_sentence(page, sentence or "", top, height - top)
-        return Picture(canvas=page, x_axis=None, left=0, columns=width)
+        return Picture(canvas=page, x_axis=None, y_axis=None, left=0, columns=width)
 
     y_axis = axis_around(*seen.y_range, log=plot.log_y)
     ticks = _y_ticks(y_axis, rows)
-    labels = max((4, *(len(tick.label) for _, tick in ticks)))
-    if labels + 12 > width:
-        ticks, labels = [], 0
-    left = labels + 2 if labels else 1
-    gutter = 2 if width - left >= 20 else 0
-    columns = width - left - gutter
+    left, columns = _across(width, max((4, *(len(tick.label) for _, tick in ticks))))
     if columns < 1 or rows < 1:
-        return Picture(canvas=page, x_axis=None, left=0, columns=width)
+        return Picture(canvas=page, x_axis=None, y_axis=None, left=0, columns=width)
+    if columns != seen.columns:
+        seen = _Seen(plot, seen.axis, columns)
 
     frame = _Frame(plot=plot, x=seen.axis, y=y_axis, columns=columns, rows=rows)
     page.cover(_plotted(frame, seen, ticks), left, top)
     _draw_y_axis(page, ticks, left - 1, top, rows, plot.glyphs)
     if footer:
         _draw_x_axis(page, frame, left, top + rows)
-    if gutter:
+    if left + columns < width:
         _draw_marks(page, frame, left + columns + 1, top)
-    return Picture(canvas=page, x_axis=seen.axis, left=left, columns=columns)
+    return Picture(canvas=page, x_axis=seen.axis, y_axis=y_axis, left=left, columns=columns)
 
 
 def extent_of(plot: Plot) -> Extent | None:
@@ -183,47 +186,66 @@ def reading(line: Line, at: float, tolerance: float) -> tuple[float, float] | No
     return None
 
 
-class _Seen:
-    """What of a plot's data lies in the view."""
+def _across(width: int, labels: int) -> tuple[int, int]:
+    """The first cell of the plot in a row and how many there are, beside labels of y and marks where they fit."""
+    left = labels + 2 if labels + 12 <= width else 1
+    return left, max(width - left - (2 if width - left >= 20 else 0), 0)
 
-    def __init__(self, plot: Plot, axis: Axis) -> None:
-        self.axis = axis
-        low, high = (float(end) for end in axis.values(np.array((axis.low, axis.high))))
-        self.parts = [
-            slice(int(np.searchsorted(line.x, low)), int(np.searchsorted(line.x, high, side="right")))
-            for line in plot.lines
-        ]
-        self.points = sum(part.stop - part.start for part in self.parts)
+
+class _Seen:
+    """What of a plot's data lies in the view, thinned for so many cells."""
+
+    def __init__(self, plot: Plot, axis: Axis, columns: int) -> None:
+        self.axis, self.columns = axis, columns
+        edges = axis.edges(DOTS_WIDE * columns)
+        self.curves: list[_Points] = []
+        self.raws: list[_Points | None] = []
+        """Thinned; None where the values are the line."""
+        self.clouds: list[_Points] = []
+        """Every so many raw points, as x and y."""
+        self.points = 0
         self.hidden = 0
         """Values that have no place on a logarithmic y."""
-        self.finite = False
         ranges = []
-        for line, part in zip(plot.lines, self.parts, strict=True):
-            curve, raw = line.curve[part], line.y[part]
+        for line in plot.lines:
+            begin, end = (int(place) for place in np.searchsorted(line.x, edges[[0, -1]]))
+            self.points += end - begin
+            curve, raw = line.curve, line.y
             if plot.log_y:
-                self.hidden += int((raw <= 0).sum())
-            self.finite = self.finite or bool(np.isfinite(curve).any())
-            ranges.append(_range(curve, plot.log_y))
+                curve, raw = _above_zero(curve), _above_zero(raw)
+                self.hidden += int((line.y[begin:end] <= 0).sum())
+            self.curves.append(thin(line.x, curve, edges))
+            ranges.append(self.curves[-1][1])
+            self.raws.append(None if line.smooth is None else thin(line.x, raw, edges))
+            self.clouds.append((np.empty(0), np.empty(0)))
             if line.smooth is not None:
-                ranges.append(_range(_without_wildest(raw), plot.log_y))
-        found = [ends for ends in ranges if ends is not None]
-        self.anything = bool(found)
-        found += [(level.y, level.y) for level in plot.levels if np.isfinite(level.y)]
-        found = [ends for ends in found if not plot.log_y or ends[0] > 0]
-        bottom, top = min((ends[0] for ends in found), default=1), max((ends[1] for ends in found), default=2)
+                some = _some(begin, end, _RAW_PER_COLUMN * DOTS_WIDE * columns)
+                self.clouds[-1] = line.x[some], raw[some]
+                ranges.append(_without_wildest(raw[begin:end]))
+        ends = [found for values in ranges if (found := _ends(values)) is not None]
+        self.anything = bool(ends)
+        levels = np.array([level.y for level in plot.levels], float)
+        ends += [(y, y) for y in levels[np.isfinite(levels) & ((levels > 0) | (not plot.log_y))].tolist()]
+        bottom, top = min((low for low, _ in ends), default=1.0), max((high for _, high in ends), default=2.0)
         self.y_range = (float(np.log10(bottom)), float(np.log10(top))) if plot.log_y else (bottom, top)
 
 
-def _range(values: np.ndarray, log: bool) -> tuple[float, float] | None:
-    if not len(values):
-        return None
-    least, most = float(values.min()), float(values.max())
-    if not np.isfinite(least - most) or (log and least <= 0):
-        values = values[np.isfinite(values) & ((values > 0) if log else True)]
-        if not len(values):
-            return None
-        least, most = float(values.min()), float(values.max())
-    return least, most
+def _above_zero(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan) if (values <= 0).any() else values
+
+
+def _some(begin: int, end: int, most: int) -> slice:
+    """Every 2nd, 4th, 8th ... of points; which is a matter of their index alone, so that a point once drawn stays."""
+    each = 1
+    while end - begin > each * max(most, 1):
+        each *= 2
+    return slice(-(-begin // each) * each, end, each)
+
+
+def _ends(values: np.ndarray) -> tuple[float, float] | None:
+    """The least and the most of what is finite."""
+    finite = values[np.isfinite(values)]
+    return (float(finite.min()), float(finite.max())) if len(finite) else None
 
 
 def _without_wildest(raw: np.ndarray) -> np.ndarray:
@@ -246,7 +268,7 @@ def _why_nothing(plot: Plot, seen: _Seen | None) -> str | None:
         return "No points here. 0 shows everything, End the newest."
     if seen.anything:
         return None
-    if seen.finite:
+    if plot.log_y and seen.hidden:
         return "No value above 0 here, and a logarithmic axis begins there. y makes it linear."
     return "Every value here is NaN or infinite."
 
@@ -295,11 +317,10 @@ class _Frame:
 def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> Canvas:
     plot = frame.plot
     below, above, levels = (Canvas(frame.columns, frame.rows) for _ in range(3))
-    edges = frame.x.edges(frame.wide)
     if not plot.glyphs.ascii:
         for dot, _ in ticks:
             below.plot(*_dashes(frame, dot, 1, 4), Ink.GRID)
-    below.cover(_raw(frame, seen, edges))
+    below.cover(_clouds(frame, seen))
     if plot.cursor is not None:
         column = frame.across(plot.cursor)
         hidden = Canvas(frame.columns, frame.rows)
@@ -312,15 +333,12 @@ def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> C
         elif row is not None:
             levels.plot(*_dashes(frame, float(frame.down(np.array(level.y, float))), 4, 8), ink)
     below.cover(levels)
-    thinned = []
-    for index, line in enumerate(plot.lines):
-        columns, values = thin(line.x, line.curve, edges)
-        rows = frame.down(values)
+    drawn = [(columns, frame.down(values)) for columns, values in seen.curves]
+    for index, (columns, rows) in enumerate(drawn):
         above.polyline(columns, rows, ink_of_line(index))
-        thinned.append((columns, rows))
     _draw_names(above, frame)
     if plot.lettered:
-        _draw_letters(above, frame, thinned)
+        _draw_letters(above, frame, drawn)
     if plot.cursor is not None:
         _draw_crossings(above, frame)
     below.cover(above)
@@ -333,15 +351,20 @@ def _dashes(frame: _Frame, row: float, on: int, period: int) -> tuple[np.ndarray
     return columns, np.full(len(columns), row)
 
 
-def _raw(frame: _Frame, seen: _Seen, edges: np.ndarray) -> Canvas:
-    """The clouds of all lines. A cell has the colour of the line with most dots in it, the last of several."""
+def _clouds(frame: _Frame, seen: _Seen) -> Canvas:
+    """The raw points of all lines: the least and the most of each column of dots, and of the others some.
+
+    A cell has the colour of the line with most dots in it, the last of several.
+    """
     clouds = Canvas(frame.columns, frame.rows)
     most = np.zeros((frame.rows, frame.columns), np.uint8)
-    for index, (line, part) in enumerate(zip(frame.plot.lines, seen.parts, strict=True)):
-        if line.smooth is None:
+    for index, (raw, (x, y)) in enumerate(zip(seen.raws, seen.clouds, strict=True)):
+        if raw is None:
             continue
         cloud = Canvas(frame.columns, frame.rows)
-        _draw_cloud(cloud, frame, line, part, edges)
+        cloud.plot(
+            np.concatenate((raw[0], frame.x.dots(x, frame.wide))), frame.down(np.concatenate((raw[1], y))), 1
+        )
         dots = np.bitwise_count(cloud.masks)
         clouds.inks[(dots >= most) & (dots > 0)] = ink_of_raw(index)
         clouds.masks |= cloud.masks
@@ -351,20 +374,6 @@ def _raw(frame: _Frame, seen: _Seen, edges: np.ndarray) -> Canvas:
         for letter, cells in ((".", clouds.masks != 0), (":", np.bitwise_count(clouds.masks) > 3)):
             clouds.letters[cells] = ord(letter)
     return clouds
-
-
-def _draw_cloud(canvas: Canvas, frame: _Frame, line: Line, part: slice, edges: np.ndarray) -> None:
-    """Points: the least and the most of each column of dots, and of the others as many as look like a cloud.
-
-    Which others is a matter of their index alone, so that a point once drawn stays while more come.
-    """
-    columns, values = thin(line.x, line.y, edges)
-    canvas.plot(columns, frame.down(values), 1)
-    each = 1
-    while (part.stop - part.start) > each * _RAW_PER_COLUMN * frame.wide:
-        each *= 2
-    some = slice(-(-part.start // each) * each, part.stop, each)
-    canvas.plot(frame.x.dots(line.x[some], frame.wide), frame.down(line.y[some]), 1)
 
 
 def _draw_names(canvas: Canvas, frame: _Frame) -> None:
@@ -382,11 +391,11 @@ def _draw_names(canvas: Canvas, frame: _Frame) -> None:
                 break
 
 
-def _draw_letters(canvas: Canvas, frame: _Frame, thinned: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+def _draw_letters(canvas: Canvas, frame: _Frame, drawn: Sequence[_Points]) -> None:
     period = max(12, frame.columns // 3)
-    for index, (columns, rows) in enumerate(thinned):
+    for index, (columns, rows) in enumerate(drawn):
         if len(columns):
-            offset = 4 + period * index // len(thinned)
+            offset = 4 + period * index // len(drawn)
             cells = np.arange(offset, frame.columns - 2, period)
             dots = np.interp(cells * DOTS_WIDE, columns, rows, left=np.nan, right=np.nan)
             for cell, dot in zip(cells.tolist(), dots.tolist(), strict=True):

@@ -28,6 +28,7 @@ from exphil_core.cli.format import console, table
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
+from exphil_core.inference.cores import wait_awake
 
 if TYPE_CHECKING:
     from exphil_core.inference.measure import Latency
@@ -87,6 +88,7 @@ def latency_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure encode + step + sample + decode of one frame at 60 Hz, beside the budget of 16.67 ms."""
+    wait_awake()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = min(PLAY_THREADS, cores) if threads is None else threads
     if not 1 <= threads <= cores:

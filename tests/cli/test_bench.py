@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
+
+from exphil_core import TRAINING_SPINSfrom rich.console import Console
 
 from exphil_core.cli import latency as latency_cli
 from exphil_core.cli.latency import Row, latency_report
@@ -25,6 +26,12 @@ PROMISED = {
 
 
 @pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True)
+def spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put back afterwards: who plays sets it for the whole process."""
+    monkeypatch.setenv("GOMP_SPINCOUNT", TRAINING_SPINS)
+
+
 def _short_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency_cli, "WARMUP_FRAMES", 3)
 

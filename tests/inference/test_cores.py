@@ -7,7 +7,15 @@ import time
 
 import pytest
 
-from exphil_core.inference.cores import ahead_of_others, helpers_in, kept_to, player_cores
+from exphil_core import TRAINING_SPINS
+from exphil_core.inference.cores import (
+    PLAYING_SPINS,
+    ahead_of_others,
+    helpers_in,
+    kept_to,
+    player_cores,
+    wait_awake,
+)
 
 pytestmark = pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system does not let cores be chosen"
@@ -83,3 +91,14 @@ def test_a_system_that_refuses_precedence_changes_nothing(monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     with ahead_of_others() as granted:
         assert not granted
+
+
+@pytest.mark.parametrize(("found", "left"), [(TRAINING_SPINS, PLAYING_SPINS), ("77", "77"), (None, None)])
+def test_a_player_waits_awake_unless_told_otherwise(
+    found: str | None, left: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    if found is not None:
+        monkeypatch.setenv("GOMP_SPINCOUNT", found)
+    wait_awake()
+    assert os.environ.get("GOMP_SPINCOUNT") == left

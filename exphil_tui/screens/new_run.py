@@ -601,7 +601,7 @@ A run is a process of its own: it goes on when you leave."""
             head,
             *(
                 Content.styled(
-                    f"{name:<16}{games:>5}{held:>4}{play:>8}", "" if number else "$foreground-muted"
+                    f"{name:<16}{games:>5}{held:>5}{play:>7}", "" if number else "$foreground-muted"
                 )
                 for number, (name, games, held, play) in enumerate(rows)
             ),
@@ -726,7 +726,7 @@ def _options(values: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _input(name: str, placeholder: str, letters: int = 12) -> Input:
-    return Input(id=name, placeholder=placeholder, compact=True, max_length=letters, select_on_focus=False)
+    return Input(id=name, placeholder=placeholder, compact=True, max_length=letters)
 
 
 def _title(name: str) -> str:

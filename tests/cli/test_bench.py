@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from exphil_core import TRAINING_SPINSfrom rich.console import Console
-
+from exphil_core import TRAINING_SPINS
 from exphil_core.cli import latency as latency_cli
 from exphil_core.cli.latency import Row, latency_report
 from exphil_core.cli.main import run

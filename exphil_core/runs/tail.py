@@ -10,8 +10,9 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -38,7 +39,7 @@ class Tail(Generic[T]):
         path: Path,
         *,
         decode: Callable[[bytes], T | None],
-        decode_lines: Callable[[bytes], list[T] | None] | None = ...,
+        decode_lines: Callable[[memoryview], list[T] | None] | None = ...,
         bytes_per_read: int = ...,
         longest_line: int = ...,
     ) -> None: ...
@@ -48,12 +49,13 @@ class Tail(Generic[T]):
         path: Path,
         *,
         decode: Callable[[bytes], Any] | None = None,
-        decode_lines: Callable[[bytes], list[Any] | None] | None = None,
+        decode_lines: Callable[[memoryview], list[Any] | None] | None = None,
         bytes_per_read: int = BYTES_PER_READ,
         longest_line: int = LONGEST_LINE,
     ) -> None:
         """`decode` gives None for a line that is no event. `decode_lines` does the same for many lines faster, and
-        gives None where one of them needs a look of its own."""
+        gives None where one of them needs a look of its own; the memory that it is given is soon written over."""
+        assert bytes_per_read <= longest_line
         self.path = path
         self.bad_lines = 0
         """Whole lines that were not an event."""
@@ -70,6 +72,8 @@ class Tail(Generic[T]):
         """The last bytes before the offset."""
         self._inside_long_line = False
         self._inode: int | None = None
+        self._buffer = bytearray(bytes_per_read)
+        """Of one look. Fresh memory for each would have to be cleared by the system first."""
 
     def read(self) -> list[T]:
         """The next events; empty when there is nothing new. After a long history, call again until it is."""
@@ -94,18 +98,47 @@ class Tail(Generic[T]):
             return None
         with file:
             self._notice_restart(file)
-            text = self._whole_lines(file)
-        return None if text is None else self._records(text)
+            return self._next(file)
 
-    def _records(self, text: bytes) -> list[T]:
-        if self._decode_lines is not None and (found := self._decode_lines(text)) is not None:
-            return found
-        records = [self._decode(line) for line in text.split(b"\n")[:-1]]
+    def _next(self, file: FileIO) -> list[T] | None:
+        filled = self._fill(file)
+        if self._inside_long_line and filled:
+            return self._pass_over(filled)
+        if filled > self._longest_line and self._buffer.find(b"\n", 0, self._longest_line + 1) < 0:
+            self.bad_lines += 1
+            return self._pass_over(filled)
+        end = self._buffer.rfind(b"\n", 0, filled) + 1
+        if not end:
+            return None
+        records = self._records(end)
+        self._advance(end)
+        return records
+
+    def _fill(self, file: FileIO) -> int:
+        """Reads on from here, and further where no line ends within reach; how many bytes there are now."""
+        del self._buffer[self._bytes_per_read :]
+        file.seek(self._offset)
+        filled = file.readinto(self._buffer)
+        while filled == len(self._buffer) <= self._longest_line and b"\n" not in self._buffer:
+            self._buffer.extend(bytes(self._bytes_per_read))
+            with memoryview(self._buffer) as whole, whole[filled:] as rest:
+                filled += file.readinto(rest)
+        return filled
+
+    def _records(self, end: int) -> list[T]:
+        """Of the whole lines up to `end`."""
+        if self._decode_lines is not None:
+            with memoryview(self._buffer) as whole, whole[:end] as text:
+                found = self._decode_lines(text)
+            # A value that stretches over several lines is no event, though a decoder may read it.
+            if found is not None and len(found) == self._buffer.count(b"\n", 0, end):
+                return found
+        records = [self._decode(line) for line in bytes(self._buffer[:end]).split(b"\n")[:-1]]
         good = [record for record in records if record is not None]
         self.bad_lines += len(records) - len(good)
         return good
 
-    def _notice_restart(self, file: BinaryIO) -> None:
+    def _notice_restart(self, file: FileIO) -> None:
         found = os.fstat(file.fileno())
         before = os.pread(file.fileno(), len(self._before), self._offset - len(self._before))
         # The number of a deleted file is soon given to another, so the number alone tells little.
@@ -116,36 +149,16 @@ class Tail(Generic[T]):
             self.restarts += 1
         self._inode = found.st_ino
 
-    def _whole_lines(self, file: BinaryIO) -> bytes | None:
-        """The bytes from here to the last newline within reach; None where no line is whole."""
-        file.seek(self._offset)
-        text = file.read(self._bytes_per_read)
-        if self._inside_long_line and text:
-            return self._pass_over(text)
-        while b"\n" not in text and (more := file.read(self._bytes_per_read)):
-            text += more
-            if len(text) > self._longest_line:
-                break
-        end = text.rfind(b"\n") + 1
-        if end:
-            self._advance(text[:end])
-            return text[:end]
-        if len(text) <= self._longest_line:
-            return None
-        self.bad_lines += 1
-        self._inside_long_line = True
-        return self._pass_over(text)
-
-    def _pass_over(self, text: bytes) -> bytes:
-        """Goes on behind the long line's newline, or behind all of `text` where it is not there yet."""
-        end = text.find(b"\n") + 1
+    def _pass_over(self, filled: int) -> list[T]:
+        """Goes on behind the long line's newline, or behind all there is where that is still to come."""
+        end = self._buffer.find(b"\n", 0, filled) + 1
         self._inside_long_line = end == 0
-        self._advance(text[:end] if end else text)
-        return b""
+        self._advance(end or filled)
+        return []
 
-    def _advance(self, text: bytes) -> None:
-        self._offset += len(text)
-        self._before = (self._before + text[-_REMEMBERED:])[-_REMEMBERED:]
+    def _advance(self, length: int) -> None:
+        self._offset += length
+        self._before = (self._before + self._buffer[max(0, length - _REMEMBERED) : length])[-_REMEMBERED:]
 
 
 def _record(line: bytes) -> Any:

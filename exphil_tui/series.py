@@ -20,6 +20,12 @@ SHORTEST_MEMORY = 8
 MEMORY_SHARE = 1 / 32
 
 _CAPACITY = 64
+_GROWTH = 8
+"""Room that nothing was written to yet takes no memory, so a curve is given much of it and seldom moved."""
+
+_BLOCK = 4096
+"""Points that are smoothed at once: their numbers stay in a core's cache."""
+
 _LARGEST = 1e300
 """Sums of such numbers still fit into a float64; what is larger is shown as no number."""
 
@@ -69,7 +75,10 @@ class Series:
         end = base.length + len(x)
         buffer = base._buffer
         if buffer.used != base.length or end > buffer.values.shape[1]:
-            buffer = _Buffer(np.empty((3, max(_CAPACITY, 1 << (end - 1).bit_length()))))
+            capacity = _CAPACITY
+            while capacity < end:
+                capacity *= _GROWTH
+            buffer = _Buffer(np.empty((3, capacity)))
             buffer.values[:, : base.length] = base._buffer.values[:, : base.length]
         x_new, y_new, smooth_new = buffer.values[:, base.length : end]
         x_new[:] = x
@@ -102,7 +111,7 @@ def smoothed(y: np.ndarray, *, count: int = 0, mean: float = 0.0) -> np.ndarray:
     done = 0
     while done < len(y):
         place = count + done
-        length = min(max(16, place // 8) if place else 1, len(y) - done)
+        length = min(max(16, place // 8) if place else 1, _BLOCK, len(y) - done)
         kept, new = _weights(place, length)
         block = out[done : done + length]
         np.multiply(y[done : done + length], new, out=block)

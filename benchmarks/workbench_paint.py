@@ -205,6 +205,7 @@ async def measure() -> dict[str, object]:
                 "one_more": timed(lines, cut(lines, POINTS - 1)),
                 "nothing_new": timed(lines, lines),
                 "million": timed(many, other),
+                "million_one_more": timed(many, cut(many, MANY - 1)),
             }
             if 0 < round_ <= REFERENCE_ROUNDS:
                 slow = milliseconds(lambda: slow_paint(picture, plot, axis_y, console))

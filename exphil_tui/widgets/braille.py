@@ -10,6 +10,7 @@ canvas of its own and `cover` the other with it: a cell holds one colour, and mi
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
@@ -219,6 +220,62 @@ def thin(x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, n
     ends = np.append(starts[1:], stop) - 1
     first, last = (np.where(np.isnan(least), np.nan, y[at]) for at in (starts, ends))
     return np.repeat(columns, 4).astype(float), np.stack((first, least, most, last), axis=1).ravel()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Thinned:
+    x: np.ndarray
+    y: np.ndarray
+    edges: np.ndarray
+    columns: np.ndarray
+    values: np.ndarray
+
+
+class Thinning:
+    """`thin` for lines that grow: of one that was seen before, only what is new is looked at.
+
+    What a reader gets wrong: a line is known by its place in memory. Points may come behind it, but those that were
+    shown stay what they were. What was seen is held on to until the picture after the next `begin`.
+    """
+
+    def __init__(self) -> None:
+        self._before: dict[int, _Thinned] = {}
+        self._now: dict[int, _Thinned] = {}
+
+    def begin(self) -> None:
+        """A new picture."""
+        self._before, self._now = self._now, {}
+
+    def thin(self, x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        known = self._now.get(_place(y)) or self._before.get(_place(y))
+        if known is None or not _continues(known, x, y) or not np.array_equal(known.edges, edges):
+            columns, values = thin(x, y, edges)
+        elif len(known.y) == len(y):
+            columns, values = known.columns, known.values
+        else:
+            # All but the last column are what they were.
+            inside = known.columns[known.columns < len(edges) - 1]
+            last = max(inside[-1], 0) if len(inside) else 0
+            begin = int(np.searchsorted(x, edges[int(last)]))
+            kept = known.columns < last
+            columns, values = thin(x[begin:], y[begin:], edges)
+            columns = np.concatenate((known.columns[kept], columns))
+            values = np.concatenate((known.values[kept], values))
+        self._now[_place(y)] = _Thinned(x=x, y=y, edges=edges, columns=columns, values=values)
+        return columns, values
+
+
+def _continues(known: _Thinned, x: np.ndarray, y: np.ndarray) -> bool:
+    return (
+        _place(known.x) == _place(x)
+        and len(known.y) <= len(y)
+        and known.y.strides == y.strides
+        and known.x.strides == x.strides
+    )
+
+
+def _place(array: np.ndarray) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _extremes(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -20,7 +20,7 @@ from textual.widget import Widget
 
 from exphil_tui.glyphs import UNICODE
 from exphil_tui.widgets.axes import Axis
-from exphil_tui.widgets.braille import spread, strip
+from exphil_tui.widgets.braille import Thinning, spread, strip
 from exphil_tui.widgets.plot import Level as Level
 from exphil_tui.widgets.plot import Line as Line
 from exphil_tui.widgets.plot import Picture, Plot, draw, extent_of
@@ -76,6 +76,7 @@ class Chart(Widget, can_focus=True):
         self._dragged_from: tuple[int, View] | None = None
         self._data: object = None
         """Stands for what was shown last; equal where the data are the same."""
+        self._thinning = Thinning()
         self._picture: Picture | None = None
         self._codes = np.zeros((0, 0), np.uint32)
         self._inks = np.zeros((0, 0), np.uint8)
@@ -276,7 +277,7 @@ class Chart(Widget, can_focus=True):
             glyphs=getattr(self.app, "glyphs", UNICODE),
             lettered=self.app.no_color or getattr(self.app, "glyphs", UNICODE).ascii,
         )
-        self._picture = draw(look, width, height)
+        self._picture = draw(look, width, height, self._thinning)
         codes = self._picture.canvas.codes(ascii=look.glyphs.ascii)
         inks = spread(codes, self._picture.canvas.inks, self._table)
         if fresh or codes.shape != self._codes.shape:

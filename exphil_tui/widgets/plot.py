@@ -19,7 +19,7 @@ from rich.cells import cell_len, set_cell_size
 
 from exphil_tui.glyphs import UNICODE, Glyphs
 from exphil_tui.widgets.axes import Axis, Tick, apart, axis_around, exact, label, round_step, short
-from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas, thin
+from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas, Thinning, thin
 from exphil_tui.widgets.view import EVERYTHING, Extent, View
 
 _SAMPLE: Final = 2048
@@ -29,6 +29,7 @@ _TRIMMED_FROM: Final = 500
 _RAW_PER_COLUMN: Final = 3
 """Raw points that are drawn for a column of dots, beside its least and its most."""
 _Points = tuple[np.ndarray, np.ndarray]
+_NOTHING: Final[_Points] = (np.empty(0), np.empty(0))
 
 _GAP: Final = 2
 """Cells between two labels."""
@@ -114,7 +115,10 @@ def ink_of_level(lines: int, level: int) -> int:
     return len(Ink) + 3 * lines + level
 
 
-def draw(plot: Plot, width: int, height: int) -> Picture:
+def draw(plot: Plot, width: int, height: int, thinning: Thinning | None = None) -> Picture:
+    """`thinning`: of the pictures before; it saves looking at old points again and changes nothing else."""
+    thinning = thinning or Thinning()
+    thinning.begin()
     page = Canvas(width, height)
     header = 1 if height >= 7 else 0
     keys = _legend(plot, width, 0 if height < 6 else 1 if height < 14 else 2 if height < 30 else 3)
@@ -129,7 +133,7 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     axis = None if extent is None else plot.view.axis(extent)
     # The labels of y tell how wide the plot is, and what is seen tells the labels. Mostly they need four letters.
     left, columns = _across(width, 4)
-    seen = None if axis is None else _Seen(plot, axis, columns)
+    seen = None if axis is None else _Seen(plot, axis, columns, thinning)
     sentence = _why_nothing(plot, seen)
     if header:
         _draw_header(page, plot, extent, seen)
@@ -143,7 +147,7 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     if columns < 1 or rows < 1:
         return Picture(canvas=page, x_axis=None, y_axis=None, left=0, columns=width)
     if columns != seen.columns:
-        seen = _Seen(plot, seen.axis, columns)
+        seen = _Seen(plot, seen.axis, columns, thinning)
 
     frame = _Frame(plot=plot, x=seen.axis, y=y_axis, columns=columns, rows=rows)
     page.cover(_plotted(frame, seen, ticks), left, top)
@@ -151,7 +155,7 @@ def draw(plot: Plot, width: int, height: int) -> Picture:
     if footer:
         _draw_x_axis(page, frame, left, top + rows)
     if left + columns < width:
-        _draw_marks(page, frame, left + columns + 1, top)
+        _draw_marks(page, frame, seen, left + columns + 1, top)
     return Picture(canvas=page, x_axis=seen.axis, y_axis=y_axis, left=left, columns=columns)
 
 
@@ -195,7 +199,7 @@ def _across(width: int, labels: int) -> tuple[int, int]:
 class _Seen:
     """What of a plot's data lies in the view, thinned for so many cells."""
 
-    def __init__(self, plot: Plot, axis: Axis, columns: int) -> None:
+    def __init__(self, plot: Plot, axis: Axis, columns: int, thinning: Thinning) -> None:
         self.axis, self.columns = axis, columns
         edges = axis.edges(DOTS_WIDE * columns)
         self.curves: list[_Points] = []
@@ -210,14 +214,19 @@ class _Seen:
         for line in plot.lines:
             begin, end = (int(place) for place in np.searchsorted(line.x, edges[[0, -1]]))
             self.points += end - begin
-            curve, raw = line.curve, line.y
-            if plot.log_y:
-                curve, raw = _above_zero(curve), _above_zero(raw)
+            raw = line.y
+            self.curves.append(thinning.thin(line.x, line.curve, edges))
+            self.raws.append(None if line.smooth is None else thinning.thin(line.x, raw, edges))
+            if plot.log_y and any(
+                (values <= 0).any() for _, values in (self.curves[-1], self.raws[-1] or _NOTHING)
+            ):
+                raw = _above_zero(raw)
+                self.curves[-1] = thin(line.x, _above_zero(line.curve), edges)
+                self.raws[-1] = None if line.smooth is None else thin(line.x, raw, edges)
                 self.hidden += int((line.y[begin:end] <= 0).sum())
-            self.curves.append(thin(line.x, curve, edges))
-            ranges.append(self.curves[-1][1])
-            self.raws.append(None if line.smooth is None else thin(line.x, raw, edges))
-            self.clouds.append((np.empty(0), np.empty(0)))
+            places, values = self.curves[-1]
+            ranges.append(values[(places >= 0) & (places < DOTS_WIDE * columns)])
+            self.clouds.append(_NOTHING)
             if line.smooth is not None:
                 some = _some(begin, end, _RAW_PER_COLUMN * DOTS_WIDE * columns)
                 self.clouds[-1] = line.x[some], raw[some]
@@ -231,7 +240,7 @@ class _Seen:
 
 
 def _above_zero(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, values, np.nan) if (values <= 0).any() else values
+    return np.where(values > 0, values, np.nan)
 
 
 def _some(begin: int, end: int, most: int) -> slice:
@@ -417,20 +426,17 @@ def _put(canvas: Canvas, column: int, dot: float, mark: str, line: int) -> None:
         canvas.text(column, int(dot) // DOTS_HIGH, mark, ink_of_mark(line))
 
 
-def _draw_marks(page: Canvas, frame: _Frame, column: int, top: int) -> None:
+def _draw_marks(page: Canvas, frame: _Frame, seen: _Seen, column: int, top: int) -> None:
     """The mark of each line beside its right end; two that would stand in one row make room for each other."""
     wanted = []
-    for index, line in enumerate(frame.plot.lines):
-        near = float(frame.x.values(np.array(frame.x.high - (frame.x.high - frame.x.low) / 8)))
-        edge = float(frame.x.values(np.array(frame.x.high)))
-        stop = int(np.searchsorted(line.x, edge, side="right"))
-        begin = int(np.searchsorted(line.x, near))
-        if not len(found := np.flatnonzero(np.isfinite(line.curve[begin:stop]))):
-            continue
-        dot = float(frame.down(line.curve[begin + found[-1:]])[0])
-        if 0 <= dot < frame.high:
-            # In the order of their values, even where they share a dot.
-            wanted.append((dot, -float(line.curve[begin + found[-1]]), index, line.mark))
+    for index, (columns, values) in enumerate(seen.curves):
+        near = (columns >= frame.wide * 7 // 8) & (columns < frame.wide) & np.isfinite(values)
+        if near.any():
+            last = values[near][-1]
+            dot = float(frame.down(last))
+            if 0 <= dot < frame.high:
+                # In the order of their values, even where they share a dot.
+                wanted.append((dot, -float(last), index, frame.plot.lines[index].mark))
     wanted = sorted(wanted)[: frame.rows]
     rows = [int(dot) // DOTS_HIGH for dot, *_ in wanted]
     for index in range(1, len(rows)):

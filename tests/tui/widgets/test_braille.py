@@ -5,7 +5,7 @@ import pytest
 from rich.cells import cell_len
 from rich.style import Style
 
-from exphil_tui.widgets.braille import Canvas, thin
+from exphil_tui.widgets.braille import Canvas, Thinning, thin
 
 INK = 1
 STYLES = [Style(), Style(color="red"), Style(color="blue", reverse=True)]
@@ -248,3 +248,33 @@ def test_a_cleared_canvas_is_a_new_one() -> None:
 
     assert canvas.is_free(0, 0, 4)
     assert not lit(canvas)
+
+
+@pytest.mark.parametrize("gaps", [0.0, 0.1])
+def test_a_line_that_grows_is_thinned_as_if_it_were_new(gaps: float) -> None:
+    rng = np.random.default_rng(3)
+    x, y = np.sort(rng.uniform(0, 100, 5000)), rng.normal(size=5000)
+    y[rng.random(5000) < gaps] = np.nan
+    thinning = Thinning()
+
+    for length in (0, 1, 2, 3, 700, 701, 701, 2500, 5000):
+        for edges in (np.linspace(0, 100, 101), np.linspace(20, 60, 41)):
+            thinning.begin()
+            known = [thinning.thin(x[:length], y[:length], edges) for _ in range(2)]
+            for columns, values in known:
+                wanted_columns, wanted = thin(x[:length], y[:length], edges)
+                assert np.array_equal(columns, wanted_columns)
+                assert np.array_equal(values, wanted, equal_nan=True)
+
+
+def test_only_what_is_new_of_a_line_is_looked_at() -> None:
+    x, y, edges = np.arange(1000.0), np.ones(1000), np.linspace(0, 1000, 101)
+    thinning = Thinning()
+    thinning.begin()
+    thinning.thin(x[:900], y[:900], edges)
+    y[:500] = 7.0
+
+    thinning.begin()
+    _, values = thinning.thin(x, y, edges)
+
+    assert (values == 1).all()

@@ -26,14 +26,10 @@ PROMISED = {
 
 
 @pytest.fixture(autouse=True)
-@pytest.fixture(autouse=True)
-def spins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put back afterwards: who plays sets it for the whole process."""
-    monkeypatch.setenv("GOMP_SPINCOUNT", TRAINING_SPINS)
-
-
 def _short_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latency_cli, "WARMUP_FRAMES", 3)
+    # Put back afterwards: who plays sets it for the whole process.
+    monkeypatch.setenv("GOMP_SPINCOUNT", TRAINING_SPINS)
 
 
 def bench_latency(*arguments: str) -> int:

@@ -286,7 +286,8 @@ def _extremes(values: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.nd
 def spread(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -> np.ndarray:
     """Inks such that empty cells carry on what stands left of them: the same picture with fewer changes of style."""
     empty = codes == 32
-    solid = np.array([bool(style.bgcolor or style.reverse or style.underline) for style in styles])
+    ground = styles[0].bgcolor
+    solid = np.array([bool(s.bgcolor != ground or s.reverse or s.underline) for s in styles])
     empty &= ~solid[inks]
     source = np.maximum.accumulate(np.where(empty, 0, np.arange(codes.shape[1])), axis=1)
     carried = np.take_along_axis(inks, source, axis=1)

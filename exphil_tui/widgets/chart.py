@@ -108,7 +108,11 @@ class Chart(Widget, can_focus=True):
     def render_line(self, y: int) -> Strip:
         if self._picture is None or _size(self._picture) != self.content_size or not self._table:
             self._draw()
-        return self._strips[y] if y < len(self._strips) else Strip.blank(self.content_size.width)
+        return (
+            self._strips[y]
+            if y < len(self._strips)
+            else Strip.blank(self.content_size.width, self.rich_style)
+        )
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -282,7 +286,7 @@ class Chart(Widget, can_focus=True):
         inks = spread(codes, self._picture.canvas.inks, self._table)
         if fresh or codes.shape != self._codes.shape:
             changed = np.ones(codes.shape, bool)
-            self._strips = [Strip.blank(width)] * height
+            self._strips = [Strip.blank(width, self._table[0])] * height
         else:
             changed = (codes != self._codes) | (inks != self._inks)
         self._codes, self._inks = codes, inks
@@ -294,31 +298,34 @@ class Chart(Widget, can_focus=True):
         return regions
 
     def _styles_of(self) -> list[Style]:
-        """By ink."""
-        parts = ("title", "text", "muted", "grid", "cursor")
+        """By ink, each with the background, which Textual does not put behind the rows of a widget."""
         background = self.background_colors[1]
-        table = [Style()]
-        for styles in (self.get_component_styles(f"chart--{part}") for part in parts):
-            colour = styles.color if styles.color.ansi is not None else background + styles.color
-            table.append(Style(color=colour.rich_color, bold=bool(styles.text_style.bold)))
+        # A terminal's own background has no numbers, to be named or to be mixed.
+        known = background.ansi is None and background.a > 0
+        ground = Style(bgcolor=background.rich_color) if known else Style()
+
+        def style(colour: Color, strength: float = 1.0, bold: bool = False) -> Style:
+            if not known or strength == 1:
+                return ground + Style(color=colour.rich_color, dim=strength < 1, bold=bold)
+            return ground + Style(color=background.blend(colour, strength).rich_color, bold=bold)
+
+        table = [ground]
+        for part in ("title", "text", "muted", "grid", "cursor"):
+            styles = self.get_component_styles(f"chart--{part}")
+            bold = bool(styles.text_style.bold)
+            table.append(style(styles.color.with_alpha(1.0), styles.color.a, bold))
         for line in self._plot.lines:
-            bright = _style(line.colour, background, 1.0)
-            table += [_style(line.colour, background, _RAW_STRENGTH), bright, bright + Style(bold=True)]
-        table += [_style(level.colour, background, 1.0) for level in self._plot.levels]
+            colour = _parsed(line.colour)
+            table += [style(colour, _RAW_STRENGTH), style(colour), style(colour, bold=True)]
+        table += [style(_parsed(level.colour)) for level in self._plot.levels]
         return table
 
 
-def _style(colour: str, background: Color, strength: float) -> Style:
+def _parsed(colour: str) -> Color:
     try:
-        found = Color.parse(colour)
+        return Color.parse(colour)
     except ColorParseError:
-        found = Color.parse("white")
-    if strength == 1:
-        return Style(color=found.rich_color)
-    # A terminal's own background has no numbers that could be mixed.
-    if background.ansi is not None or background.a == 0:
-        return Style(color=found.rich_color, dim=True)
-    return Style(color=background.blend(found, strength).rich_color)
+        return Color.parse("white")
 
 
 def _identity(line: Line) -> tuple[object, ...]:

@@ -341,3 +341,15 @@ async def test_a_new_theme_repaints_it() -> None:
         assert [segment.style for segment in app.chart.render_line(0)] != [
             segment.style for segment in before
         ]
+
+
+async def test_the_background_of_the_theme_stands_behind_every_cell() -> None:
+    for lines in ([], curves(200)):
+        app = ChartApp(lines, LEVELS)
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            background = app.chart.background_colors[1].rich_color
+            for row in range(24):
+                assert {segment.style.bgcolor for segment in app.chart.render_line(row) if segment.style} == {
+                    background
+                }

@@ -44,7 +44,13 @@ class Workbench(App[None]):
     MODES: ClassVar = {DEFAULT_MODE: RunsScreen}
     BINDING_GROUP_TITLE = "Everywhere"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("question_mark,f1", "help", "Help", key_display="?", tooltip="also F1"),
+        Binding(
+            "question_mark,f1",
+            "help",
+            "Help",
+            key_display="?",
+            tooltip="Keys, and how to read the screen (also F1)",
+        ),
         Binding("escape", "back", "Go back", show=False),
         Binding("q", "quit", "Quit"),
         Binding("ctrl+p", "command_palette", "Find any command", show=False, priority=True),

@@ -40,7 +40,13 @@ class KeyedAction:
 
     @property
     def description(self) -> str:
+        """A word or two."""
         return self.keys[0].description
+
+    @property
+    def sentence(self) -> str:
+        """What it does, in as many words as it takes."""
+        return self.keys[0].tooltip or self.keys[0].description
 
 
 def keyed_actions(screen: Screen[object]) -> list[tuple[DOMNode, list[KeyedAction]]]:
@@ -67,9 +73,9 @@ def keyed_actions(screen: Screen[object]) -> list[tuple[DOMNode, list[KeyedActio
 def _actions_of(node: DOMNode, taken: set[str]) -> Iterator[KeyedAction]:
     by_action: dict[str, list[Binding]] = {}
     for binding in _own_bindings(node):
-        if binding.description and binding.action not in taken:
+        if binding.description and binding.action.removeprefix("app.") not in taken:
             by_action.setdefault(binding.action, []).append(binding)
-    taken.update(by_action)
+    taken.update(action.removeprefix("app.") for action in by_action)
     for action, bindings in by_action.items():
         yield KeyedAction(node=node, keys=tuple(bindings), possible=_can(node, action))
 

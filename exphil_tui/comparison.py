@@ -30,6 +30,8 @@ class Comparison:
     differences: tuple[Difference, ...]
     cautions: tuple[str, ...]
     """Why losses of these runs do not compare, or do so only with care; empty where they do."""
+    comparable: bool
+    """Whether the lowest loss over all characters is the best."""
 
 
 def compare(described: Sequence[Mapping[str, Any]]) -> Comparison:
@@ -48,7 +50,16 @@ def compare(described: Sequence[Mapping[str, Any]]) -> Comparison:
     if _differ([run.get("name") for run in flat]):
         names = tuple(run.get("name", _UNKNOWN) for run in flat)
         found.insert(0, Difference(key="preset", values=names))
-    return Comparison(differences=tuple(found), cautions=tuple(_cautions(flat, data)))
+    asked = [
+        (
+            of.get("fingerprint"),
+            *(run.get(key) for key in ("policy.delay", "policy.codec", "data.characters")),
+        )
+        for run, of in zip(flat, data, strict=True)
+    ]
+    return Comparison(
+        differences=tuple(found), cautions=tuple(_cautions(flat, data)), comparable=not _differ(asked)
+    )
 
 
 def _cautions(flat: Sequence[Mapping[str, str]], data: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -26,7 +26,7 @@ from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.comparison import Comparison, compare
 from exphil_tui.follow import Follower
-from exphil_tui.palette import Mark, marks
+from exphil_tui.palette import COLOURS, Mark
 from exphil_tui.series import Series
 from exphil_tui.state import TOTAL, RunState, reduce
 from exphil_tui.widgets.chart import Chart, Line
@@ -39,6 +39,15 @@ PAINT_S = 0.5
 
 _NAME_LETTERS = 400
 _LONGEST_KEY = 28
+_WIDE = 110
+"""Columns from which the two tables stand side by side."""
+
+_MARGIN, _GAP = 4, 4
+_FIGURES = 46
+"""Cells of a row of losses beside the name."""
+_LEAST_SETTINGS = 44
+
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +80,7 @@ def losses(state: RunState, key: str) -> Losses:
 class CompareScreen(Screen[None]):
     CSS_PATH = "compare.tcss"
     BINDING_GROUP_TITLE = "Compare"
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (declared so by Screen)
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012 (declared so by Screen)
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("v", "toggle_split", "Train or validation"),
         Binding("left_square_bracket", "character(-1)", "Character before", show=False),
@@ -92,8 +101,13 @@ Ranks by loss are not ranks by play."""
         super().__init__()
         self._runs = tuple(runs)
         self._names = [sanitise(run.name, limit=_NAME_LETTERS) for run in self._runs]
-        self._marks: Mapping[str, Mark] = marks(self._names)
+        # Names of runs begin alike, so their own letters would tell nothing.
+        self._marks = [
+            Mark(colour=COLOURS[index % len(COLOURS)], letter=_LETTERS[index % len(_LETTERS)])
+            for index in range(len(self._runs))
+        ]
         self._states = [RunState() for _ in self._runs]
+        self._followers = [Follower(run.events_path) for run in self._runs]
         self._comparison: Comparison | None = None
         self._problem = ""
         self._split = "validation"
@@ -114,7 +128,10 @@ Ranks by loss are not ranks by play."""
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.query_one(Chart).focus()
+        chart = self.query_one(Chart)
+        chart.focus()
+        # A loss falls fast and then slowly: on a linear axis the slow part, which tells runs apart, lies flat.
+        chart.action_toggle_log("y")
         self._read_presets()
         for index in range(len(self._runs)):
             self._follow(index)
@@ -130,6 +147,12 @@ Ranks by loss are not ranks by play."""
 
     # What comes in.
 
+    @property
+    def caught_up(self) -> bool:
+        """Whether all that was written is shown, or will be at the next look."""
+        known = self._comparison is not None or bool(self._problem)
+        return known and all(found.caught_up and found.queue.empty() for found in self._followers)
+
     @work(thread=True, exit_on_error=False)
     def _read_presets(self) -> None:
         described: list[Mapping[str, Any]] = []
@@ -140,17 +163,17 @@ Ranks by loss are not ranks by play."""
             except (ExphilError, OSError) as error:
                 problem = str(error)
                 break
-        found = Comparison(differences=(), cautions=()) if problem else compare(described)
+        found = None if problem else compare(described)
         self.app.call_from_thread(self._take_presets, found, problem)
 
-    def _take_presets(self, comparison: Comparison, problem: str) -> None:
+    def _take_presets(self, comparison: Comparison | None, problem: str) -> None:
         self._comparison, self._problem = comparison, sanitise(problem, limit=_NAME_LETTERS)
         self._painted = None
         self._paint()
 
     @work(group="follow")
     async def _follow(self, index: int) -> None:
-        follower = Follower(self._runs[index].events_path)
+        follower = self._followers[index]
         reading = asyncio.create_task(follower.run())
         try:
             while True:
@@ -197,26 +220,24 @@ Ranks by loss are not ranks by play."""
         series = curves.get(self._character)
         if series is None or not series.length:
             return None
-        name = self._names[index]
         return Line(
-            name=shortened(name, 24, self.workbench.glyphs),
+            name=shortened(self._names[index], 24, self.workbench.glyphs),
             x=series.x,
             y=series.y,
             # Validations are few and exact: a line through them hides nothing.
             smooth=None if self._split == "validation" else series.smooth,
-            colour=self._marks[name].colour,
-            mark=self._marks[name].letter,
+            colour=self._marks[index].colour,
+            mark=self._marks[index].letter,
         )
 
     def _losses(self) -> Content:
         rows = [losses(state, self._character) for state in self._states]
-        room = max(12, min(max(map(cell_len, self._names)), self._table_width() - 44))
+        room = self._name_room()
         head = f"  {'run':<{room}}{'step':>9}{'train':>9}{'valid':>9}{'best':>9}{'at':>8}"
         lines = [Content.styled(head, "$foreground-muted")]
         least = min((row.best for row in rows if row.best is not None), default=None)
-        comparable = self._comparison is not None and not self._comparison.cautions
-        for name, row in zip(self._names, rows, strict=True):
-            mark = self._marks[name]
+        comparable = self._comparison is not None and self._comparison.comparable
+        for name, mark, row in zip(self._names, self._marks, rows, strict=True):
             best = "bold $success" if comparable and row.best is not None and row.best == least else ""
             lines.append(
                 Content.assemble(
@@ -239,14 +260,14 @@ Ranks by loss are not ranks by play."""
             )
         glyphs = self.workbench.glyphs
         key_room = min(_LONGEST_KEY, max(len(found.key) for found in differences))
-        room = max(6, (self._table_width() - key_room - 2) // len(self._runs) - 1)
+        room = max(6, (self._settings_room() - key_room) // len(self._runs) - 2)
         widest = [
             max(cell_len(found.values[index]) for found in differences) for index in range(len(self._runs))
         ]
         rooms = [max(1, min(room, width)) for width in widest]
         head = [(f"{'differs in':<{key_room}}", "$foreground-muted")]
-        for name, width in zip(self._names, rooms, strict=True):
-            head.append((f"  {self._marks[name].letter:<{width}}", f"bold {self._marks[name].colour}"))
+        for mark, width in zip(self._marks, rooms, strict=True):
+            head.append((f"  {mark.letter:<{width}}", f"bold {mark.colour}"))
         lines = [Content.assemble(*head)]
         for found in differences:
             parts = [(f"{shortened(found.key, key_room, glyphs):<{key_room}}", "$foreground-muted")]
@@ -255,8 +276,14 @@ Ranks by loss are not ranks by play."""
             lines.append(Content.assemble(*parts))
         return Content("\n").join(lines)
 
-    def _table_width(self) -> int:
-        return self.size.width - 4 if self.size.width < 110 else (self.size.width - 6) // 2
+    def _name_room(self) -> int:
+        """Letters for names in the table of losses, which leaves room for the settings where it is beside them."""
+        beside = _LEAST_SETTINGS if self.size.width >= _WIDE else 0
+        return max(12, min(max(map(cell_len, self._names)), self.size.width - _MARGIN - _FIGURES - beside))
+
+    def _settings_room(self) -> int:
+        beside = self._name_room() + _FIGURES + _GAP if self.size.width >= _WIDE else 0
+        return self.size.width - _MARGIN - beside
 
     def _figure(self, value: float | None, digits: int = 4) -> str:
         return self.workbench.glyphs.dash if value is None else f"{value:,.{digits}f}"

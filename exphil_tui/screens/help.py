@@ -68,7 +68,5 @@ class HelpScreen(Screen[None]):
 
 
 def _line(keys: str, found: KeyedAction, width: int) -> Content:
-    tooltip = found.keys[0].tooltip
-    more = (f", {tooltip}", "$foreground-muted") if tooltip else ""
     looks = ("bold", "") if found.possible else ("$foreground-muted", "$foreground-muted")
-    return Content.assemble((f"{keys:>{width}}", looks[0]), "  ", (found.description, looks[1]), more)
+    return Content.assemble((f"{keys:>{width}}", looks[0]), "  ", (found.sentence, looks[1]))

@@ -69,7 +69,8 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
         """As they were when the folder was last looked at."""
         self._marked: frozenset[str] = frozenset()
         self._list: RunList | None = None
-        self._read_once = False
+        self.looked = False
+        """Whether the folder was looked at yet."""
         self._problem = ""
         self._log_of: tuple[str, str, int] | None = None
         self._log: tuple[str, ...] = ()
@@ -121,7 +122,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     @on(RunsRead)
     def _take(self, message: RunsRead) -> None:
-        self.runs, self._problem, self._read_once = message.runs, message.problem, True
+        self.runs, self._problem, self.looked = message.runs, message.problem, True
         self._marked &= {run.name for run in self.runs}
         self._paint()
 
@@ -151,7 +152,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     def _title(self) -> Content:
         going_on = sum(run.state in UNFINISHED for run in self.runs)
-        parts = [f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"] if self._read_once else []
+        parts = [f"{len(self.runs)} run{'s' * (len(self.runs) != 1)}"] if self.looked else []
         if going_on:
             parts.append(f"{going_on} going on")
         if self._marked:
@@ -170,7 +171,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
     def _none(self) -> Content:
         if self._problem:
             return Content(sanitise(self._problem, limit=_LINE_LETTERS))
-        if not self._read_once:
+        if not self.looked:
             return Content.styled("Looking for runs" + self.workbench.glyphs.ellipsis, "$foreground-muted")
         folder = sanitise(str(self.workbench.runs_dir), limit=60)
         return Content.assemble(
@@ -271,7 +272,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What makes no sense for the run under the cursor is neither offered nor done."""
         if action == "write_demo":
-            return self._read_once and not self.runs
+            return self.looked and not self.runs
         if action in ("mark", "compare"):
             return bool(self.runs)
         if action not in _ONE_RUN:

@@ -38,12 +38,16 @@ class Column:
 
 def columns_for(width: int) -> tuple[Column, ...]:
     """What fits into so many cells; the name takes what is left."""
-    wide = width >= 100
+    wide, narrow = width >= 108, width < 76
     fixed = [
         Column(key="state", title="  state", width=12),
         *([Column(key="preset", title="preset", width=16)] if wide else []),
-        Column(key="backbone", title="backbone", width=11),
-        Column(key="window", title="win" if not wide else "window", width=6 if wide else 4, right=True),
+        *([] if narrow else [Column(key="backbone", title="backbone", width=11)]),
+        *(
+            []
+            if narrow
+            else [Column(key="window", title="window" if wide else "win", width=6 if wide else 4, right=True)]
+        ),
         Column(key="step", title="step", width=9 if wide else 7, right=True),
         Column(key="best", title="best", width=7 if wide else 6, right=True),
         Column(key="losses", title="curve", width=16 if wide else 8),
@@ -69,7 +73,7 @@ def cells(run: "RunSummary", columns: Sequence[Column], *, marked: bool, glyphs:
         "state": (f"{stands.sign_in(glyphs)} {sanitise(run.state, limit=10)}", _TONES[stands.tone]),
         "name": (shortened(sanitise(run.name, limit=400), widths["name"], glyphs), ""),
         "preset": (shortened(sanitise(run.preset, limit=400), widths.get("preset", 0), glyphs), ""),
-        "backbone": (shortened(sanitise(run.backbone, limit=400), widths["backbone"], glyphs), ""),
+        "backbone": (shortened(sanitise(run.backbone, limit=400), widths.get("backbone", 0), glyphs), ""),
         "window": window,
         "step": (count(run.step, widths["step"]), "" if run.step else "foreground-muted"),
         "best": unknown if run.best_loss is None else (f"{run.best_loss:.4f}"[: widths["best"]], ""),
@@ -148,8 +152,8 @@ class RunTable(DataTable[Text]):
         self._shown.clear()
 
     def _lay_out(self, columns: tuple[Column, ...], names: list[str]) -> None:
-        """Columns and empty rows; the cursor and what is in sight stay."""
-        kept, scroll = self.name_under_cursor, self.scroll_y
+        """Columns and empty rows; the cursor stays on its run, and that where it is on the screen."""
+        kept, before, scroll = self.name_under_cursor, self.cursor_row, self.scroll_y
         self.clear(columns=True)
         self._columns, self._names = columns, names
         self._shown.clear()
@@ -159,8 +163,10 @@ class RunTable(DataTable[Text]):
         for name in names:
             self.add_row(*(Text("") for _ in columns), key=name)
         if kept in names:
-            self.move_cursor(row=names.index(kept), animate=False, scroll=False)
-            self.scroll_to(y=scroll, animate=False, force=True)
+            now = names.index(kept)
+            self.move_cursor(row=now, animate=False, scroll=False)
+            # Whoever looks at the top sees a new run come; whoever has gone down is not moved.
+            self.scroll_to(y=scroll + now - before if scroll else 0, animate=False, force=True)
 
     def _colours(self) -> Callable[[str], str]:
         """A colour of the theme as rich knows them: without alpha."""

@@ -11,7 +11,7 @@ STAMP := .venv/.exphil-setup
 
 help:
 	@echo 'make setup   make .venv and install exphil with its development tools'
-	@echo 'make run     set up, write demo replays, train the quick preset on them'
+	@echo 'make run     set up, write demo replays, train the quick preset on them; on a terminal, in the workbench'
 	@echo 'make test    set up and run the whole test suite'
 	@echo 'make check   set up and run ruff, mypy and import-linter'
 	@echo 'make clean   remove .venv, the demo replays and the caches of the tools (never a run)'
@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 run: setup
 	$(BIN)/exphil demo --out demo
-	$(BIN)/exphil train --preset quick --headless --replays demo
+	$(BIN)/exphil train --preset quick --replays demo
 
 test: setup
 	$(BIN)/python -m pytest

@@ -238,7 +238,7 @@ def showable(record: T) -> T:
 @lru_cache(maxsize=1024)
 def showable_name(name: str) -> str:
     """`name`, if it can be shown; else what of it can be shown, and a number that keeps two such names apart."""
-    if name == sanitise(name, limit=NAME_LIMIT):
+    if name and name == sanitise(name, limit=NAME_LIMIT):
         return name
     mark = f"#{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
     return sanitise(name, limit=NAME_LIMIT - len(mark)) + mark

@@ -30,7 +30,7 @@ from exphil_tui.follow import Follower
 from exphil_tui.palette import BAD, GOOD, Mark, marks
 from exphil_tui.screens.stop_run import Answer, StopRunScreen
 from exphil_tui.series import Series
-from exphil_tui.standing import RESUMABLE, UNFINISHED, standing
+from exphil_tui.standing import RESUMABLE, standing
 from exphil_tui.state import TOTAL, RunState, reduce
 from exphil_tui.watch import Sight, look
 from exphil_tui.widgets.character_table import (
@@ -68,6 +68,9 @@ WIDE, HIGH = 110, 34
 PATIENCE_S = 2.0
 """From then on it is said how long a command has been waiting for its answer."""
 
+LATE = 1.25
+"""Times the usual steps between two validations, from which on one is overdue."""
+
 _SAID = {"pause": "pause", "resume": "go on", "checkpoint": "checkpoint", "stop": "stop"}
 _DONE = {
     "pause": "The run is paused.",
@@ -94,7 +97,8 @@ class RunScreen(Screen[None]):
     CSS_PATH = "run.tcss"
     BINDING_GROUP_TITLE = "Run"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("p", "toggle_pause", "Pause", tooltip="Pause the run, or let it go on"),
+        Binding("p", "pause", "Pause", tooltip="The run waits, and its process keeps its memory"),
+        Binding("p", "go_on", "Go on", tooltip="A paused run goes on"),
         Binding("k", "save_checkpoint", "Checkpoint", tooltip="Save a checkpoint now"),
         Binding("s", "stop_run", "Stop", tooltip="Stop and save, or leave it running"),
         Binding("r", "resume_run", "Resume", tooltip="Go on from the newest checkpoint"),
@@ -144,6 +148,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self._problem = ""
         """Why the directory cannot be looked at."""
         self._follower = Follower(run.events_path)
+        self._kind: tuple[str, ...] = ()
+        """What the run is by its preset; its events say more."""
         self._sent: dict[str, Sent] = {}
         self._starting = False
         self._panel = 0
@@ -195,6 +201,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     async def _watch(self) -> None:
         """Looks at the directory once a second, in a thread: a disk may be slow."""
+        self._kind = await asyncio.to_thread(_kind, self.run_directory)
         while True:
             try:
                 sight = await asyncio.to_thread(look, self.run_directory)
@@ -206,11 +213,9 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             await asyncio.sleep(LOOK_S)
 
     def _take_sight(self, sight: Sight) -> None:
-        before, self.sight = self.sight, sight
+        self.sight = sight
         if not sight.alive and not self._starting:
             self._sent.clear()
-        if before is None or before.state != sight.state:
-            self.refresh_bindings()
 
     def _take_answers(self, records: Iterable[object]) -> None:
         for record in records:
@@ -240,7 +245,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     def paint(self) -> None:
         """Draws what changed. Does nothing in the background, nor for a state that is drawn already."""
-        if not self.is_current:
+        top = self.app.screen
+        if top is not self and not (top.is_modal and self.is_current):
             return
         self.query_one(RunHeader).show(self._facts())
         wanted = (self.state, self.sight, self._problem, self.validation, self.heads, self.size)
@@ -250,6 +256,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         if begun < self._rest_until:
             return
         self._painted = wanted
+        self.refresh_bindings()
         self._show_all()
         took = time.monotonic() - begun
         self._rest_until = begun + took + min(LONGEST_REST_S, REST * took)
@@ -271,11 +278,17 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         notes, look = self._validation_notes()
         if self.heads:
             self.query_one(HeadTable).show(
-                head_rows(state, parts, validation=self.validation), notes=notes, note_look=look
+                head_rows(state, parts, validation=self.validation),
+                validation=self.validation,
+                notes=notes,
+                note_look=look,
             )
         else:
             self.query_one(CharacterTable).show(
-                character_rows(state, shown, validation=self.validation), notes=notes, note_look=look
+                character_rows(state, shown, validation=self.validation),
+                validation=self.validation,
+                notes=notes,
+                note_look=look,
             )
         self._show_buttons()
         found = vitals(state, cores=self._cores, over=self.sight is not None and not self.sight.alive)
@@ -299,7 +312,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self.query_one(Chart).show(
             [
                 self._line(name, mark, curves[name])
-                for name, mark in shown.items()
+                # All characters together lie below each of them.
+                for name, mark in sorted(shown.items(), key=lambda item: item[0] != TOTAL)
                 if name in curves and curves[name].length and not (name == TOTAL and len(shown) == 2)
             ],
             () if self.heads else self._levels(),
@@ -343,7 +357,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
     def _facts(self) -> RunFacts:
         state, glyphs, now = self.state, self.workbench.glyphs, self.workbench.clock()
         started, step = state.started, state.step
-        kind: tuple[str, ...] = ()
+        kind = self._kind
         if started is not None:
             kind = (
                 sanitise(started.preset),
@@ -390,7 +404,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         ago = max(0, step.step - newest.step) if step is not None else 0
         then = f"step {newest.step:,}" + (f", {ago:,} step{'s' * (ago != 1)} ago" if ago else "")
         usual = newest.step - before.step if before is not None and before.step < newest.step else newest.step
-        if ago > 1.5 * usual and usual > 0:
+        if ago > LATE * usual and usual > 0:
             late = f"{self.workbench.glyphs.warning} {then}"
             return (f"{self.workbench.glyphs.warning} validation of {then}", late), "warn"
         return (f"validation of {then}", f"validation: {then}", then), "dim"
@@ -435,7 +449,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
                 sentence = "This run was made, but never started: r starts it."
                 found.append(Notice(sign=sign, sentence=sentence, look=""))
             case "starting" if state.step is None:
-                sentence = "Its process reads the data and makes the weights. The first step is yet to come."
+                sentence = "Reading the data and making the weights: the first step is yet to come."
                 found.append(Notice(sign=sign, sentence=sentence, look=""))
         return found
 
@@ -527,20 +541,26 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """What makes no sense for the run as it stands is not offered; its key then says why."""
-        if action in ("toggle_pause", "save_checkpoint", "stop_run"):
-            return self._possible(action)
-        if action == "resume_run":
-            return self._possible(action)
-        if action == "refuse":
-            wanted = {"pause": "toggle_pause", "checkpoint": "save_checkpoint", "stop": "stop_run"}
-            return not self._possible(wanted.get(str(parameters[0]), "resume_run"))
+        going_on = self.sight is not None and self.sight.alive
+        resumable = self.sight is not None and self.sight.state in RESUMABLE and not self._starting
+        match action:
+            case "pause":
+                return going_on and not self._will_pause
+            case "go_on":
+                return going_on and self._will_pause
+            case "save_checkpoint" | "stop_run":
+                return going_on
+            case "resume_run":
+                return resumable
+            case "refuse":
+                return not (resumable if parameters[0] == "resume" else going_on)
         return True
 
-    def _possible(self, action: str) -> bool:
-        if self.sight is None:
-            return action != "resume_run"
-        wanted = RESUMABLE if action == "resume_run" else UNFINISHED
-        return self.sight.state in wanted and not (action == "resume_run" and self._starting)
+    @property
+    def _will_pause(self) -> bool:
+        """Whether the run is paused once it has taken the commands that are on their way."""
+        waiting = [sent.command for sent in self._sent.values() if sent.command in ("pause", "resume")]
+        return waiting[-1] == "pause" if waiting else self.standing == "paused"
 
     def action_refuse(self, command: str) -> None:
         state = self.standing
@@ -554,10 +574,11 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             sentence = f"There is nothing to {command}: no process is behind this run ({state})."
         self.workbench.say(sentence, severity="warning")
 
-    def action_toggle_pause(self) -> None:
-        waiting = [sent.command for sent in self._sent.values() if sent.command in ("pause", "resume")]
-        paused = waiting[-1] == "pause" if waiting else self.standing == "paused"
-        self._send("resume" if paused else "pause")
+    def action_pause(self) -> None:
+        self._send("pause")
+
+    def action_go_on(self) -> None:
+        self._send("resume")
 
     def action_save_checkpoint(self) -> None:
         self._send("checkpoint")
@@ -589,7 +610,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             self.workbench.say(f"{_SAID[command].capitalize()} sent: the run answers between two steps.")
         else:
             self.workbench.say("The run was asked to stop by a signal: its folder takes no commands.")
-        self.paint()
+        self._hurry()
 
     @work(group="command", exit_on_error=False)
     async def _start(self) -> None:
@@ -604,6 +625,15 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             self._starting = False
             self.refresh_bindings()
             self._hurry()
+
+
+def _kind(run: RunDirectory) -> tuple[str, ...]:
+    """Preset, backbone and window, where they can be read."""
+    try:
+        preset = run.preset()
+    except (ExphilError, OSError):
+        return ()
+    return sanitise(preset.name), preset.backbone.kind, f"window {preset.backbone.window_size}"
 
 
 async def _tried(act: Callable[[], object]) -> tuple[str, object]:

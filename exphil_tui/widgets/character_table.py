@@ -83,7 +83,7 @@ def _row(state: RunState, name: str, mark: Mark, frames: int, *, validation: boo
     else:
         series = state.train.get(name)
         loss = float(series.smooth[-1]) if series is not None and series.length else None
-        change = _since(series, state.evaluated.step if state.evaluated else None)
+        change = since(series, state.evaluated.step if state.evaluated else None)
     share = None
     if frames:
         share = 1.0 if name == TOTAL else state.frames.get(name, 0) / frames
@@ -137,8 +137,8 @@ def _difference(new: float | None, old: float | None) -> float | None:
     return None if new is None or old is None else new - old
 
 
-def _since(series: Series | None, step: int | None) -> float | None:
-    """How the smoothed curve moved since it passed `step`."""
+def since(series: Series | None, step: int | None) -> float | None:
+    """How the smoothed curve moved since it passed `step`; None where it never did."""
     if series is None or step is None or not series.length:
         return None
     index = int(series.x.searchsorted(step, side="right")) - 1
@@ -163,12 +163,20 @@ class CharacterTable(TextPanel):
         self._rows: tuple[CharacterRow, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._note_look = "dim"
+        self._validation = False
         self.chosen = TOTAL
         """The name of the character that the cursor is on."""
 
     def show(
-        self, rows: Sequence[CharacterRow], *, notes: tuple[str, ...] = (), note_look: str = "dim"
+        self,
+        rows: Sequence[CharacterRow],
+        *,
+        validation: bool,
+        notes: tuple[str, ...] = (),
+        note_look: str = "dim",
     ) -> None:
+        """`validation`: the losses are the validation's, not the training's."""
+        self._validation = validation
         self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
         if rows and self.chosen not in {row.name for row in rows}:
             self.chosen = rows[-1].name
@@ -219,9 +227,10 @@ class CharacterTable(TextPanel):
         name_width += min(8, max(0, spare // 2))
         extra = min(2, max(0, (width - name_width - sum(size for _, size in columns)) // len(columns)))
         columns = [(name, size + extra) for name, size in columns]
+        of_loss = "valid" if self._validation else "train"
         heading: Line = (
             (left("   character", name_width, glyphs), "dim"),
-            *((right(name, size), "dim") for name, size in columns),
+            *((right(of_loss if name == "loss" else name, size), "dim") for name, size in columns),
         )
         lines = tuple(self._line(row, name_width, columns, glyphs) for row in self._rows)
         names = [row.name for row in self._rows]

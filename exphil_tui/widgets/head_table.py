@@ -12,7 +12,7 @@ from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.palette import Mark
 from exphil_tui.state import RunState
-from exphil_tui.widgets.character_table import changed
+from exphil_tui.widgets.character_table import changed, since
 from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, left, right
 
 _BAR = 12
@@ -24,7 +24,7 @@ class HeadRow:
     mark: Mark
     loss: float | None
     change: float | None
-    """Since the validation before."""
+    """As a `CharacterRow` has it."""
     share: float | None
     """Of the whole loss."""
     transition_f1: float | None
@@ -38,20 +38,25 @@ def head_names(state: RunState) -> tuple[str, ...]:
 
 def head_rows(state: RunState, marks: Mapping[str, Mark], *, validation: bool) -> tuple[HeadRow, ...]:
     evaluated, before = state.evaluated, state.previous_evaluated
+    curves = state.validation_heads if validation else state.train_heads
     losses: dict[str, float | None] = {}
+    changes: dict[str, float | None] = {}
     for name in head_names(state):
-        series = (state.validation_heads if validation else state.train_heads).get(name)
-        known = series is not None and series.length > 0
-        losses[name] = (
-            (float(series.y[-1] if validation else series.smooth[-1])) if series and known else None
-        )
+        series = curves.get(name)
+        known = series if series is not None and series.length else None
+        if validation:
+            losses[name] = float(known.y[-1]) if known else None
+            changes[name] = _change(evaluated.heads, before.heads, name) if evaluated and before else None
+        else:
+            losses[name] = float(known.smooth[-1]) if known else None
+            changes[name] = since(known, evaluated.step if evaluated else None)
     total = sum(loss for loss in losses.values() if loss is not None)
     return tuple(
         HeadRow(
             name=sanitise(name) or "?",
             mark=marks[name],
             loss=loss,
-            change=_change(evaluated.heads, before.heads, name) if evaluated and before else None,
+            change=changes[name],
             share=loss / total if loss is not None and total > 0 else None,
             transition_f1=evaluated.transition_f1.get(name) if evaluated else None,
         )
@@ -73,19 +78,29 @@ class HeadTable(TextPanel):
         self._rows: tuple[HeadRow, ...] = ()
         self._notes: tuple[str, ...] = ()
         self._note_look = "dim"
+        self._validation = False
 
-    def show(self, rows: Sequence[HeadRow], *, notes: tuple[str, ...] = (), note_look: str = "dim") -> None:
+    def show(
+        self,
+        rows: Sequence[HeadRow],
+        *,
+        validation: bool,
+        notes: tuple[str, ...] = (),
+        note_look: str = "dim",
+    ) -> None:
+        """`validation`: the losses are the validation's, not the training's."""
+        self._validation = validation
         self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
         self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         heading: Line = (
             (left("   head", 18, glyphs), "dim"),
-            (right("loss", 8), "dim"),
+            (right("valid" if self._validation else "train", 8), "dim"),
             (right("change", 10), "dim"),
             (right("of all", 9), "dim"),
             (" " * (_BAR + 1), ""),
-            (right("changes foretold", 18), "dim"),
+            (right("F1 of changes", 16), "dim"),
         )
         lines = tuple(self._line(row, glyphs) for row in self._rows)
         return Picture(
@@ -109,5 +124,5 @@ class HeadTable(TextPanel):
             (" ", ""),
             (full, row.mark.colour),
             (rest, "rule"),
-            (right(f1, 18), ""),
+            (right(f1, 16), ""),
         )

@@ -26,6 +26,9 @@ _WARNINGS = 2
 _BAR = 12
 """Cells up to twice the human's rate."""
 
+_WIDTH = 37
+"""Of a button's row."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ButtonRate:
@@ -108,17 +111,17 @@ class PressRates(TextPanel):
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         if not self._rates:
             return Picture(lines=((("   no validation yet", "dim"),),), notes=self._notes)
-        heading: Line = (
-            (right("policy", 15), "dim"),
-            (right("human", 8), "dim"),
-            (f"  0{'1×':^{_BAR - 3}}2×" if not glyphs.ascii else f"  0{'1x':^{_BAR - 3}}2x", "dim"),
-        )
         warnings = [line for found in self._collapses[:_WARNINGS] for line in _warning(found, width, glyphs)]
         if (more := len(self._collapses) - _WARNINGS) > 0:
             warnings.append(((f"   and {more} more: the characters' rows tell which", "warn"),))
-        return Picture(
-            lines=(*warnings, heading, *(self._line(rate, glyphs) for rate in self._rates)), notes=self._notes
-        )
+        rows = [_heading(glyphs), *(self._line(rate, glyphs) for rate in self._rates)]
+        if width >= 2 * _WIDTH:
+            # Side by side, so that all of them are seen where there are few rows.
+            half = (len(self._rates) + 1) // 2
+            between = (" " * (width // 2 - _WIDTH), "")
+            second: list[Line] = [rows[0], *rows[half + 1 :], ()]
+            rows = [(*one, between, *other) for one, other in zip(rows[: half + 1], second, strict=False)]
+        return Picture(lines=(*warnings, *rows), notes=self._notes)
 
     def _line(self, rate: ButtonRate, glyphs: Glyphs) -> Line:
         policy, human = figures.percent(rate.policy, glyphs), figures.percent(rate.human, glyphs)
@@ -130,11 +133,20 @@ class PressRates(TextPanel):
             ("  ", ""),
         )
         if not rate.human or rate.policy is None:
-            return (*head, ("never pressed" if rate.human == 0 else glyphs.dash, "dim"))
+            return (*head, (left("never" if rate.human == 0 else glyphs.dash, _BAR, glyphs), "dim"))
         full = min(_BAR, round(rate.policy / rate.human * _BAR / 2))
         drawn = ("#" if glyphs.ascii else "━") * full
         rest = ("." if glyphs.ascii else "─") * (_BAR - full)
         return (*head, (drawn, "warn" if rate.collapsed else "accent"), (rest, "rule"))
+
+
+def _heading(glyphs: Glyphs) -> Line:
+    once, twice = ("1x", "2x") if glyphs.ascii else ("1×", "2×")
+    return (
+        (right("policy", 15), "dim"),
+        (right("human", 8), "dim"),
+        (f"  0{once:^{_BAR - 3}}{twice}", "dim"),
+    )
 
 
 def _warning(found: Collapse, width: int, glyphs: Glyphs) -> list[Line]:

@@ -110,7 +110,10 @@ class TextPanel(ScrollView, can_focus=True):
         before, self._picture = self._picture, found
         if found == before:
             return
-        top = self._top(found)
+        top, rule = self._top(found), self._rule
+        retitled = rule and (found.notes, found.note_look) != (before.notes, before.note_look)
+        if retitled:
+            self._title_strip = None
         if len(found.lines) != len(before.lines) or len(found.head) != len(before.head):
             self._strips.clear()
             self.virtual_size = Size(width, top + len(found.lines))
@@ -122,10 +125,8 @@ class TextPanel(ScrollView, can_focus=True):
             if line != before.lines[index] or (index == found.chosen) != (index == before.chosen)
         ]
         changed = [y for y in changed if y >= top]
-        rule = self._rule
         changed += [rule + y for y, line in enumerate(found.head) if line != before.head[y]]
-        if rule and (found.notes, found.note_look) != (before.notes, before.note_look):
-            self._title_strip = None
+        if retitled:
             changed.append(0)
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))

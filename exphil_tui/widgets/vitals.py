@@ -122,6 +122,8 @@ class VitalsLine(TextPanel, can_focus=False):
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         vitals, resources = self._vitals, self._vitals.resources
+        if vitals.speed is None:
+            return Picture()
         parts: list[Part] = [
             (" ", ""),
             (right(figures.count(vitals.speed, glyphs), 5), "strong"),

@@ -6,6 +6,7 @@ What a reader gets wrong: times are moved, so that whatever the state, the last 
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -39,6 +40,16 @@ MakeRun = Callable[..., RunDirectory]
 def recorded() -> tuple[dict[str, Any], ...]:
     """The recorded events, in order."""
     return tuple(json.loads(line) for line in RECORDED.read_text(encoding="utf-8").splitlines())
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Times of day are shown where the viewer is: here, in UTC."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture
@@ -89,7 +100,7 @@ def make_run(runs_dir: Path, recorded: tuple[dict[str, Any], ...]) -> Iterator[M
 def events_of(state: str, recorded: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The events of a run in that state, the last of them two seconds before `NOW`."""
     whole = _with_measurements(recorded)
-    last = {"finished": 1.0, "new": 0.0, "starting": 0.0, "unreadable": 0.0}.get(state, 0.8)
+    last = {"finished": 1.0, "lagging": 0.95, "new": 0.0, "starting": 0.0, "unreadable": 0.0}.get(state, 0.8)
     kept = whole[: int(last * len(whole))] if last < 1 else whole
     while last < 1 and kept and kept[-1]["type"] != "step":
         kept.pop()

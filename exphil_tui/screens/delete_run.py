@@ -37,9 +37,9 @@ class DeleteRunScreen(ModalScreen[bool]):
         name = sanitise(run.name, limit=120)
         with Vertical(classes="dialog"):
             question = Content.assemble(
-                ("Delete ", ""),
+                "Delete ",
                 (name, "bold"),
-                ("?\n\n", ""),
+                "?\n\n",
                 f"Its events, its checkpoints and its log go, at step {run.step:,}. Nothing brings them back.",
             )
             yield Static(question)

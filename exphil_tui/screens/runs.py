@@ -23,7 +23,7 @@ from exphil_core.errors import ExphilError
 from exphil_core.replays.text import sanitise
 from exphil_tui.messages import RunsRead
 from exphil_tui.standing import RESUMABLE, UNFINISHED, standing
-from exphil_tui.widgets.run_table import RunTable, age_of
+from exphil_tui.widgets.run_table import RunTable, age_of, shortened
 
 if TYPE_CHECKING:
     from exphil_core.runs.directory import RunDirectory
@@ -203,9 +203,13 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
         ]
         age = age_of(run, 6)
         heard = "heard of just now" if age == "now" else f"heard of {age} ago"
+        room = max(10, self.size.width - len(run.state) - len(heard) - 8)
         lines = [
             Content.assemble(
-                (f"{stands.sign_in(glyphs)} {sanitise(run.name, limit=120)}", "bold"),
+                (
+                    f"{stands.sign_in(glyphs)} {shortened(sanitise(run.name, limit=400), room, glyphs)}",
+                    "bold",
+                ),
                 (f"  {sanitise(run.state, limit=20)}, {heard}", "$foreground-muted"),
             )
         ]

@@ -1,0 +1,306 @@
+"""The real program in a real pseudo-terminal: what it sends, byte by byte, and what a person would then see.
+
+`pyte` is a terminal in memory. What a reader gets wrong: what the workbench sends and what the terminal shows are
+both looked at; a hostile name might do no harm to this terminal and much to another, so no byte of it may be sent.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pexpect
+import pyte
+import pytest
+
+from exphil_core.runs.directory import RunDirectory
+
+MakeRun = Callable[..., RunDirectory]
+
+PATIENCE_S = 20.0
+"""For a busy machine; what is waited for comes in a fraction of it."""
+
+
+class Terminal:
+    """A program in a terminal of its own."""
+
+    def __init__(
+        self,
+        *arguments: str,
+        cwd: Path,
+        size: tuple[int, int] = (80, 24),
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        columns, rows = size
+        self.sent = bytearray()
+        """Every byte that the program sent."""
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        settings = {
+            key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "EXPHIL_ASCII")
+        }
+        settings |= {
+            "TERM": "xterm-256color",
+            "COLORTERM": "truecolor",
+            "PYTHONUTF8": "1",
+            **(environment or {}),
+        }
+        self.process = pexpect.spawn(
+            sys.executable,
+            ["-m", "exphil_tui", *arguments],
+            cwd=str(cwd),
+            env=settings,
+            dimensions=(rows, columns),
+            timeout=PATIENCE_S,
+        )
+        self.process.delaybeforesend = None
+
+    @property
+    def text(self) -> str:
+        return "\n".join(line.rstrip() for line in self.screen.display)
+
+    def read(self, seconds: float = 0.2) -> None:
+        """What it sends in so long a time."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            try:
+                found = self.process.read_nonblocking(65536, timeout=0.02)
+            except pexpect.TIMEOUT:
+                continue
+            except pexpect.EOF:
+                return
+            self.sent += found
+            self._stream.feed(_for_pyte(found))
+
+    def until(self, words: str, *, gone: bool = False) -> None:
+        """Reads on until the words are on the screen, or no longer."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            self.read(0.05)
+            if (words in self.text) != gone:
+                return
+        raise AssertionError(f"{words!r} {'stayed' if gone else 'did not come'}:\n{self.text}")
+
+    def press(self, *keys: str) -> None:
+        for key in keys:
+            self.process.send(KEYS.get(key, key))
+            # An escape with a letter right behind it is another key.
+            self.read(0.4 if key == "escape" else 0.1)
+
+    def resize(self, columns: int, rows: int) -> None:
+        self.screen.resize(rows, columns)
+        self.process.setwinsize(rows, columns)
+
+    def ends(self) -> int:
+        """Its exit code, once it has ended."""
+        end = time.monotonic() + PATIENCE_S
+        while self.process.isalive():
+            assert time.monotonic() < end, f"it does not end:\n{self.text}"
+            self.read(0.05)
+        self.read(0.1)
+        self.process.close()
+        assert self.process.exitstatus is not None, self.process.signalstatus
+        return int(self.process.exitstatus)
+
+    def close(self) -> None:
+        self.process.close(force=True)
+
+
+KEYS = {"up": "\x1b[A", "down": "\x1b[B", "enter": "\r", "escape": "\x1b", "ctrl+p": "\x10", "space": " "}
+
+
+def _for_pyte(found: bytes) -> bytes:
+    """Without what pyte does not know and would print: private modes with `$p`, `>` and `=` after the bracket."""
+    return re.sub(rb"\x1b\[[?>=<][0-9;]*[$a-zA-Z]p?|\x1b\](?:[^\x07\x1b])*(?:\x07|\x1b\\)", _kept, found)
+
+
+def _kept(match: "re.Match[bytes]") -> bytes:
+    # Showing and hiding the cursor and the second screen are known.
+    return match[0] if re.fullmatch(rb"\x1b\[\?[0-9;]+[hl]", match[0]) else b""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Starts `exphil …` in an empty folder."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, **options: object) -> Terminal:
+            terminal = Terminal(*arguments, cwd=tmp_path, **options)  # type: ignore[arg-type]
+            stack.callback(terminal.close)
+            return terminal
+
+        yield begin
+
+
+Start = Callable[..., Terminal]
+
+
+def test_in_an_empty_folder_it_says_how_to_begin_and_leaves_nothing_behind(
+    start: Start, tmp_path: Path
+) -> None:
+    terminal = start()
+    terminal.until("No run yet")
+    terminal.press("?")
+    terminal.until("Help on Runs")
+    terminal.press("escape")
+    terminal.until("Help on Runs", gone=True)
+    terminal.press("down", "up", "q")
+    assert terminal.ends() == 0
+    assert b"Traceback" not in terminal.sent
+    # The second screen is left and the cursor is back.
+    assert terminal.sent.rindex(b"\x1b[?1049l") > terminal.sent.rindex(b"\x1b[?1049h")
+    assert terminal.sent.rindex(b"\x1b[?25h") > terminal.sent.rindex(b"\x1b[?25l")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_arrows_enter_and_escape_lead_to_a_run_and_back(start: Start, make_run: MakeRun) -> None:
+    make_run("finished")
+    make_run("stopped")
+    terminal = start()
+    terminal.until("quick-stopped")
+    terminal.press("down", "up", "enter")
+    terminal.until("training loss")
+    terminal.press("escape")
+    terminal.until("2 runs")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert b"Traceback" not in terminal.sent
+
+
+def test_attach_opens_the_run(start: Start, make_run: MakeRun) -> None:
+    make_run("finished")
+    terminal = start("attach", "quick-finished")
+    terminal.until("training loss")
+    terminal.press("escape")
+    terminal.until("1 run in checkpoints")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_leaving_says_which_runs_go_on(start: Start, make_run: MakeRun) -> None:
+    make_run("running")
+    terminal = start()
+    terminal.until("1 going on")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert b"quick-running goes on without the workbench" in terminal.sent
+
+
+def test_a_terminal_made_small_is_told_so_and_gets_its_screen_back(start: Start, make_run: MakeRun) -> None:
+    make_run("finished")
+    terminal = start()
+    terminal.until("quick-finished")
+    terminal.resize(30, 10)
+    terminal.until("30 columns")
+    terminal.resize(80, 24)
+    terminal.until("quick-finished")
+    terminal.press("q")
+    assert terminal.ends() == 0
+
+
+def test_two_workbenches_on_one_run_show_the_same_and_one_leaves_the_other_be(
+    start: Start, make_run: MakeRun
+) -> None:
+    run = make_run("running")
+    one, other = start("attach", run.name), start("attach", run.name)
+    for terminal in (one, other):
+        terminal.until("training loss")
+    os.kill(one.process.pid, signal.SIGKILL)
+    other.read(0.5)
+    other.press("escape")
+    other.until("1 going on")
+    other.press("q")
+    assert other.ends() == 0
+    assert b"Traceback" not in other.sent
+
+
+def test_a_run_deleted_underneath_is_a_sentence(start: Start, make_run: MakeRun) -> None:
+    run = make_run("finished")
+    make_run("stopped")
+    terminal = start("attach", run.name)
+    terminal.until("training loss")
+    shutil.rmtree(run.path)
+    terminal.until("gone")
+    terminal.press("escape")
+    terminal.until("1 run in checkpoints")
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert b"Traceback" not in terminal.sent
+
+
+HOSTILE = "a\x1b[2Jb\x9b2Jc[/]d[bold]e\u202ef\u2066g\u200bh\x07i\x1b]0;title\x07"
+
+
+def test_hostile_names_never_reach_the_terminal(start: Start, make_run: MakeRun, runs_dir: Path) -> None:
+    """Of runs, presets, events and paths, on each screen: not one byte of an escape that was not Textual's own."""
+    run = make_run("finished", name="quick-plain")
+    events = [json.loads(line) for line in run.events_path.read_text(encoding="utf-8").splitlines()]
+    for event in events:
+        if event["type"] == "run_started":
+            event["preset"] = event["device"] = event["backbone"] = HOSTILE
+        for key in ("per_character", "heads"):
+            if isinstance(event.get(key), dict):
+                event[key] = {
+                    HOSTILE if name == "link" else name: value for name, value in event[key].items()
+                }
+    events.append({**events[-1], "type": "warning", "code": HOSTILE, "message": HOSTILE + "9" * 10_000})
+    run.events_path.write_text("".join(json.dumps(event) + "\n" for event in events), encoding="utf-8")
+    odd = runs_dir / (HOSTILE.replace("/", "") + "x" * 120)
+    shutil.copytree(run.path, odd)
+    terminal = start()
+    terminal.until("2 runs")
+    terminal.press("down", "enter")
+    terminal.read(1.0)
+    terminal.press("l")
+    terminal.read(0.5)
+    terminal.press("escape", "ctrl+p", *"open run")
+    terminal.read(0.5)
+    terminal.press("escape", "space", "down", "space", "up", "space")
+    terminal.press("c")
+    terminal.read(1.0)
+    terminal.press("escape", "x")
+    terminal.read(0.3)
+    terminal.press("escape", "q")
+    terminal.ends()
+    # Textual's own: the shape of the pointer over a key.
+    sent = re.sub(r"\x1b\]22;[a-z-]*\x07", "", terminal.sent.decode("utf-8", "surrogateescape"))
+    assert "\x1b[2J" not in sent.split("\x1b[?1049h", 1)[1].split("\x1b[?1049l", 1)[0]
+    assert "\x1b]0;title" not in sent
+    for letter in "\x9b\u202e\u2066\u200b\x07":
+        assert letter not in sent
+    assert "9" * 2_000 not in sent
+    assert "Traceback" not in sent
+
+
+def test_without_colour_no_colour_is_sent(start: Start, make_run: MakeRun) -> None:
+    make_run("finished")
+    terminal = start(environment={"NO_COLOR": "1"})
+    terminal.until("quick-finished")
+    terminal.press("enter")
+    terminal.until("training loss")
+    terminal.press("escape", "q")
+    terminal.ends()
+    for parameters in re.findall(rb"\x1b\[([0-9;]*)m", terminal.sent):
+        codes = parameters.split(b";")
+        assert not {b"38", b"48"} & set(codes)
+        assert not any(30 <= int(code or 0) <= 37 or 40 <= int(code or 0) <= 47 for code in codes)
+        assert not any(90 <= int(code or 0) <= 107 for code in codes)
+
+
+def test_an_ascii_terminal_is_sent_ascii_alone(start: Start, make_run: MakeRun) -> None:
+    make_run("finished")
+    terminal = start(environment={"EXPHIL_ASCII": "1"})
+    terminal.until("quick-finished")
+    terminal.press("enter")
+    terminal.until("training loss")
+    terminal.press("?")
+    terminal.until("Help on")
+    terminal.press("escape", "escape", "q")
+    terminal.ends()
+    assert terminal.sent.isascii()

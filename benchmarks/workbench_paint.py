@@ -29,7 +29,7 @@ from textual.strip import Strip
 from exphil_tui.palette import marks
 from exphil_tui.series import Series
 from exphil_tui.widgets.chart import Chart, Level, Line
-from exphil_tui.widgets.plot import Picture, Plot, draw, ink_of_line, ink_of_raw
+from exphil_tui.widgets.plot import TURN, Picture, Plot, draw, ink_of_line, ink_of_raw
 
 NAMES = ("Fox", "Falco", "Marth", "Sheik", "Captain Falcon")
 LEVELS = (Level(name="markov", y=1.62, colour="#D55E00"), Level(name="floor", y=0.62, colour="#009E73"))
@@ -93,7 +93,7 @@ def slow_picture(
     wide, high = 2 * picture.columns, 4 * _plot_rows(picture)
     low, top = axis_y
     raw: dict[tuple[int, int], tuple[int, int]] = {}
-    lines: dict[tuple[int, int], tuple[int, int]] = {}
+    drawn: list[dict[tuple[int, int], tuple[int, int]]] = []
 
     def put(cells: dict[tuple[int, int], tuple[int, int]], x: int, y: int, ink: int) -> None:
         if 0 <= x < wide and 0 <= y < high:
@@ -104,6 +104,8 @@ def slow_picture(
         for x, y in zip(line.x.tolist(), line.y.tolist(), strict=True):
             across = math.floor((x - axis.low) * (wide / (axis.high - axis.low)))
             put(raw, across, high - 1 - math.floor((y - low) * (high / (top - low))), ink_of_raw(index))
+        lines: dict[tuple[int, int], tuple[int, int]] = {}
+        drawn.append(lines)
         before: tuple[int, int] | None = None
         for x, y in zip(line.x.tolist(), line.curve.tolist(), strict=True):
             across = math.floor((x - axis.low) * (wide / (axis.high - axis.low)))
@@ -120,7 +122,15 @@ def slow_picture(
                         ink_of_line(index),
                     )
             before = (across, down)
-    return raw | lines
+    together: dict[tuple[int, int], tuple[int, int]] = {}
+    for cell in set().union(*drawn):
+        through = [lines[cell] for lines in drawn if cell in lines]
+        mask = 0
+        for dots, _ in through:
+            mask |= dots
+        # Where several lines go through a cell, they take turns of so many cells.
+        together[cell] = mask, through[cell[1] // TURN % len(through)][1]
+    return raw | together
 
 
 def slow_paint(picture: Picture, plot: Plot, axis_y: tuple[float, float], console: Console) -> str:

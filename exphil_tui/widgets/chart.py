@@ -40,6 +40,7 @@ class Chart(Widget, can_focus=True):
     Chart {
         height: 1fr;
         min-height: 4;
+        padding: 0 1;
         & > .chart--title { color: $foreground; text-style: bold; }
         & > .chart--text { color: $foreground; }
         & > .chart--muted { color: $foreground 60%; }

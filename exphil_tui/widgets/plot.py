@@ -31,6 +31,8 @@ _RAW_PER_COLUMN: Final = 3
 _Points = tuple[np.ndarray, np.ndarray]
 _NOTHING: Final[_Points] = (np.empty(0), np.empty(0))
 
+TURN: Final = 3
+"""Cells for which a line that lies on another has its own colour there."""
 _GAP: Final = 2
 """Cells between two labels."""
 
@@ -343,8 +345,7 @@ def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> C
             levels.plot(*_dashes(frame, float(frame.down(np.array(level.y, float))), 4, 8), ink)
     below.cover(levels)
     drawn = [(columns, frame.down(values)) for columns, values in seen.curves]
-    for index, (columns, rows) in enumerate(drawn):
-        above.polyline(columns, rows, ink_of_line(index))
+    above.cover(_braided(frame, drawn))
     _draw_names(above, frame)
     if plot.lettered:
         _draw_letters(above, frame, drawn)
@@ -385,6 +386,21 @@ def _clouds(frame: _Frame, seen: _Seen) -> Canvas:
     return clouds
 
 
+def _braided(frame: _Frame, drawn: Sequence[_Points]) -> Canvas:
+    """All lines. In cells that several go through they take turns, so that one that lies on another is seen too."""
+    lines = Canvas(frame.columns, frame.rows)
+    through = np.zeros((len(drawn), frame.rows, frame.columns), bool)
+    for index, (columns, rows) in enumerate(drawn):
+        alone = Canvas(frame.columns, frame.rows)
+        alone.polyline(columns, rows, 1)
+        through[index] = alone.masks != 0
+        lines.masks |= alone.masks
+    turn = np.arange(frame.columns) // TURN % np.maximum(through.sum(axis=0), 1)
+    for index, on_turn in enumerate(through & (np.cumsum(through, axis=0) - 1 == turn)):
+        lines.inks[on_turn] = ink_of_line(index)
+    return lines
+
+
 def _draw_names(canvas: Canvas, frame: _Frame) -> None:
     """The name of each level on its dashes, as far to the right as nothing else stands."""
     for index, level in enumerate(frame.plot.levels):
@@ -393,7 +409,7 @@ def _draw_names(canvas: Canvas, frame: _Frame) -> None:
             continue
         for text in (f" {level.name} {short(level.y)} ", f" {level.name} "):
             width = cell_len(text)
-            places = range(frame.columns - width, frame.columns // 2 - width, -1)
+            places = range(frame.columns - width, -1, -1)
             column = next((column for column in places if canvas.is_free(column, row, width)), None)
             if column is not None:
                 canvas.text(column, row, text, ink_of_level(len(frame.plot.lines), index))

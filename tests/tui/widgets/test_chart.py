@@ -30,8 +30,6 @@ class Watched(Chart):
 
 
 class ChartApp(App[None]):
-    CSS = "Chart { padding: 0 1; }"
-
     def __init__(self, lines: Sequence[Line], levels: Sequence[Level] = (), glyphs: Glyphs = UNICODE) -> None:
         super().__init__()
         self.glyphs = glyphs

@@ -282,3 +282,12 @@ def test_names_are_shown_without_what_could_steer_a_terminal() -> None:
 
     assert text.replace("\n", "").isprintable()
     assert "[2JFox[/]" in text
+
+
+def test_lines_that_lie_on_each_other_take_turns() -> None:
+    canvas = draw(Plot(lines=[line(name, np.linspace(3, 1, 500)) for name in NAMES]), 80, 24).canvas
+
+    counts = [int((canvas.inks[2:-2, :-2] == ink_of_line(index)).sum()) for index in range(len(NAMES))]
+    assert min(counts) > 5
+    alone = draw(Plot(lines=[line("Fox", np.linspace(3, 1, 500))]), 80, 24).canvas
+    assert (alone.masks == canvas.masks).all()

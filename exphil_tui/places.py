@@ -96,7 +96,7 @@ def place_of(path: Path) -> Place:
     try:
         built = default_dataset_dir([path])
         dataset = listed_dataset(built) if is_dataset(built) else None
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, ValueError):
         dataset = None
     kind: Kind = "demo" if path.absolute() in (demo_folder().absolute(), _MADE_HERE.absolute()) else "folder"
     title = DEMO_TITLE if kind == "demo" else shown(path)

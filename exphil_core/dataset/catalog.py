@@ -44,7 +44,11 @@ class Listed:
 
 def is_dataset(path: Path) -> bool:
     """Whether `path` is a built dataset rather than a folder of replays."""
-    return (path / DATASET_FILE).is_file()
+    try:
+        return (path / DATASET_FILE).is_file()
+    except OSError:
+        # A name that is too long, a folder that cannot be entered.
+        return False
 
 
 def cache_root() -> Path:

@@ -114,9 +114,11 @@ A build that is broken off keeps what it has read. n puts a new run together on 
     @work(thread=True, group="look", exclusive=True, exit_on_error=False)
     def _look(self) -> None:
         places = known_places()
-        known = {place.path for place in places}
-        places += [place for path in self._typed if path not in known for place in (place_of(path),)]
         # A folder that was typed and then read is listed once: as what it was read into.
+        known = {place.path for place in places} | {place.dataset.path for place in places if place.dataset}
+        for place in map(place_of, self._typed):
+            if place.path not in known and (place.dataset is None or place.dataset.path not in known):
+                places.append(place)
         worker = get_current_worker()
         self.app.call_from_thread(self._take_places, places)
         for place in places:

@@ -756,13 +756,9 @@ def _number(told: Mapping[str, Any], key: str) -> float | None:
 
 def _minutes(frames: int) -> str:
     minutes = frames / 3600
-    return (
-        f"{minutes:,.0f} min"
-        if 10 <= minutes < 100
-        else f"{minutes:.1f} min"
-        if minutes < 10
-        else f"{minutes / 60:,.1f} h"
-    )
+    if minutes >= 99.5:
+        return f"{minutes / 60:,.1f} h"
+    return f"{minutes:.0f} min" if minutes >= 1 or not frames else "<1 min"
 
 
 def _counted(counts: Mapping[str, int] | None, *, known: bool) -> str:

@@ -63,10 +63,10 @@ class Follower:
         tail = self._tail
         records: list[Record | Steps] = []
         restarts, bad_lines = tail.restarts, tail.bad_lines
-        restarted = ended = False
+        restarted = False
         problem = ""
         until = time.monotonic() + BATCH_SECONDS
-        while not ended and time.monotonic() < until:
+        while True:
             bad_before = tail.bad_lines
             try:
                 piece = tail.look()
@@ -80,8 +80,9 @@ class Follower:
                 restarts, bad_lines = tail.restarts, bad_before
                 restarted = True
                 records = []
-            ended = piece is None
             records += gathered(piece or ())
+            if piece is None or time.monotonic() >= until:
+                break
         batch = Batch(
             records=records,
             bad_lines=tail.bad_lines - bad_lines,
@@ -89,7 +90,7 @@ class Follower:
             missing=tail.missing,
             problem=problem,
         )
-        return batch, ended
+        return batch, piece is None
 
     def _is_news(self, batch: Batch) -> bool:
         stands = (batch.missing, batch.problem) == (self._said.missing, self._said.problem)

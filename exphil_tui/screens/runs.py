@@ -74,6 +74,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
         self._problem = ""
         self._log_of: tuple[str, str, int] | None = None
         self._log: tuple[str, ...] = ()
+        self._offered: list[bool | None] = []
 
     @property
     def workbench(self) -> "Workbench":
@@ -142,7 +143,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
             self._about()
         else:
             self._show("#runs-none-text", self._none())
-        self.refresh_bindings()
+        self._offer()
 
     def _show(self, selector: str, text: Content) -> None:
         """Only what reads differently is drawn."""
@@ -261,7 +262,14 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
     @on(RunTable.RowHighlighted)
     def _moved(self) -> None:
         self._about()
-        self.refresh_bindings()
+        self._offer()
+
+    def _offer(self) -> None:
+        """The keys of the footer, drawn only where others make sense than before."""
+        offered = [self.check_action(action, ()) for action in (*_ONE_RUN, "mark", "write_demo")]
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
 
     @on(RunTable.RowSelected)
     def _chosen(self) -> None:

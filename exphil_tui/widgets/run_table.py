@@ -6,7 +6,7 @@ stays on its run, wherever that moves to.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.text import Text
@@ -127,6 +127,8 @@ class RunTable(DataTable[Text]):
         self._columns: tuple[Column, ...] = ()
         self._names: list[str] = []
         self._shown: dict[tuple[str, str], Cell] = {}
+        self._read: dict[str, tuple[RunSummary, str, bool]] = {}
+        """What each row was made of."""
 
     @property
     def name_under_cursor(self) -> str | None:
@@ -139,24 +141,31 @@ class RunTable(DataTable[Text]):
         if columns != self._columns or names != self._names:
             self._lay_out(columns, names)
         colour = self._colours()
+        age_width = next(column.width for column in columns if column.key == "age")
         for run in runs:
-            for key, cell in cells(run, columns, marked=run.name in marked, glyphs=self._glyphs).items():
-                column = next((column for column in columns if column.key == key), None)
-                if column is None or self._shown.get((run.name, key)) == cell:
-                    continue
-                self._shown[run.name, key] = cell
-                self.update_cell(run.name, key, _text(cell, column, colour))
+            # Most of many runs read as they did a second ago; their cells need not even be made.
+            reads = (replace(run, age_s=0.0), age_of(run, age_width), run.name in marked)
+            if self._read.get(run.name) == reads:
+                continue
+            self._read[run.name] = reads
+            made = cells(run, columns, marked=run.name in marked, glyphs=self._glyphs)
+            for column in columns:
+                cell = made[column.key]
+                if self._shown.get((run.name, column.key)) != cell:
+                    self._shown[run.name, column.key] = cell
+                    self.update_cell(run.name, column.key, _text(cell, column, colour))
 
     def forget_colours(self) -> None:
         """Another theme: every cell is drawn anew at the next `show`."""
         self._shown.clear()
+        self._read.clear()
 
     def _lay_out(self, columns: tuple[Column, ...], names: list[str]) -> None:
         """Columns and empty rows; the cursor stays on its run, and that where it is on the screen."""
         kept, before, scroll = self.name_under_cursor, self.cursor_row, self.scroll_y
         self.clear(columns=True)
         self._columns, self._names = columns, names
-        self._shown.clear()
+        self.forget_colours()
         for column in columns:
             title = column.title.rjust(column.width) if column.right else column.title
             self.add_column(Text(title, no_wrap=True), width=column.width + 1, key=column.key)

@@ -14,6 +14,9 @@ from typing import Final
 import numpy as np
 
 _UNITS: Final = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_DECADES: Final = 307.0
+"""Powers of ten that float64 still has, to both sides."""
+_SMALLEST: Final = 1e-300
 _PADDING: Final = 0.03
 """Share of the range that stays empty above and below what is drawn."""
 
@@ -46,7 +49,8 @@ class Axis:
 
     def dots(self, values: np.ndarray, count: int) -> np.ndarray:
         """From 0 at the low end to `count` at the high end, which belongs to the last dot."""
-        found = (self.units(values) - self.low) * (count / (self.high - self.low))
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = (self.units(values) - self.low) * (count / (self.high - self.low))
         return np.where(found == count, count - 0.5, found)
 
     def edges(self, count: int) -> np.ndarray:
@@ -76,9 +80,9 @@ def axis_around(low: float, high: float, *, log: bool = False, grain: int = 20) 
     """
     assert -math.inf < low <= high < math.inf, (low, high)
     # A range so narrow that float64 has hardly a number inside it can't be divided into dots.
-    least = max(abs(low), abs(high)) * 1e-9
+    least = max(max(abs(low), abs(high)) * 1e-9, _SMALLEST)
     if high - low <= least:
-        around = 0.5 if log else max(abs(low) * 0.1, least) or 1.0
+        around = 0.5 if log else max(abs(low) * 0.1, least) if low else 1.0
         low, high = low - around, high + around
     room = (high - low) * _PADDING
     step = round_step((high - low) / grain)
@@ -86,6 +90,8 @@ def axis_around(low: float, high: float, *, log: bool = False, grain: int = 20) 
     # What is never below zero gets no room there: an axis that begins at -0.1 for a loss looks wrong.
     if not log and low >= 0 and bottom < 0:
         bottom = 0.0
+    if log:
+        bottom, top = max(bottom, -_DECADES), min(top, _DECADES)
     return Axis(low=bottom, high=top, log=log)
 
 

@@ -81,32 +81,35 @@ class Canvas:
         left, right = sorted((_inside(x0, self.dots_wide), _inside(x1, self.dots_wide)))
         top, bottom = sorted((_inside(y0, self.dots_high), _inside(y1, self.dots_high)))
         x, y = np.meshgrid(np.arange(left, right + 1), np.arange(top, bottom + 1))
-        self._light(x.ravel().astype(float), y.ravel().astype(float), ink)
+        self._light(x.ravel(), y.ravel(), ink)
 
     def polygon(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
-        """Filled, its border included; where it crosses itself, what is inside an even number of times is not."""
+        """Filled, its border included; where it crosses itself, what is inside an even number of times is not.
+
+        Unlike a line it has no gaps: every corner is finite.
+        """
         closed_x, closed_y = np.append(x, x[:1]), np.append(y, y[:1])
         self.polyline(closed_x, closed_y, ink)
-        # For each row of dots, at its middle: where the edges cross it, from left to right, in pairs.
-        middles = np.arange(self.dots_high) + 0.5
+        # For each row of dots that it may reach, at its middle: where the edges cross it. A dot is inside when an odd
+        # number of edges lie to the left of its own middle.
+        left, right = (_inside(end, self.dots_wide) for end in (x.min(), x.max()))
+        top, bottom = (_inside(end, self.dots_high) for end in (y.min(), y.max()))
+        columns, rows = np.arange(left, right + 1) + 0.5, np.arange(top, bottom + 1) + 0.5
         x0, y0, x1, y1 = closed_x[:-1], closed_y[:-1], closed_x[1:], closed_y[1:]
-        crossing = (y0[:, None] <= middles) != (y1[:, None] <= middles)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            at = x0[:, None] + (middles - y0[:, None]) * ((x1 - x0) / (y1 - y0))[:, None]
-        at = np.where(crossing, at, np.inf)
-        # A dot is inside when an odd number of edges lie to the left of its middle.
-        columns = np.arange(self.dots_wide) + 0.5
-        inside = (at[:, :, None] <= columns).sum(axis=0) % 2 == 1
-        rows, found = np.nonzero(inside)
-        self._light(found.astype(float), rows.astype(float), ink)
+        crossed, row = np.nonzero((y0[:, None] <= rows) != (y1[:, None] <= rows))
+        at = x0[crossed] + (rows[row] - y0[crossed]) * ((x1 - x0)[crossed] / (y1 - y0)[crossed])
+        turns = np.zeros((len(rows), len(columns) + 1), np.intp)
+        np.add.at(turns, (row, np.searchsorted(columns, at)), 1)
+        down, across = np.nonzero(np.cumsum(turns, axis=1)[:, :-1] % 2)
+        self._light(columns[across], rows[down], ink)
 
-    def disc(self, x: float, y: float, radius: float, ink: int, *, filled: bool = True) -> None:
-        turns = np.linspace(0, 2 * np.pi, max(8, min(int(4 * radius), 256)), endpoint=False)
-        around_x, around_y = x + radius * np.cos(turns), y + radius * np.sin(turns)
-        if filled:
-            self.polygon(around_x, around_y, ink)
-        else:
-            self.polyline(np.append(around_x, around_x[:1]), np.append(around_y, around_y[:1]), ink)
+    def disc(self, x: float, y: float, radius: float, ink: int) -> None:
+        """Filled; the middle of every dot in it is at most `radius` from (x, y)."""
+        left, right = (_inside(x + reach, self.dots_wide) for reach in (-radius, radius))
+        top, bottom = (_inside(y + reach, self.dots_high) for reach in (-radius, radius))
+        across, down = np.meshgrid(np.arange(left, right + 1) + 0.5, np.arange(top, bottom + 1) + 0.5)
+        near = (across - x) ** 2 + (down - y) ** 2 <= radius**2
+        self._light(across[near], down[near], ink)
 
     def text(self, column: int, row: int, text: str, ink: int) -> None:
         """Letters over the dots. What cannot be printed is left out, so a stranger's name is safe here."""

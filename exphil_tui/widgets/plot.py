@@ -31,6 +31,8 @@ _RAW_PER_COLUMN: Final = 3
 _Points = tuple[np.ndarray, np.ndarray]
 _NOTHING: Final[_Points] = (np.empty(0), np.empty(0))
 
+_SMALLEST, _LARGEST = 1e-300, 1e300
+"""What lies beyond counts as 0, and as infinite."""
 TURN: Final = 3
 """Cells for which a line that lies on another has its own colour there."""
 _GAP: Final = 2
@@ -49,6 +51,9 @@ class Line:
     colour: str
     mark: str
     """One letter, so that colour is never alone."""
+
+    def __post_init__(self) -> None:
+        assert len(self.x) == len(self.y) == len(self.curve), self.name
 
     @property
     def curve(self) -> np.ndarray:
@@ -165,7 +170,7 @@ def extent_of(plot: Plot) -> Extent | None:
     """From the first to the last x of all lines; None without a point."""
     ends = []
     for line in plot.lines:
-        begin = int(np.searchsorted(line.x, 0, side="right")) if plot.log_x else 0
+        begin = int(np.searchsorted(line.x, _SMALLEST)) if plot.log_x else 0
         if begin < len(line.x):
             ends.append((float(line.x[begin]), float(line.x[-1])))
     if not ends:
@@ -220,12 +225,12 @@ class _Seen:
             self.curves.append(thinning.thin(line.x, line.curve, edges))
             self.raws.append(None if line.smooth is None else thinning.thin(line.x, raw, edges))
             if plot.log_y and any(
-                (values <= 0).any() for _, values in (self.curves[-1], self.raws[-1] or _NOTHING)
+                (values < _SMALLEST).any() for _, values in (self.curves[-1], self.raws[-1] or _NOTHING)
             ):
                 raw = _above_zero(raw)
                 self.curves[-1] = thin(line.x, _above_zero(line.curve), edges)
                 self.raws[-1] = None if line.smooth is None else thin(line.x, raw, edges)
-                self.hidden += int((line.y[begin:end] <= 0).sum())
+                self.hidden += int((line.y[begin:end] < _SMALLEST).sum())
             places, values = self.curves[-1]
             ranges.append(values[(places >= 0) & (places < DOTS_WIDE * columns)])
             self.clouds.append(_NOTHING)
@@ -233,16 +238,17 @@ class _Seen:
                 some = _some(begin, end, _RAW_PER_COLUMN * DOTS_WIDE * columns)
                 self.clouds[-1] = line.x[some], raw[some]
                 ranges.append(_without_wildest(raw[begin:end]))
-        ends = [found for values in ranges if (found := _ends(values)) is not None]
+        ends = [found for found in map(_ends, ranges) if found is not None]
         self.anything = bool(ends)
         levels = np.array([level.y for level in plot.levels], float)
-        ends += [(y, y) for y in levels[np.isfinite(levels) & ((levels > 0) | (not plot.log_y))].tolist()]
+        if (found := _ends(_above_zero(levels) if plot.log_y else levels)) is not None:
+            ends.append(found)
         bottom, top = min((low for low, _ in ends), default=1.0), max((high for _, high in ends), default=2.0)
         self.y_range = (float(np.log10(bottom)), float(np.log10(top))) if plot.log_y else (bottom, top)
 
 
 def _above_zero(values: np.ndarray) -> np.ndarray:
-    return np.where(values > 0, values, np.nan)
+    return np.where(values >= _SMALLEST, values, np.nan)
 
 
 def _some(begin: int, end: int, most: int) -> slice:
@@ -254,8 +260,8 @@ def _some(begin: int, end: int, most: int) -> slice:
 
 
 def _ends(values: np.ndarray) -> tuple[float, float] | None:
-    """The least and the most of what is finite."""
-    finite = values[np.isfinite(values)]
+    """The least and the most of what is finite, and not so large that a range of it would not be."""
+    finite = values[np.abs(values) <= _LARGEST]
     return (float(finite.min()), float(finite.max())) if len(finite) else None
 
 
@@ -302,9 +308,13 @@ class _Frame:
     def high(self) -> int:
         return DOTS_HIGH * self.rows
 
-    def across(self, x: float) -> int:
-        """The column of dots."""
-        return int(np.floor(self.x.dots(np.array(x, float), self.wide)))
+    @property
+    def cursor(self) -> int | None:
+        """The column of dots of the plot's cursor; None where it is not seen."""
+        if self.plot.cursor is None:
+            return None
+        dot = float(self.x.dots(np.array(self.plot.cursor, float), self.wide))
+        return int(dot) if 0 <= dot < self.wide else None
 
     def down(self, y: np.ndarray) -> np.ndarray:
         """Rows of dots from the top."""
@@ -332,11 +342,10 @@ def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> C
         for dot, _ in ticks:
             below.plot(*_dashes(frame, dot, 1, 4), Ink.GRID)
     below.cover(_clouds(frame, seen))
-    if plot.cursor is not None:
-        column = frame.across(plot.cursor)
-        hidden = Canvas(frame.columns, frame.rows)
-        hidden.line(column, 0, column, frame.high - 1, Ink.CURSOR)
-        below.cover(hidden)
+    if frame.cursor is not None:
+        upright = Canvas(frame.columns, frame.rows)
+        upright.line(frame.cursor, 0, frame.cursor, frame.high - 1, Ink.CURSOR)
+        below.cover(upright)
     for index, level in enumerate(plot.levels):
         ink, row = ink_of_level(len(plot.lines), index), frame.row(level.y)
         if row is not None and plot.glyphs.ascii:
@@ -349,8 +358,8 @@ def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> C
     _draw_names(above, frame)
     if plot.lettered:
         _draw_letters(above, frame, drawn)
-    if plot.cursor is not None:
-        _draw_crossings(above, frame)
+    if plot.cursor is not None and frame.cursor is not None:
+        _draw_crossings(above, frame, plot.cursor, frame.cursor // DOTS_WIDE)
     below.cover(above)
     return below
 
@@ -427,13 +436,11 @@ def _draw_letters(canvas: Canvas, frame: _Frame, drawn: Sequence[_Points]) -> No
                 _put(canvas, cell, dot, frame.plot.lines[index].mark, index)
 
 
-def _draw_crossings(canvas: Canvas, frame: _Frame) -> None:
+def _draw_crossings(canvas: Canvas, frame: _Frame, at: float, column: int) -> None:
     """The mark of each line where the cursor reads it."""
-    assert frame.plot.cursor is not None
     for index, line in enumerate(frame.plot.lines):
-        found = reading(line, frame.plot.cursor, frame.tolerance)
+        found = reading(line, at, frame.tolerance)
         if found is not None:
-            column = frame.across(frame.plot.cursor) // DOTS_WIDE
             _put(canvas, column, float(frame.down(np.array(found[1]))), line.mark, index)
 
 
@@ -504,9 +511,9 @@ def _draw_x_axis(page: Canvas, frame: _Frame, left: int, row: int) -> None:
     elif wide <= room // 4:
         page.text(left + room - wide, row + 1, plot.x_title, Ink.MUTED)
         taken.append((room - wide, room))
-    if plot.cursor is not None:
+    if plot.cursor is not None and frame.cursor is not None:
         text = exact(plot.cursor)
-        column = frame.across(plot.cursor) // DOTS_WIDE
+        column = frame.cursor // DOTS_WIDE
         begin = min(max(column - len(text) // 2, 0), room - len(text))
         if not taken or begin + len(text) < taken[0][0]:
             page.text(left + begin, row + 1, text, Ink.CURSOR)

@@ -155,11 +155,30 @@ def test_a_polygon_is_filled_and_a_disc_is_round() -> None:
     disc.disc(10, 10, 6, INK)
 
     assert lit(canvas) == {(x, y) for x in range(2, 16) for y in range(2, 16)}
-    for x, y in lit(disc):
-        assert np.hypot(x + 0.5 - 10, y + 0.5 - 10) < 7.3
-    assert {
-        (x, y) for x in range(20) for y in range(20) if np.hypot(x + 0.5 - 10, y + 0.5 - 10) < 5.3
-    } <= lit(disc)
+    assert lit(disc) == {
+        (x, y) for x in range(20) for y in range(20) if np.hypot(x + 0.5 - 10, y + 0.5 - 10) <= 6
+    }
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_polygon_holds_the_dots_that_a_ray_finds_inside(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    x, y = rng.uniform(-10, 40, 7), rng.uniform(-10, 40, 7)
+    filled, border = Canvas(13, 7), Canvas(13, 7)
+    filled.polygon(x, y, INK)
+    border.polyline(np.append(x, x[0]), np.append(y, y[0]), INK)
+
+    inside = set()
+    for column in range(26):
+        for row in range(28):
+            crossings = 0
+            for i in range(7):
+                (x0, y0), (x1, y1) = (x[i], y[i]), (x[(i + 1) % 7], y[(i + 1) % 7])
+                if (y0 <= row + 0.5) != (y1 <= row + 0.5):
+                    crossings += x0 + (row + 0.5 - y0) * (x1 - x0) / (y1 - y0) <= column + 0.5
+            if crossings % 2:
+                inside.add((column, row))
+    assert lit(filled) == inside | lit(border)
 
 
 def test_what_is_drawn_later_colours_the_cell() -> None:

@@ -1,5 +1,6 @@
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from exphil_tui.widgets.plot import (
     Line,
     Plot,
     draw,
+    extent_of,
     ink_of_level,
     ink_of_line,
     ink_of_raw,
@@ -291,3 +293,29 @@ def test_lines_that_lie_on_each_other_take_turns() -> None:
     assert min(counts) > 5
     alone = draw(Plot(lines=[line("Fox", np.linspace(3, 1, 500))]), 80, 24).canvas
     assert (alone.masks == canvas.masks).all()
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_no_numbers_are_too_strange_to_draw(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    strange = np.array(
+        [0, -0.0, 1, -1, np.nan, np.inf, -np.inf, 1e-320, 1e-300, 1e300, 1.7e308, -1.7e308, 1e9, 1e9 + 1]
+    )
+    lines = []
+    for name in NAMES[: rng.integers(1, 4)]:
+        size = int(rng.integers(0, 30))
+        values = rng.choice(strange, size) if rng.random() < 0.7 else rng.normal(size=size)
+        x = np.sort(rng.choice(np.array([0.0, 1, 2, 3, 1e3, 1e3 + 1, 1e9, 1e15]), size))
+        lines.append(line(name, values, x=x, smooth=False))
+    levels = [Level(name="floor", y=float(rng.choice(strange)), colour="red")]
+    for log_x, log_y in ((False, False), (True, False), (False, True), (True, True)):
+        plot = Plot(
+            lines=lines, levels=levels, log_x=log_x, log_y=log_y, cursor=rng.choice([None, 0.0, 2.0, 1e9])
+        )
+        extent = extent_of(plot)
+        views = [View()]
+        if extent is not None:
+            views += [View().zoomed(extent, 0.1), View().zoomed(extent, 1e-4, extent.first).panned(extent, 3)]
+        for view in views:
+            text = screen(replace(plot, view=view))
+            assert len(text.splitlines()) == 24

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, Static
@@ -500,7 +499,11 @@ async def test_a_real_run_is_started_by_two_keys_and_outlives_the_workbench(
     assert status is not None
     assert (status.state, status.step) == ("done", 3)
     assert run.described()["preset"]["name"] == "quick"
-    assert not psutil.pid_exists(status.pid) or psutil.Process(status.pid).status() == psutil.STATUS_ZOMBIE
+    for _ in range(100):
+        if not run.alive():
+            break
+        await asyncio.sleep(0.1)
+    assert not run.alive()
 
 
 async def _filled(pilot: Pilot[None]) -> None:

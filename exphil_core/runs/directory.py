@@ -17,12 +17,13 @@ import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 
 from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
@@ -243,8 +244,8 @@ class RunDirectory:
         if values is None or values.get("v") != VERSION:
             return None
         try:
-            return Status(**{field.name: values[field.name] for field in fields(Status)})
-        except KeyError:
+            return msgspec.convert(values, Status)
+        except msgspec.ValidationError:
             return None
 
     def step_directory(self, step: int) -> Path:
@@ -306,9 +307,12 @@ class RunDirectory:
         if not path.exists():
             return None
         values = _read_json(path)
-        if values is None or values.get("v") != VERSION or not isinstance(values.get("step"), int):
-            raise CheckpointError(f"{path} is damaged or of another version than {VERSION}")
-        return Pointer(step=values["step"], loss=values.get("loss"))
+        try:
+            if values is not None and values.get("v") == VERSION:
+                return msgspec.convert(values, Pointer)
+        except msgspec.ValidationError:
+            pass
+        raise CheckpointError(f"{path} is damaged or of another version than {VERSION}")
 
 
 def run_directories(runs_dir: Path) -> list[RunDirectory]:

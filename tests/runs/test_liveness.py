@@ -25,8 +25,8 @@ def run(tmp_path: Path) -> RunDirectory:
     )
 
 
-def say(run: RunDirectory, state: str = "running", **values: Any) -> None:
-    run.write_status(state, 7)
+def say(run: RunDirectory, **values: Any) -> None:
+    run.write_status("running", 7)
     path = run.path / "status.json"
     path.write_text(json.dumps({**json.loads(path.read_bytes()), **values}))
 
@@ -60,7 +60,7 @@ def test_a_run_that_says_it_has_ended_is_not_alive_though_its_process_is(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(directory, "is_held", without_locks)
-    say(run, "done")
+    say(run, state="done")
     assert not run.alive()
 
 
@@ -82,6 +82,17 @@ def test_another_machine_that_was_heard_of_lately_holds_the_run(run: RunDirector
 
 
 def test_a_held_run_that_has_said_nothing_is_starting(run: RunDirectory) -> None:
+    assert summarise(run).state == "new"
+    with run.lock():
+        assert summarise(run).state == "starting"
+
+
+@pytest.mark.parametrize(
+    "values", [{"heartbeat": "now"}, {"state": 3}, {"pid": None}, {"step": []}, {"v": 2}]
+)
+def test_a_status_that_makes_no_sense_is_none(values: dict[str, Any], run: RunDirectory) -> None:
+    say(run, **values)
+    assert run.status() is None
     assert summarise(run).state == "new"
     with run.lock():
         assert summarise(run).state == "starting"

@@ -133,7 +133,7 @@ class Chart(Widget, can_focus=True):
         if self._cursor is None:
             self._change(view=self._plot.view.panned(extent, _PAN * direction * (4 if fast else 1)))
             return
-        self._cursor = self._next_point(direction, _FAST if fast else 1)
+        self._cursor = self._next_point(self._cursor, direction, _FAST if fast else 1)
         self._change(view=self._plot.view.reaching(extent, self._unit(self._cursor)))
 
     def action_show_newest(self) -> None:
@@ -147,6 +147,9 @@ class Chart(Widget, can_focus=True):
             self._change(log_y=not self._plot.log_y)
             return
         axis = self._axis()
+        if self._cursor is not None and self._cursor <= 0:
+            # It has no place on a logarithmic axis.
+            self._cursor = None
         turned = replace(self._plot, log_x=not self._plot.log_x)
         if axis is None or (extent := extent_of(turned)) is None:
             self._change(log_x=turned.log_x, view=EVERYTHING)
@@ -231,30 +234,35 @@ class Chart(Widget, can_focus=True):
 
     def _nearest(self, at: float) -> float:
         """x of the point nearest to `at`, of any line."""
-        near = [
-            float(x)
-            for line in self._plot.lines
-            for x in line.x[max(0, int(np.searchsorted(line.x, at)) - 1) :][:2]
-        ]
+        near = [float(x) for xs in self._xs() for x in xs[max(0, int(np.searchsorted(xs, at)) - 1) :][:2]]
         return min(near, key=lambda x: abs(x - at))
 
-    def _next_point(self, direction: int, dots: int) -> float:
+    def _next_point(self, at: float, direction: int, dots: int) -> float:
         """x of the next point of any line that is at least so many columns of dots away; the last where none is."""
         axis = self._axis()
         assert axis is not None
-        assert self._cursor is not None
         dot = (axis.high - axis.low) / (2 * self._picture.columns if self._picture is not None else 200)
-        goal = float(axis.values(np.array(self._unit(self._cursor) + direction * dots * dot)))
+        goal = float(axis.values(np.array(self._unit(at) + direction * dots * dot)))
         found = []
-        for line in self._plot.lines:
-            x = line.x[np.searchsorted(line.x, 0, side="right") :] if axis.log else line.x
-            if len(x):
-                side = int(np.searchsorted(x, goal, side="left" if direction > 0 else "right"))
-                found.append(float(x[min(max(side - (direction < 0), 0), len(x) - 1)]))
+        for xs in self._xs():
+            place = (
+                int(np.searchsorted(xs, goal))
+                if direction > 0
+                else int(np.searchsorted(xs, goal, "right")) - 1
+            )
+            found.append(float(xs[min(max(place, 0), len(xs) - 1)]))
         ahead = [x for x in found if (x >= goal if direction > 0 else x <= goal)]
         if not ahead:
             return max(found) if direction > 0 else min(found)
         return min(ahead) if direction > 0 else max(ahead)
+
+    def _xs(self) -> list[np.ndarray]:
+        """x of each line that has a point on the axis."""
+        found = [
+            line.x[line.x.searchsorted(0, "right") :] if self._plot.log_x else line.x
+            for line in self._plot.lines
+        ]
+        return [xs for xs in found if len(xs)]
 
     def _change(self, **changes: object) -> None:
         """What is shown from now on; only the cells that look different are painted again."""

@@ -351,3 +351,53 @@ async def test_the_background_of_the_theme_stands_behind_every_cell() -> None:
                 assert {segment.style.bgcolor for segment in app.chart.render_line(row) if segment.style} == {
                     background
                 }
+
+
+async def test_the_cursor_at_the_first_step_does_not_stop_the_logarithm() -> None:
+    app = ChartApp(curves())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("m", *["shift+left"] * 20)
+        assert app.chart.plot.cursor == 0
+        await pilot.press("x", "plus", "m", *["shift+left"] * 20, "plus", "plus", "left", "minus")
+        cursor = app.chart.plot.cursor
+        assert cursor is not None
+        assert cursor > 0
+
+
+async def test_a_cursor_stays_at_its_step_while_new_data_come() -> None:
+    lines = curves()
+    app = ChartApp(cut(lines, 1000))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("m", "left")
+        before = app.chart.plot.cursor
+        app.show(lines)
+        assert app.chart.plot.cursor == before
+
+
+async def test_the_mouse_beside_the_plot_reads_nothing() -> None:
+    app = ChartApp(curves())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.hover(Watched, offset=(40, 12))
+        await pilot.hover(Watched, offset=(0, 12))
+        assert app.chart.plot.cursor is None
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_any_keys_in_any_order_leave_a_chart_that_draws(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    keys = ["plus", "minus", "left", "right", "shift+left", "shift+right", "end", "0", "y", "x", "m"]
+    lines = curves(900, gap=True)
+    app = ChartApp(cut(lines, 10))
+    async with app.run_test(size=(80, 24)) as pilot:
+        for key in rng.choice(keys, 60):
+            await pilot.press(str(key))
+            if rng.random() < 0.2:
+                app.show(cut(lines, int(rng.integers(0, 900))))
+        low, high = shown(app) if len(app.chart.plot.lines[0].x) > 1 else (0.0, 1.0)
+        assert np.isfinite([low, high]).all()
+        assert low < high
+        on_screen = app.text()
+        app.chart.notify_style_update()
+        app.chart.refresh()
+        await pilot.pause()
+        assert app.text() == on_screen

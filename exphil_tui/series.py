@@ -10,6 +10,7 @@ at least 8. On a plot it is then as smooth at the end of a long run as at that o
 steep beginning over the picture, and a point's smoothed value never changes afterwards.
 """
 
+import mmap
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -39,6 +40,19 @@ class _Buffer:
     used: int = 0
 
 
+def _room(points: int) -> np.ndarray:
+    """float64 [3, capacity] for at least so many points."""
+    capacity = _CAPACITY
+    while capacity < points:
+        capacity *= _GROWTH
+    if capacity == _CAPACITY:
+        return np.empty((3, capacity))
+    # Not from numpy, which asks for pages of 2 MB: to clear one for each row of each curve took twice the time of
+    # everything else.
+    memory = mmap.mmap(-1, 3 * 8 * capacity, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(memory, dtype=np.float64).reshape(3, capacity)
+
+
 # Equal only to itself: comparing arrays would make every comparison of two states as long as their curves.
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Series:
@@ -47,7 +61,7 @@ class Series:
     """Points whose y is a number."""
     _mean: float = 0.0
     """The smoothed y of the last of them."""
-    _buffer: _Buffer = field(default_factory=lambda: _Buffer(np.empty((3, _CAPACITY))))
+    _buffer: _Buffer = field(default_factory=lambda: _Buffer(_room(0)))
 
     @property
     def x(self) -> np.ndarray:
@@ -75,10 +89,7 @@ class Series:
         end = base.length + len(x)
         buffer = base._buffer
         if buffer.used != base.length or end > buffer.values.shape[1]:
-            capacity = _CAPACITY
-            while capacity < end:
-                capacity *= _GROWTH
-            buffer = _Buffer(np.empty((3, capacity)))
+            buffer = _Buffer(_room(end))
             buffer.values[:, : base.length] = base._buffer.values[:, : base.length]
         x_new, y_new, smooth_new = buffer.values[:, base.length : end]
         x_new[:] = x

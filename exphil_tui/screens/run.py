@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -56,11 +57,12 @@ if TYPE_CHECKING:
 
 PAINT_S, LOOK_S = 0.1, 1.0
 
-REST = 25
-"""Times as long as it took to draw, the panels then rest: so drawing takes a small share of a core however much there
-is to draw. Headers and answers to keys do not wait for it."""
+REST = 40
+"""Times as long as it took to draw, it is then not drawn: so that drawing takes a small share of a core, however much
+there is to draw. What a person waits for does not wait for that."""
 
-LONGEST_REST_S = 2.0
+SHORTEST_REST_S, LONGEST_REST_S = 0.5, 2.0
+"""Nobody reads numbers that change more often than twice a second."""
 
 WIDE, HIGH = 110, 34
 """Cells from which on every panel is shown at once."""
@@ -153,7 +155,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self._sent: dict[str, Sent] = {}
         self._starting = False
         self._panel = 0
-        self._painted: object = None
+        self._drawn: RunState | None = None
+        self._drawn_urgent: tuple[object, ...] = ()
         self._rest_until = 0.0
         self._cores = os.cpu_count() or 1
 
@@ -244,32 +247,39 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
     # Drawing.
 
     def paint(self) -> None:
-        """Draws what changed. Does nothing in the background, nor for a state that is drawn already."""
+        """Draws what changed. Does nothing in the background, nor for a state that is drawn already.
+
+        What a person waits for is drawn at once; numbers that run on are drawn as often as they can be read.
+        """
         top = self.app.screen
         if top is not self and not (top.is_modal and self.is_current):
             return
-        self.query_one(RunHeader).show(self._facts())
-        wanted = (self.state, self.sight, self._problem, self.validation, self.heads, self.size)
-        if self._painted is not None and _same(wanted, cast(tuple[object, ...], self._painted)):
+        now = time.monotonic()
+        urgent = self._urgent()
+        if urgent == self._drawn_urgent and (self.state is self._drawn or now < self._rest_until):
             return
-        begun = time.monotonic()
-        if begun < self._rest_until:
-            return
-        self._painted = wanted
-        self.refresh_bindings()
+        if urgent[:3] != self._drawn_urgent[:3]:
+            self.refresh_bindings()
+        self._drawn, self._drawn_urgent = self.state, urgent
         self._show_all()
-        took = time.monotonic() - begun
-        self._rest_until = begun + took + min(LONGEST_REST_S, REST * took)
+        took = time.monotonic() - now
+        self._rest_until = now + took + min(LONGEST_REST_S, max(SHORTEST_REST_S, REST * took))
+
+    def _urgent(self) -> tuple[object, ...]:
+        """What is drawn at once where it differs; the first three decide which keys there are."""
+        commands = self._doing(self.workbench.clock())
+        shown = (self.validation, self.heads, self.size, self._problem, self.state.problem)
+        return (self.standing, self._will_pause, self._starting, commands, self.sight, *shown)
 
     def _hurry(self) -> None:
         """Draws at once what a person asked for."""
-        self._rest_until = 0.0
-        self._painted = None
+        self._drawn_urgent = ()
         self.paint()
 
     def _show_all(self) -> None:
         state = self.state
-        self.query_one(RunNotice).show(self._notices(), printed_lines=3 if self._compact else 5)
+        self.query_one(RunHeader).show(self._facts())
+        self.query_one(RunNotice).show(self._notices(), printed_lines=3 if self._compact else 0)
         shown = marks((*character_names(state), _TOTAL_NAME))
         foreground = self.app.theme_variables.get("foreground", "#FFFFFF")
         shown[TOTAL] = Mark(colour=foreground, letter=shown.pop(_TOTAL_NAME).letter)
@@ -370,10 +380,11 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         if state.finished is not None and state.finished.step is not None:
             reached = max(reached or 0, state.finished.step)
         alive = self.sight is not None and self.sight.alive
+        caught_up = self._follower.caught_up or not state.events
         return RunFacts(
             name=sanitise(self.run_directory.name, limit=100),
             state=self.standing,
-            doing=self._doing(now),
+            doing=self._doing(now) or ("" if caught_up else f"reading, {state.events:,} events"),
             kind=kind,
             step=reached,
             steps=started.steps if started is not None else None,
@@ -392,8 +403,6 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             return f"{sent.command} {how}" + (f", {waited:.0f} s ago" if waited >= PATIENCE_S else "")
         if self.state.pending:
             return f"{sanitise(self.state.pending[0])} received"
-        if self.state.events and not self._follower.caught_up:
-            return f"reading, {self.state.events:,} events"
         return ""
 
     def _validation_notes(self) -> tuple[tuple[str, ...], str]:
@@ -430,11 +439,10 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
                 sentence = f"This run was deleted or moved: {path}. What was read of it is still shown."
                 found.append(Notice(sign=sign, sentence=sentence, look="bad"))
             case "crashed":
-                ago = ""
+                last = ""
                 if sight.heartbeat is not None:
-                    past = figures.duration(self.workbench.clock() - sight.heartbeat, glyphs)
-                    ago = f"; it was last heard of {past} ago"
-                sentence = f"This run crashed: its process ended without a word{ago}. {resume}"
+                    last = f"; it was last heard of at {datetime.fromtimestamp(sight.heartbeat):%H:%M:%S}"
+                sentence = f"This run crashed: its process ended without a word{last}. {resume}"
                 found.append(Notice(sign=sign, sentence=sentence, look="bad", printed=sight.printed))
             case "failed" | "diverged":
                 errors = [line.text for line in state.log if line.kind == "error"]
@@ -642,8 +650,3 @@ async def _tried(act: Callable[[], object]) -> tuple[str, object]:
         return "", await asyncio.to_thread(act)
     except (ExphilError, OSError) as error:
         return str(error) or type(error).__name__, None
-
-
-def _same(left: tuple[object, ...], right: tuple[object, ...]) -> bool:
-    """States are told apart by identity: comparing two would cost more than drawing one."""
-    return left[0] is right[0] and left[1:] == right[1:]

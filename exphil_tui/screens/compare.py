@@ -107,6 +107,7 @@ Ranks by loss are not ranks by play."""
             for index in range(len(self._runs))
         ]
         self._states = [RunState() for _ in self._runs]
+        self._reducing: set[int] = set()
         self._followers = [Follower(run.events_path) for run in self._runs]
         self._comparison: Comparison | None = None
         self._problem = ""
@@ -151,7 +152,11 @@ Ranks by loss are not ranks by play."""
     def caught_up(self) -> bool:
         """Whether all that was written is shown, or will be at the next look."""
         known = self._comparison is not None or bool(self._problem)
-        return known and all(found.caught_up and found.queue.empty() for found in self._followers)
+        return (
+            known
+            and not self._reducing
+            and all(found.caught_up and found.queue.empty() for found in self._followers)
+        )
 
     @work(thread=True, exit_on_error=False)
     def _read_presets(self) -> None:
@@ -178,7 +183,9 @@ Ranks by loss are not ranks by play."""
         try:
             while True:
                 batch = await follower.queue.get()
-                self._states[index] = reduce(self._states[index], batch)
+                self._reducing.add(index)
+                self._states[index] = await asyncio.to_thread(reduce, self._states[index], batch)
+                self._reducing.discard(index)
         finally:
             reading.cancel()
 
@@ -211,6 +218,11 @@ Ranks by loss are not ranks by play."""
         widget = self.query_one("#compare-cautions", Static)
         cautions = self._comparison.cautions if self._comparison is not None else ()
         said = [self._problem] if self._problem else list(cautions)
+        for name, state in zip(self._names, self._states, strict=True):
+            if state.problem:
+                said.append(state.problem)
+            elif state.missing:
+                said.append(f"{name} has no events: it said nothing yet, or was deleted.")
         sign = self.workbench.glyphs.warning
         widget.display = bool(said)
         widget.update(Content("\n").join(Content.styled(f"{sign} {line}", "$warning") for line in said))

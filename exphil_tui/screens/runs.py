@@ -7,7 +7,6 @@ says why, and that sentence is shown.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import on, work
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from exphil_tui.app import Workbench
 
 REFRESH_S = 1.0
-DEMO = Path("demo")
-"""Where demo replays are written: where `make run` writes them."""
 
 _ONE_RUN = ("pause", "resume_training", "stop", "delete")
 _LOG_LINES = 3
@@ -51,7 +48,7 @@ class RunsScreen(Screen[None]):
         Binding("s", "stop", "Stop"),
         Binding("x", "delete", "Delete"),
         Binding("d", "data", "Data", show=False),
-        Binding("w", "write_demo", "Write demo replays", show=False),
+        Binding("w", "write_demo", "Write demo replays"),
     ]
     HELP = """\
 One row is one run, the newest first, looked at once a second.
@@ -182,7 +179,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
             _key("n", "a new run: the preset quick on demo replays is chosen"),
             _key("Enter", "starts it, and opens it"),
             "\nOr, to look around first:\n\n",
-            _key("w", f"write demo replays into {DEMO}"),
+            _key("w", "write demo replays, with bots that play"),
             _key("d", "find your own Slippi replays"),
             _key("?", "keys, and how to read this"),
         )
@@ -384,15 +381,17 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
     @work(group="demo", exclusive=True)
     async def action_write_demo(self) -> None:
         """By a process of its own: it keeps a core busy for seconds."""
+        from exphil_core.dataset.catalog import demo_folder
         from exphil_tui.child import run_child
 
-        if DEMO.exists():
-            self.workbench.say(f"{DEMO} is there already: n starts a run on it.")
+        folder = demo_folder()
+        if folder.exists():
+            self.workbench.say(f"There are demo replays already, in {folder}: n starts a run on them.")
             return
-        self.workbench.say(f"Writing demo replays into {DEMO}.")
-        ended = await (self.workbench.launch or run_child)(["demo", "--out", str(DEMO)])
+        self.workbench.say(f"Writing demo replays into {folder}.")
+        ended = await (self.workbench.launch or run_child)(["demo", "--out", str(folder)])
         if ended.code == 0:
-            self.workbench.say(f"Demo replays are in {DEMO}: n starts a run on them.")
+            self.workbench.say(f"Demo replays are in {folder}: n starts a run on them.")
         else:
             self.workbench.say(ended.problem, severity="error")
 

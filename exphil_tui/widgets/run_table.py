@@ -134,6 +134,10 @@ class RunTable(DataTable[Text]):
     def name_under_cursor(self) -> str | None:
         return self._names[self.cursor_row] if 0 <= self.cursor_row < len(self._names) else None
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """In an empty table there is nothing to open."""
+        return bool(self._names) or action != "select_cursor"
+
     def show(self, runs: "Sequence[RunSummary]", marked: frozenset[str], *, width: int) -> None:
         """Shows those runs in that order, in so many cells."""
         columns = columns_for(width)

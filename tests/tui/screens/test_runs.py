@@ -9,6 +9,7 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from exphil_core.dataset.catalog import demo_folder
 from exphil_core.errors import UsageError
 from exphil_core.runs import control, launcher
 from exphil_core.runs.directory import RunDirectory
@@ -341,21 +342,24 @@ async def test_a_run_deleted_underneath_leaves_the_list(opened: Open, make_run: 
         await until(pilot, lambda: len(screen.runs) == 1)
 
 
-async def test_demo_replays_are_written_by_a_child_and_once(opened: Open, tmp_path: Path) -> None:
+async def test_demo_replays_are_written_by_a_child_and_once(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path))
     asked: list[Sequence[str]] = []
 
     async def launch(arguments: Sequence[str], *, told: object = None) -> Ended:
         asked.append(arguments)
-        (tmp_path / "demo").mkdir()
+        demo_folder().mkdir(parents=True)
         return Ended(code=0, output="", problems=())
 
     async with opened(launch=launch).run_test(size=SIZES[0], notifications=True) as pilot:
         await read(pilot)
         await pilot.press("w")
-        await until(pilot, lambda: any("are in demo" in words for words in told(pilot.app)))
+        await until(pilot, lambda: any("Demo replays are in" in words for words in told(pilot.app)))
         await pilot.press("w")
-        await until(pilot, lambda: any("there already" in words for words in told(pilot.app)))
-    assert asked == [["demo", "--out", "demo"]]
+        await until(pilot, lambda: any("already" in words for words in told(pilot.app)))
+    assert asked == [["demo", "--out", str(demo_folder())]]
 
 
 async def test_quitting_says_which_runs_go_on(

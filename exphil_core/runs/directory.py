@@ -159,6 +159,13 @@ class RunDirectory:
             raise UsageError(f"{path} cannot be read: {error.strerror}") from error
         if values.get("v") != VERSION:
             raise UsageError(f"{path} is of version {values.get('v')}; this exphil reads version {VERSION}")
+        for table, keys in (("preset", ()), ("dataset", ("path", "fingerprint"))):
+            found = values.get(table)
+            if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in keys):
+                needed = " and ".join(keys)
+                raise UsageError(
+                    f"{path} is damaged: expected a table [{table}]{needed and f' with {needed}'}"
+                )
         return values
 
     def preset(self) -> Preset:

@@ -1,6 +1,9 @@
 """`exphil runs …` says how runs stand and steers them, for people and for scripts."""
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -112,3 +115,102 @@ def test_show_says_which_kernel_ran_the_scan_when_the_run_last_started(
 def test_an_unknown_run_names_the_nearest(capsys: pytest.CaptureFixture[str], runs_dir: Path) -> None:
     assert main.run(["runs", "show", "mien", "--runs-dir", str(runs_dir)]) == 2
     assert "did you mean 'mine'?" in capsys.readouterr().err
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from exphil_core.runs.control import Inbox
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import EventLog
+from exphil_core.runs.heartbeat import Heartbeat
+from exphil_core.runs.helm import Ending, Helm
+import time
+run = RunDirectory.open(Path(sys.argv[1]))
+with run.lock(), EventLog(run.events_path) as log:
+    beats = Heartbeat(run, emit=log.append)
+    helm = Helm(Inbox(run), emit=log.append, say=beats.say)
+    beats.look = helm.look
+    step = 210
+    with beats:
+        beats.say("running", step)
+        print("held", flush=True)
+        try:
+            while True:
+                helm.between_steps(step, lambda: (run.step_directory(step).mkdir(), run.write_latest(step)))
+                step += 1
+                time.sleep(0.05)
+        except Ending:
+            pass
+    helm.close("stopped")
+    run.write_status("stopped", step)
+"""
+
+
+@pytest.fixture
+def alive(runs_dir: Path) -> Iterator[Path]:
+    """The same folder, with a process that counts steps behind the run and does as it is told."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(runs_dir / "mine")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    yield runs_dir
+    process.kill()
+    process.wait()
+
+
+def test_a_run_is_paused_saved_resumed_and_stopped_by_name(
+    capsys: pytest.CaptureFixture[str], alive: Path
+) -> None:
+    where = ["--runs-dir", str(alive)]
+    for command, words in (
+        ("pause", "run mine is paused at step"),
+        ("checkpoint", "run mine has a checkpoint of step"),
+        ("resume", "run mine goes on from step"),
+        ("stop", "exphil train --resume mine"),
+    ):
+        assert main.run(["runs", command, "mine", *where]) == 0
+        said = capsys.readouterr()
+        assert words in said.out
+        assert said.err == ""
+    assert not RunDirectory.find(alive, "mine").alive()
+    assert main.run(["runs", "stop", *where]) == 2
+    assert "has no process" in capsys.readouterr().err
+
+
+def test_what_became_of_a_command_is_one_object(capsys: pytest.CaptureFixture[str], alive: Path) -> None:
+    where = ["--runs-dir", str(alive), "--json"]
+    for command in ("pause", "resume", "stop"):
+        assert main.run(["runs", command, *where]) == 0
+        said = json.loads(capsys.readouterr().out)
+        assert (said["run"], said["command"], said["state"]) == ("mine", command, "done")
+        assert said["step"] >= 210
+
+
+def test_a_command_that_makes_no_sense_is_a_sentence(capsys: pytest.CaptureFixture[str], alive: Path) -> None:
+    where = ["--runs-dir", str(alive)]
+    for command, words in (("resume", "is not paused"), ("delete", "is going on")):
+        assert main.run(["runs", command, "mine", *where]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_a_run_without_a_process_is_resumed_by_train(
+    capsys: pytest.CaptureFixture[str], runs_dir: Path
+) -> None:
+    assert main.run(["runs", "resume", "--runs-dir", str(runs_dir)]) == 2
+    assert "exphil train --resume mine" in capsys.readouterr().err
+
+
+def test_a_run_is_deleted_only_where_somebody_said_so(
+    capsys: pytest.CaptureFixture[str], runs_dir: Path
+) -> None:
+    delete = ["runs", "delete", "mine", "--runs-dir", str(runs_dir)]
+    assert main.run(delete) == 2
+    assert "--yes" in capsys.readouterr().err
+    assert (runs_dir / "mine" / "run.toml").is_file()
+    assert main.run([*delete, "--yes", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["deleted"] is True
+    assert list(runs_dir.iterdir()) == []
+    assert main.run([*delete, "--yes"]) == 2
+    assert "no run 'mine'" in capsys.readouterr().err

@@ -198,6 +198,23 @@ def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
         run.preset()
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("v = 1", r"table \[preset\]"),
+        ("v = 1\npreset = 3", r"table \[preset\]"),
+        ("v = 1\n[preset]", r"table \[dataset\] with path and fingerprint"),
+        ('v = 1\n[preset]\n[dataset]\npath = 3\nfingerprint = "x"', r"\[dataset\] with path and fingerprint"),
+    ],
+)
+def test_a_run_that_lacks_a_table_is_damaged(text: str, words: str, tmp_path: Path) -> None:
+    run = create(tmp_path)
+    (run.path / "run.toml").write_text(text)
+    with pytest.raises(UsageError, match=rf"run\.toml is damaged: .*{words}"):
+        run.preset()
+    assert summarise(run).state == "unreadable"
+
+
 def test_a_run_written_by_hand_with_a_mistake_names_it(tmp_path: Path) -> None:
     run = create(tmp_path)
     path = run.path / "run.toml"

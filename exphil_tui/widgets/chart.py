@@ -28,6 +28,8 @@ from exphil_tui.widgets.view import EVERYTHING, Extent, View
 
 _RAW_STRENGTH = 0.38
 """How much of its colour a raw point has; the rest is the background."""
+_CONTRAST = 0.35
+"""By how much a colour is darker than a light background."""
 _ZOOM, _WHEEL = 0.5, 0.8
 _PAN, _WHEEL_PAN = 0.125, 0.05
 _FAST = 10
@@ -324,10 +326,19 @@ class Chart(Widget, can_focus=True):
             bold = bool(styles.text_style.bold)
             table.append(style(styles.color.with_alpha(1.0), styles.color.a, bold))
         for line in self._plot.lines:
-            colour = _parsed(line.colour)
+            colour = _legible(_parsed(line.colour), background)
             table += [style(colour, _RAW_STRENGTH), style(colour), style(colour, bold=True)]
-        table += [style(_parsed(level.colour)) for level in self._plot.levels]
+        table += [style(_legible(_parsed(level.colour), background)) for level in self._plot.levels]
         return table
+
+
+def _legible(colour: Color, background: Color) -> Color:
+    """The palette is of a dark terminal: on a light one its yellow and white become darker and keep their hue."""
+    for _ in range(6):
+        if background.brightness < 0.5 or background.brightness - colour.brightness > _CONTRAST:
+            break
+        colour = colour.blend(Color(0, 0, 0), 0.2)
+    return colour
 
 
 def _parsed(colour: str) -> Color:

@@ -474,15 +474,19 @@ def _draw_marks(page: Canvas, frame: _Frame, seen: _Seen, column: int, top: int)
 
 def _y_ticks(axis: Axis, rows: int) -> list[tuple[int, Tick]]:
     """With the row of dots of each, such that no two labels touch."""
-    high = DOTS_HIGH * rows
+    high, gap = DOTS_HIGH * rows, 1 if rows > 6 else 0
+    scale = high / (axis.high - axis.low)
     for most in range(min(max(rows // 2, 2), 9), 0, -1):
-        scale = high / (axis.high - axis.low)
-        placed = [
-            (min(max(high - 1 - int((tick.at - axis.low) * scale), 0), high - 1), tick)
-            for tick in axis.ticks(most)
-        ]
-        cells = sorted(dot // DOTS_HIGH for dot, _ in placed)
-        if apart([(cell, cell + 1) for cell in cells], 1 if rows > 6 else 0):
+        placed: list[tuple[int, Tick]] = []
+        crowded = False
+        for tick in axis.ticks(most):
+            dot = min(max(high - 1 - int((tick.at - axis.low) * scale), 0), high - 1)
+            if placed and placed[-1][0] // DOTS_HIGH - dot // DOTS_HIGH <= gap:
+                crowded = True
+            else:
+                placed.append((dot, tick))
+        # Within a decade round numbers stand closer the larger they are: some of the upper ones may be left out.
+        if not crowded or (axis.log and axis.high - axis.low < 1):
             return placed
     return []
 

@@ -1,15 +1,17 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from textual.app import App, ComposeResult
+from textual.color import Color
 from textual.geometry import Region
 from textual.pilot import Pilot
 
 from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
 from exphil_tui.palette import marks
-from exphil_tui.themes import DARK
+from exphil_tui.themes import DARK, LIGHT
 from exphil_tui.widgets.chart import Chart, Level, Line
 
 NAMES = ("Fox", "Falco", "Marth", "Sheik", "Captain Falcon")
@@ -401,3 +403,19 @@ async def test_any_keys_in_any_order_leave_a_chart_that_draws(seed: int) -> None
         app.chart.refresh()
         await pilot.pause()
         assert app.text() == on_screen
+
+
+async def test_every_line_can_be_seen_on_a_light_background() -> None:
+    white = [replace(line, colour="#FFFFFF") for line in curves(200)]
+    app = ChartApp([*curves(200), *white])
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.register_theme(LIGHT)
+        app.theme = LIGHT.name
+        await pilot.pause()
+        for row in (1, 2):
+            for segment in app.chart.render_line(row):
+                if segment.text.strip() and segment.style and segment.style.color and segment.style.bgcolor:
+                    letter, ground = (
+                        Color.from_rich_color(c) for c in (segment.style.color, segment.style.bgcolor)
+                    )
+                    assert ground.brightness - letter.brightness > 0.3

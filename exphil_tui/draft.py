@@ -78,6 +78,8 @@ class Draft:
 class Understood:
     preset: Preset | None
     """None where there is a problem with the settings."""
+    description: str
+    """Of the preset that was chosen."""
     values: Mapping[str, Value]
     """What every field shows: the choice, else what the preset says."""
     differs: frozenset[str]
@@ -120,6 +122,7 @@ def understand(
     except ExphilError as error:
         return Understood(
             preset=None,
+            description="",
             values=draft.chosen,
             differs=frozenset(draft.chosen),
             problems={**problems, WHOLE: str(error)},
@@ -147,6 +150,7 @@ def understand(
         problems = {**_by_field(str(error), tuple(differs)), **problems}
     return Understood(
         preset=resolved,
+        description=base.description,
         values=values,
         differs=frozenset(differs),
         problems=problems,

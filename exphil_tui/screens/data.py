@@ -22,6 +22,7 @@ from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState, get_current_worker
 
+from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import ExphilError
 from exphil_core.melee import characters, stages
 from exphil_core.replays.folders import Counted, count_replays
@@ -219,14 +220,22 @@ A build that is broken off keeps what it has read. n puts a new run together on 
     def _paint(self) -> None:
         if not self.is_mounted:
             return
-        title = Content.assemble(("exphil", "bold $primary"), "  Data")
-        self.query_one("#data-title", Static).update(title)
+        self.query_one("#data-title", Static).update(self._title())
         self.query_one("#data-about-text", Static).update(Content("\n").join(self._about()))
         build = self.query_one("#data-build", Static)
         lines = list(self._build_lines())
         build.display = bool(lines)
         build.update(Content("\n").join(lines))
         self.refresh_bindings()
+
+    def _title(self) -> Content:
+        count = sum(place.dataset is not None for place in self._places)
+        left, right = (
+            "exphil  Data",
+            f"{count} dataset{'s' * (count != 1)} in {shown(cache_root(), limit=60)}",
+        )
+        gap = " " * max(2, self.size.width - 2 - len(left) - len(right))
+        return Content.assemble(("exphil", "bold $primary"), "  Data", gap, (right, "$foreground-muted"))
 
     def _about(self) -> Iterator[Content]:
         place = self.current
@@ -272,7 +281,9 @@ A build that is broken off keeps what it has read. n puts a new run together on 
             yield Content.styled(f"{glyphs.warning} there is no such file or folder", "$text-error")
             return
         words = f"a {what_it_is(place.path)}: {_counted_as(counted)}"
-        yield Content(words + (f", {figures.memory(counted.bytes, glyphs)}" if counted.bytes else ""))
+        yield Content(
+            words + (f", {figures.memory(counted.bytes, glyphs)}" if counted.bytes >= 2**20 else "")
+        )
         if not counted.replays and not counted.archives:
             yield Content.styled(
                 f"{glyphs.warning} no replay (.slp) and no archive is in there", "$text-warning"
@@ -285,7 +296,7 @@ A build that is broken off keeps what it has read. n puts a new run together on 
         yield Content("Which characters they hold is known once they were read.")
         yield Content("")
         yield _key("b", "reads them into a dataset")
-        yield _key("n", "puts a run on them together; it reads them first")
+        yield _key("n", "a run on them, which reads them first")
 
     def _about_contents(self, found: "Contents") -> Iterator[Content]:
         from exphil_core.dataset.contents import WHY_UNUSABLE, CharacterCounts, why_not_taken
@@ -330,8 +341,11 @@ A build that is broken off keeps what it has read. n puts a new run together on 
             for what, reasons in left_out.items():
                 for reason, count in reasons.items():
                     if count:
-                        why = f" ({sanitise(reason, limit=40)}): {why_not_taken(reason)}" if reason else ""
-                        yield Content(f"{count:>6,} {what}{why}")
+                        name = f": {sanitise(reason, limit=40)}" if reason else ""
+                        yield Content(f"{count:>6,} {what}{name}")
+                    if count and reason:
+                        why = sanitise(why_not_taken(reason), limit=200)
+                        yield Content.styled(f"       {why}", "$foreground-muted")
 
     def _build_lines(self) -> Iterator[Content]:
         glyphs = self.workbench.glyphs

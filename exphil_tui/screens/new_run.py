@@ -389,6 +389,8 @@ A run is a process of its own: it goes on when you leave."""
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         row = next((found for found in event.widget.ancestors_with_self if isinstance(found, FieldRow)), None)
+        for found in self.query(FieldRow):
+            found.set_class(found is row, "-focused")
         self._show_hint(row.field if row is not None else "")
 
     def _show_hint(self, name: str) -> None:
@@ -502,8 +504,7 @@ A run is a process of its own: it goes on when you leave."""
         glyphs = self.workbench.glyphs
         lines: list[Content] = []
         preset = self._understood.preset
-        description = preset.description if preset is not None else ""
-        lines.append(Content.styled(sanitise(description, limit=300), "$foreground-muted"))
+        lines.append(Content.styled(sanitise(self._understood.description, limit=300), "$foreground-muted"))
         lines += [
             Content.styled(sanitise(note, limit=300), "$text-warning") for note in self._understood.notes
         ]

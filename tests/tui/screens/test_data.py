@@ -139,8 +139,10 @@ async def test_a_dataset_is_told_by_character_stage_version_and_what_is_not_in_i
         assert "little to learn from" in words
         for sentence in (
             "1 duplicates of another",
-            "4 filtered (too_short): it has fewer frames than the minimum",
-            "2 refused (corrupt): the parser could not make sense of its bytes",
+            "4 filtered: too_short",
+            "it has fewer frames than the minimum",
+            "2 refused: corrupt",
+            "the parser could not make sense of its bytes",
             "Battlefield",
             "3.16.0 (12)",
         ):

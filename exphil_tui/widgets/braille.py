@@ -242,15 +242,16 @@ class Thinning:
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, _Thinned] = {}
-        self._now: dict[int, _Thinned] = {}
+        self._before: dict[tuple[int, int], _Thinned] = {}
+        self._now: dict[tuple[int, int], _Thinned] = {}
 
     def begin(self) -> None:
         """A new picture."""
         self._before, self._now = self._now, {}
 
     def thin(self, x: np.ndarray, y: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        known = self._now.get(_place(y)) or self._before.get(_place(y))
+        key = _place(y), len(edges)
+        known = self._now.get(key) or self._before.get(key)
         if known is None or not _continues(known, x, y) or not np.array_equal(known.edges, edges):
             columns, values = thin(x, y, edges)
         elif len(known.y) == len(y):
@@ -264,7 +265,7 @@ class Thinning:
             columns, values = thin(x[begin:], y[begin:], edges)
             columns = np.concatenate((known.columns[kept], columns))
             values = np.concatenate((known.values[kept], values))
-        self._now[_place(y)] = _Thinned(x=x, y=y, edges=edges, columns=columns, values=values)
+        self._now[key] = _Thinned(x=x, y=y, edges=edges, columns=columns, values=values)
         return columns, values
 
 

@@ -1,7 +1,7 @@
 """The picture of a chart: lines and levels between two axes, with a legend, as a `Canvas`.
 
 In: a `Plot` and a size in cells. Out: a `Picture`. Pure: nothing here knows of a widget, a key or a colour. What a
-reader gets wrong: an ink is only a number. the functions `ink_of_...` say which is whose, and the widget has a
+reader gets wrong: an ink is only a number; the functions `ink_of_...` say which is whose, and the widget has a
 style for each.
 
 From below to above: the grid, raw points, the cursor, levels, lines, letters. Each hides what lies below it in the
@@ -28,15 +28,14 @@ _TRIMMED_FROM: Final = 500
 """Raw values from which the wildest hundredth may lie outside the range of y."""
 _RAW_PER_COLUMN: Final = 3
 """Raw points that are drawn for a column of dots, beside its least and its most."""
-_Points = tuple[np.ndarray, np.ndarray]
-_NOTHING: Final[_Points] = (np.empty(0), np.empty(0))
-
 _SMALLEST, _LARGEST = 1e-300, 1e300
 """What lies beyond counts as 0, and as infinite."""
 TURN: Final = 3
 """Cells for which a line that lies on another has its own colour there."""
 _GAP: Final = 2
 """Cells between two labels."""
+
+_Points = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,47 +202,48 @@ def _across(width: int, labels: int) -> tuple[int, int]:
     return left, max(width - left - (2 if width - left >= 20 else 0), 0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SeenLine:
+    curve: _Points
+    """Thinned."""
+    raw: _Points | None
+    """Thinned; None where the values are the line."""
+    cloud: _Points
+    """Every so many raw points, as x and y."""
+
+
 class _Seen:
     """What of a plot's data lies in the view, thinned for so many cells."""
 
     def __init__(self, plot: Plot, axis: Axis, columns: int, thinning: Thinning) -> None:
         self.axis, self.columns = axis, columns
-        edges = axis.edges(DOTS_WIDE * columns)
-        self.curves: list[_Points] = []
-        self.raws: list[_Points | None] = []
-        """Thinned; None where the values are the line."""
-        self.clouds: list[_Points] = []
-        """Every so many raw points, as x and y."""
+        self.lines: list[_SeenLine] = []
         self.points = 0
         self.hidden = 0
         """Values that have no place on a logarithmic y."""
-        ranges = []
+        edges = axis.edges(DOTS_WIDE * columns)
+        ends = []
         for line in plot.lines:
             begin, end = (int(place) for place in np.searchsorted(line.x, edges[[0, -1]]))
             self.points += end - begin
-            raw = line.y
-            self.curves.append(thinning.thin(line.x, line.curve, edges))
-            self.raws.append(None if line.smooth is None else thinning.thin(line.x, raw, edges))
-            if plot.log_y and any(
-                (values < _SMALLEST).any() for _, values in (self.curves[-1], self.raws[-1] or _NOTHING)
-            ):
-                raw = _above_zero(raw)
-                self.curves[-1] = thin(line.x, _above_zero(line.curve), edges)
-                self.raws[-1] = None if line.smooth is None else thin(line.x, raw, edges)
-                self.hidden += int((line.y[begin:end] < _SMALLEST).sum())
-            places, values = self.curves[-1]
-            ranges.append(values[(places >= 0) & (places < DOTS_WIDE * columns)])
-            self.clouds.append(_NOTHING)
-            if line.smooth is not None:
-                some = _some(begin, end, _RAW_PER_COLUMN * DOTS_WIDE * columns)
-                self.clouds[-1] = line.x[some], raw[some]
-                ranges.append(_without_wildest(raw[begin:end]))
-        ends = [found for found in map(_ends, ranges) if found is not None]
-        self.anything = bool(ends)
+            values = line.y
+            curve = thinning.thin(line.x, line.curve, edges)
+            raw = None if line.smooth is None else thinning.thin(line.x, values, edges)
+            if plot.log_y and any((thinned < _SMALLEST).any() for _, thinned in (curve, raw or curve)):
+                self.hidden += int((values[begin:end] < _SMALLEST).sum())
+                values = _above_zero(values)
+                curve = thin(line.x, _above_zero(line.curve), edges)
+                raw = None if raw is None else thin(line.x, values, edges)
+            some = _some(begin, end, _RAW_PER_COLUMN * DOTS_WIDE * columns)
+            self.lines.append(_SeenLine(curve=curve, raw=raw, cloud=(line.x[some], values[some])))
+            ends.append(_ends(curve[1][(curve[0] >= 0) & (curve[0] < DOTS_WIDE * columns)]))
+            if raw is not None:
+                ends.append(_ends(_without_wildest(values[begin:end])))
+        self.anything = any(found is not None for found in ends)
         levels = np.array([level.y for level in plot.levels], float)
-        if (found := _ends(_above_zero(levels) if plot.log_y else levels)) is not None:
-            ends.append(found)
-        bottom, top = min((low for low, _ in ends), default=1.0), max((high for _, high in ends), default=2.0)
+        ends.append(_ends(_above_zero(levels) if plot.log_y else levels))
+        bottom = min((found[0] for found in ends if found is not None), default=1.0)
+        top = max((found[1] for found in ends if found is not None), default=2.0)
         self.y_range = (float(np.log10(bottom)), float(np.log10(top))) if plot.log_y else (bottom, top)
 
 
@@ -353,7 +353,7 @@ def _plotted(frame: _Frame, seen: _Seen, ticks: Sequence[tuple[int, Tick]]) -> C
         elif row is not None:
             levels.plot(*_dashes(frame, float(frame.down(np.array(level.y, float))), 4, 8), ink)
     below.cover(levels)
-    drawn = [(columns, frame.down(values)) for columns, values in seen.curves]
+    drawn = [(columns, frame.down(values)) for columns, values in (line.curve for line in seen.lines)]
     above.cover(_braided(frame, drawn))
     _draw_names(above, frame)
     if plot.lettered:
@@ -377,12 +377,15 @@ def _clouds(frame: _Frame, seen: _Seen) -> Canvas:
     """
     clouds = Canvas(frame.columns, frame.rows)
     most = np.zeros((frame.rows, frame.columns), np.uint8)
-    for index, (raw, (x, y)) in enumerate(zip(seen.raws, seen.clouds, strict=True)):
-        if raw is None:
+    for index, line in enumerate(seen.lines):
+        if line.raw is None:
             continue
+        (columns, least_and_most), (x, y) = line.raw, line.cloud
         cloud = Canvas(frame.columns, frame.rows)
         cloud.plot(
-            np.concatenate((raw[0], frame.x.dots(x, frame.wide))), frame.down(np.concatenate((raw[1], y))), 1
+            np.concatenate((columns, frame.x.dots(x, frame.wide))),
+            frame.down(np.concatenate((least_and_most, y))),
+            1,
         )
         dots = np.bitwise_count(cloud.masks)
         clouds.inks[(dots >= most) & (dots > 0)] = ink_of_raw(index)
@@ -452,7 +455,7 @@ def _put(canvas: Canvas, column: int, dot: float, mark: str, line: int) -> None:
 def _draw_marks(page: Canvas, frame: _Frame, seen: _Seen, column: int, top: int) -> None:
     """The mark of each line beside its right end; two that would stand in one row make room for each other."""
     wanted = []
-    for index, (columns, values) in enumerate(seen.curves):
+    for index, (columns, values) in enumerate(line.curve for line in seen.lines):
         near = (columns >= frame.wide * 7 // 8) & (columns < frame.wide) & np.isfinite(values)
         if near.any():
             last = values[near][-1]

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from textual.actions import parse
+from textual.app import App
 from textual.binding import Binding
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
@@ -112,7 +113,9 @@ class WorkbenchCommands(Provider):
     def _commands(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
         """Name, what it is, and what it does."""
         app = self._workbench
-        for node, actions in keyed_actions(self.screen):
+        # What a screen and the workbench do comes before moving about in a table.
+        groups = sorted(keyed_actions(self.screen), key=lambda group: not isinstance(group[0], Screen | App))
+        for node, actions in groups:
             where = heading(node)
             for found in actions:
                 if found.action != "command_palette" and found.possible:

@@ -55,7 +55,7 @@ One row is one run, the newest first, looked at once a second.
 The sign and the word say how it stands. "win" is how many frames it looks back on.
 "best" is the lowest validation loss so far, in nats per frame: lower is better, and only runs on the same data
 with the same delay compare.
-"curve" is the training loss of its recent steps, old to new.
+"curve" is the logarithm of the training loss over its recent steps.
 "age" is how long ago the run was last heard of.
 Below the table stands what is known of the run under the cursor and what can be done with it.
 A run is a process of its own: leaving the workbench, or losing it, changes nothing for it."""

@@ -5,6 +5,7 @@ wrong: it is asked to show everything each second, and changes only the cells th
 stays on its run, wherever that moves to.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
@@ -67,7 +68,9 @@ def cells(run: "RunSummary", columns: Sequence[Column], *, marked: bool, glyphs:
     widths = {column.key: column.width for column in columns}
     unknown = (glyphs.dash, "foreground-muted")
     window = unknown if run.window_size is None else (str(run.window_size), "")
-    curve = sparkline(run.recent_losses, widths["losses"], glyphs) if len(run.recent_losses) > 1 else ""
+    # Logarithms, since a loss falls by most in its first moments: the rest would lie flat.
+    falls = [math.log(loss) for loss in run.recent_losses if 0 < loss < math.inf]
+    curve = sparkline(falls, widths["losses"], glyphs) if len(falls) > 1 else ""
     return {
         "mark": (glyphs.bullet if marked else "", "accent"),
         "state": (f"{stands.sign_in(glyphs)} {sanitise(run.state, limit=10)}", _TONES[stands.tone]),

@@ -1,4 +1,4 @@
-"""How the run's process fares: throughput, waiting for data, time left, cores, memory, GPU.
+"""How the run's process fares: throughput, waiting for data, cores, memory, GPU.
 
 In: the curves and the newest events. Out: a panel, or one line where room is short. What a reader gets wrong: data
 wait is the share of the time in which a step waited for its batch; a high one means that the data is the bottleneck,
@@ -31,7 +31,6 @@ class Vitals:
     """Frames a second."""
     recent_speed: tuple[float, ...] = ()
     data_wait: float | None = None
-    eta_s: float | None = None
     learning_rate: float | None = None
     grad_norm: float | None = None
     resources: Resources | None = None
@@ -47,7 +46,6 @@ def vitals(state: RunState, *, cores: int, over: bool) -> Vitals:
         speed=step.frames_per_s if step else None,
         recent_speed=tuple(state.speed.y[-_RECENT:].tolist()),
         data_wait=step.data_wait if step else None,
-        eta_s=step.eta_s if step and not over else None,
         learning_rate=step.lr if step else None,
         grad_norm=step.grad_norm if step else None,
         resources=state.resources,

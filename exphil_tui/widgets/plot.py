@@ -30,6 +30,8 @@ _RAW_PER_COLUMN: Final = 3
 """Raw points that are drawn for a column of dots, beside its least and its most."""
 _SMALLEST, _LARGEST = 1e-300, 1e300
 """What lies beyond counts as 0, and as infinite."""
+_PATCH: Final = 3
+"""Cells of a cloud that have one colour together: what a terminal is sent is mostly changes of colour."""
 TURN: Final = 3
 """Cells for which a line that lies on another has its own colour there."""
 _GAP: Final = 2
@@ -373,10 +375,11 @@ def _dashes(frame: _Frame, row: float, on: int, period: int) -> tuple[np.ndarray
 def _clouds(frame: _Frame, seen: _Seen) -> Canvas:
     """The raw points of all lines: the least and the most of each column of dots, and of the others some.
 
-    A cell has the colour of the line with most dots in it, the last of several.
+    A patch has the colour of the line with most dots in it, the last of several.
     """
     clouds = Canvas(frame.columns, frame.rows)
-    most = np.zeros((frame.rows, frame.columns), np.uint8)
+    most = np.zeros((frame.rows, frame.columns), np.intp)
+    patches = np.arange(0, frame.columns, _PATCH)
     for index, line in enumerate(seen.lines):
         if line.raw is None:
             continue
@@ -387,10 +390,13 @@ def _clouds(frame: _Frame, seen: _Seen) -> Canvas:
             frame.down(np.concatenate((least_and_most, y))),
             1,
         )
-        dots = np.bitwise_count(cloud.masks)
-        clouds.inks[(dots >= most) & (dots > 0)] = ink_of_raw(index)
         clouds.masks |= cloud.masks
+        # Of each patch, for every one of its cells.
+        dots = np.add.reduceat(np.bitwise_count(cloud.masks), patches, axis=1, dtype=np.intp)
+        dots = np.repeat(dots, np.diff(np.append(patches, frame.columns)), axis=1)
+        clouds.inks[(dots >= most) & (dots > 0)] = ink_of_raw(index)
         most = np.maximum(most, dots)
+    clouds.inks[clouds.masks == 0] = Ink.NOTHING
     if frame.plot.glyphs.ascii:
         # Shapes would look like lines: a cloud is points.
         for letter, cells in ((".", clouds.masks != 0), (":", np.bitwise_count(clouds.masks) > 3)):

@@ -2,7 +2,7 @@
 
 In: the ends of the data, and what a person did. Out: a `View`, and the `Axis` that it shows. What a reader gets
 wrong: all numbers here are in units of the axis (decades, where it is logarithmic), and an axis may reach a little
-beyond the newest point. It grows in steps of a 32nd, so that most new points change the last columns of a picture and
+beyond the newest point. It grows in steps of a 16th, so that most new points change the last columns of a picture and
 nothing else; only those are then sent to the terminal.
 """
 
@@ -12,7 +12,7 @@ from typing import Final
 
 from exphil_tui.widgets.axes import Axis
 
-_GRAIN: Final = 32
+_GRAIN: Final = 16
 _DEEPEST: Final = 1e-5
 """The smallest part of everything that one can zoom to."""
 

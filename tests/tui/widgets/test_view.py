@@ -14,8 +14,8 @@ def test_everything_grows_with_the_data() -> None:
 def test_everything_leaves_little_room_and_moves_seldom() -> None:
     edges = {EVERYTHING.axis(Extent(first=0, last=last)).high for last in range(1000, 2000)}
 
-    assert len(edges) < 70
-    assert all(EVERYTHING.axis(Extent(first=0, last=n)).high <= n * 1.04 for n in range(100, 5000, 7))
+    assert len(edges) < 35
+    assert all(EVERYTHING.axis(Extent(first=0, last=n)).high <= n * 1.07 for n in range(100, 5000, 7))
 
 
 def test_a_zoomed_view_at_the_end_follows_new_data() -> None:

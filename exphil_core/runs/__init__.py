@@ -1,1 +1,1 @@
-"""A run seen from outside: its events, its directory, its tail. No torch."""
+"""A run seen from outside, and what it says and is told: directory, events, commands, process. No torch."""

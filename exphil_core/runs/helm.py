@@ -9,6 +9,7 @@ two steps, where weights, optimiser and random state belong to one another.
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 from exphil_core.errors import ExphilError
 from exphil_core.runs.control import Command, Inbox
@@ -85,7 +86,9 @@ class Helm:
 
     def close(self, status: str) -> None:
         """Answers all that is still open, now that the run has ended with `status` (and saved, where it stopped)."""
-        self.look()
+        with suppress(OSError):
+            # What cannot be read now is refused by the next process.
+            self.look()
         while self._asked:
             command = self._asked.popleft()
             saved = status in ("stopped", "preempted") and command.command in ("checkpoint", "stop")

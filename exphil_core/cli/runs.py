@@ -142,8 +142,8 @@ def delete_command(
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise UsageError(f"deleting run {run.name} cannot be undone: say --yes where nobody can be asked")
-        count = len(run.steps())
-        if not typer.confirm(f"Delete run {run.name} with its history and {count} checkpoints?", err=True):
+        question = f"Delete run {run.name} with its history and its checkpoints ({len(run.steps())})?"
+        if not typer.confirm(question, err=True):
             raise typer.Exit(1)
     run.delete()
     if as_json:

@@ -218,8 +218,8 @@ def train(
 
     def save(*, best: bool = False) -> None:
         nonlocal saved
-        if state == saved and not best:
-            # What is there is this.
+        if state == saved and not best and keeper.newest_step == state.step:
+            # It is there already: an interrupted rewrite could only lose it.
             return
         keeper.save(
             _checkpoint(preset, optimizer, state, carried, device),

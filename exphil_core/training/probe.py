@@ -290,6 +290,7 @@ def _prediction(preset: Preset) -> Any:
 def _peak_memory(device: torch.device) -> Iterator[Callable[[], int]]:
     """By how many bytes memory grew at most since the start."""
     if device.type == "cuda":
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
         yield lambda: torch.cuda.max_memory_allocated(device) - before

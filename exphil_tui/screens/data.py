@@ -130,11 +130,15 @@ A build that is broken off keeps what it has read. n puts a new run together on 
                 self.app.call_from_thread(self._take_count, place.path, counted)
 
     def _take_places(self, places: list[Place]) -> None:
+        if not self.is_attached:
+            return
         current = self._wanted or (self.current.path if self.current is not None else None)
         self._places, self._looked_once = places, True
         self._list(current)
 
     def _take_count(self, path: Path, counted: Counted) -> None:
+        if not self.is_attached:
+            return
         self._counted[path] = counted
         self._list(self.current.path if self.current is not None else None)
 
@@ -213,7 +217,8 @@ A build that is broken off keeps what it has read. n puts a new run together on 
 
     def _take_contents(self, key: tuple[Path, float], found: "Contents | str") -> None:
         self._contents[key] = found
-        self._paint()
+        if self.is_attached:
+            self._paint()
 
     # Drawing.
 
@@ -394,7 +399,18 @@ A build that is broken off keeps what it has read. n puts a new run together on 
                 f"It cannot be learned from as it is: {place.dataset.problem}.", severity="warning"
             )
         elif not self._is_empty(place):
-            self.workbench.open_new_run(replays=place.path)
+            self._learn_from(place.path)
+
+    def _learn_from(self, path: Path) -> None:
+        """A new run; the one that is being put together, where this screen was opened from there."""
+        from exphil_tui.screens.new_run import NewRunScreen
+
+        below = self.app.screen_stack[-2]
+        if isinstance(below, NewRunScreen):
+            self.app.pop_screen()
+            below.learn_from(path)
+        else:
+            self.workbench.open_new_run(replays=path)
 
     def _is_empty(self, place: Place) -> bool:
         counted = self._counted.get(place.path)

@@ -24,7 +24,7 @@ from textual.timer import Timer
 from textual.widgets import Button, Footer, Input, Select, Static
 from textual.worker import Worker, WorkerState
 
-from exphil_core.errors import DataError
+from exphil_core.errors import DataError, ExphilError
 from exphil_core.melee import characters
 from exphil_core.replays.text import sanitise
 from exphil_tui import figures
@@ -191,6 +191,8 @@ A run is a process of its own: it goes on when you leave."""
         self.app.call_from_thread(self._take_places, places, wanted)
 
     def _take_places(self, places: list[Place], wanted: Place | None) -> None:
+        if not self.is_attached:
+            return
         first = not self._looked.is_set()
         self._places = places
         self._looked.set()
@@ -199,6 +201,10 @@ A run is a process of its own: it goes on when you leave."""
         elif self.place is not None:
             self.place = next((place for place in places if place.path == self.place.path), self.place)
             self._changed(show=False)
+
+    def learn_from(self, path: Path) -> None:
+        """Take this dataset or these replays, and leave the rest as it was chosen."""
+        self._choose_place(place_of(path))
 
     def _choose_place(self, place: Place) -> None:
         self.place = place
@@ -264,7 +270,11 @@ A run is a process of its own: it goes on when you leave."""
 
     @on(Opener.Opened, "#preset")
     def _open_presets(self) -> None:
-        offers, broken = offered_presets()
+        try:
+            offers, broken = offered_presets()
+        except ExphilError as error:
+            self.workbench.say(str(error), severity="error")
+            return
         entries = [
             Entry(
                 value=offer.name,
@@ -558,7 +568,7 @@ A run is a process of its own: it goes on when you leave."""
         seconds = _number(told, "estimated_seconds")
         if seconds is None:
             found.append(("time", "t measures it"))
-        elif measured:
+        elif measured and seconds != _number(told, "limit_seconds"):
             found.append(("time", f"~{figures.duration(seconds, glyphs)}, by the steps"))
         else:
             found.append(("time", f"{figures.duration(seconds, glyphs)}, its limit"))

@@ -270,6 +270,28 @@ async def test_a_new_run_is_put_together_on_what_is_under_the_cursor(
         assert opened_on.draft.replays == "cache/datasets/a"
 
 
+async def test_a_run_that_is_being_put_together_takes_the_data_and_keeps_its_choices(
+    opened: Open, machine: Machine
+) -> None:
+    machine.listed("a", ["/games/older"], age=90_000)
+    machine.listed("b", ["/games/newer"], age=60)
+    async with opened().run_test(size=SIZES[0]) as pilot:
+        await pilot.pause(0.1)
+        await pilot.press("n")
+        await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen))
+        draft = pilot.app.screen
+        assert isinstance(draft, NewRunScreen)
+        await until(pilot, lambda: draft.place is not None)
+        draft.query_one("#delay", Input).value = "9"
+        await pilot.pause()
+        screen = await ready(pilot)
+        await go_to(pilot, screen, "older")
+        await pilot.press("n")
+        await until(pilot, lambda: pilot.app.screen is draft)
+        assert draft.draft.replays == "cache/datasets/a"
+        assert draft.draft.chosen["delay"] == "9"
+
+
 async def test_an_empty_folder_is_neither_built_nor_learned_from(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:

@@ -1,0 +1,45 @@
+"""How far a command is, told to whoever reads its lines."""
+
+from typing import Any
+
+import pytest
+
+from exphil_core.cli.main import run
+from exphil_core.cli.progress import told
+
+
+def test_off_a_terminal_a_line_comes_by_time_and_not_by_number(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    with told("begins", clock=lambda: now) as say:
+        for number in range(50):
+            say(f"{number} done")
+            now += 0.125
+    assert capsys.readouterr().err.split("\n") == [f"{number} done" for number in range(0, 50, 8)] + [""]
+
+
+def test_demo_replays_are_told_on_stderr_and_counted_on_stdout(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["demo", "--out", str(tmp_path / "demo"), "--games", "2", "--workers", "1", "--json"]) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == "1 of 2 replays written"
+    assert '"games": 2' in said.out
+
+
+def test_a_build_tells_what_became_of_the_files(
+    tmp_path: Any, dojo_replays: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "data",
+        "build",
+        str(dojo_replays),
+        "--out",
+        str(tmp_path / "dataset"),
+        "--workers",
+        "1",
+        "--json",
+    ]
+    assert run(words) == 0
+    said = capsys.readouterr()
+    assert said.err.splitlines()[0] == "1 files read: 1 kept, 0 filtered, 0 refused"
+    assert '"kept": 12' in said.out

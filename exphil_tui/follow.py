@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from exphil_core.runs.records import Record, decode, decode_lines
+from exphil_core.runs.records import Record, decode
 from exphil_core.runs.tail import Tail
+from exphil_tui.shape import ShapedDecoder
 from exphil_tui.steps import Steps, gathered
 
 BATCH_SECONDS = 0.03
@@ -42,7 +43,9 @@ class Follower:
         self.queue: asyncio.Queue[Batch] = asyncio.Queue(queue_size)
         self.caught_up = False
         """The last look reached the end of the file, and what it brought is on the queue."""
-        self._tail = Tail(path, decode=decode, decode_lines=decode_lines)
+        self._tail: Tail[Record | Steps] = Tail(
+            path, decode=decode, decode_lines=ShapedDecoder().decode_lines
+        )
         self._every = every
         self._said = Batch()
         """The newest batch, for what of it still holds."""

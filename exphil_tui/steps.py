@@ -6,10 +6,10 @@ changes nothing, since no other event says anything that depends on a step.
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -39,60 +39,73 @@ class Steps:
 
 def gathered(records: Sequence[Record | Steps]) -> list[Record | Steps]:
     """The records with steps in columns; what is gathered already stays as it is."""
+    return gathered_by(records, Step, _columns)
+
+
+def gathered_by(
+    records: Sequence[T | Record | Steps], kind: type[T], columns: Callable[[Sequence[T]], Steps]
+) -> list[Record | Steps]:
+    """The same where steps are of another `kind` and `columns` makes columns of them."""
     ends = [place for place, record in enumerate(records) if type(record) in (RunStarted, Steps)]
-    stretches = pairwise([0, *ends, len(records)])
-    return [record for begin, end in stretches for record in _stretch(records[begin:end])]
-
-
-def _stretch(records: Sequence[Record | Steps]) -> list[Record | Steps]:
-    steps = [record for record in records if type(record) is Step]
-    if not steps:
-        return list(records)
-    others = [record for record in records if type(record) is not Step]
-    # Who asks for the last record gets the one that was the last.
-    behind = next(n for n, record in enumerate(reversed(records)) if record is steps[-1])
-    others.insert(len(others) - behind, _columns(steps))
-    return others
+    out: list[Any] = []
+    for begin, end in pairwise([0, *ends, len(records)]):
+        stretch = records[begin:end]
+        steps = [record for record in stretch if type(record) is kind]
+        if not steps:
+            out += stretch
+            continue
+        others: list[Any] = [record for record in stretch if type(record) is not kind]
+        # Who asks for the last record gets the one that was the last.
+        behind = next(n for n, record in enumerate(reversed(stretch)) if record is steps[-1])
+        others.insert(len(others) - behind, columns(steps))
+        out += others
+    return out
 
 
 def _columns(steps: Sequence[Step]) -> Steps:
-    x = _numbers([step.step for step in steps])
+    x = numbers([step.step for step in steps])
     characters, places = _by_name([step.per_character for step in steps])
-    losses = _numbers([character.loss for character in characters])
-    frames = _numbers([character.frames for character in characters])
+    losses = numbers([character.loss for character in characters])
+    frames = numbers([character.frames for character in characters])
     nats, head_places = _by_name([step.heads for step in steps])
-    nat = _numbers(nats)
+    nat = numbers(nats)
     return Steps(
         newest=steps[-1],
         count=len(steps),
-        loss=(x, _numbers([step.loss for step in steps])),
-        frames_per_s=(x, _numbers([step.frames_per_s for step in steps])),
-        data_wait=(x, _numbers([step.data_wait for step in steps])),
-        per_character={name: (x[rows], losses[values]) for name, (rows, values) in places.items()},
-        heads={name: (x[rows], nat[values]) for name, (rows, values) in head_places.items()},
+        loss=(x, numbers([step.loss for step in steps])),
+        frames_per_s=(x, numbers([step.frames_per_s for step in steps])),
+        data_wait=(x, numbers([step.data_wait for step in steps])),
+        per_character={name: (_of(x, rows), losses[values]) for name, (rows, values) in places.items()},
+        heads={name: (_of(x, rows), nat[values]) for name, (rows, values) in head_places.items()},
         frames={name: int(frames[values].sum()) for name, (_, values) in places.items()},
     )
 
 
-def _by_name(mappings: Sequence[dict[str, T]]) -> tuple[list[T], dict[str, tuple[Places, Places]]]:
-    """(the values of all mappings in a row, {name: (which mappings hold it, where its values are in the row)})."""
+def _by_name(mappings: Sequence[dict[str, T]]) -> tuple[list[T], dict[str, tuple[np.ndarray | None, Places]]]:
+    """(the values of all mappings in a row, {name: (which mappings hold it, where its values are in the row)}).
+
+    None where all of them hold it.
+    """
     values = list(chain.from_iterable(map(dict.values, mappings)))
     names = list(chain.from_iterable(mappings))
     first = list(mappings[0])
     # A mapping holds a name once, so the names in a row can only repeat like this where all mappings are alike.
     if names == first * len(mappings):
-        return values, {
-            name: (slice(None), slice(place, None, len(first))) for place, name in enumerate(first)
-        }
-    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    number = np.array([numbers[name] for name in names], dtype=np.intp)
+        return values, {name: (None, slice(place, None, len(first))) for place, name in enumerate(first)}
+    places = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    number = np.array([places[name] for name in names], dtype=np.intp)
     row = np.repeat(np.arange(len(mappings)), [len(mapping) for mapping in mappings])
     order = np.argsort(number, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(number))[:-1])
-    return values, {name: (row[part], part) for name, part in zip(numbers, parts, strict=True)}
+    return values, {name: (row[part], part) for name, part in zip(places, parts, strict=True)}
 
 
-def _numbers(values: Sequence[Number]) -> np.ndarray:
+def _of(x: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
+    # Itself and not a view where it can be: a pickle then holds it once for all curves.
+    return x if rows is None else x[rows]
+
+
+def numbers(values: Sequence[Number]) -> np.ndarray:
     """float64; None as NaN."""
     try:
         # Half the time of np.array, which has to expect anything.

@@ -91,7 +91,16 @@ def test_an_unknown_type_is_kept_and_a_damaged_known_one_is_not() -> None:
 )
 def test_what_is_no_event_is_none(line: bytes) -> None:
     assert decode(line) is None
-    assert decode_lines(line + b"\n") is None or not line.strip()
+    assert decode_lines(line + b"\n") is None
+
+
+@pytest.mark.parametrize(
+    "between", [b"\n\n", b" \n\t\n", b"  ", b""], ids=["blank", "white", "one line", "joined"]
+)
+def test_lines_that_are_not_one_event_each_are_not_decoded_together(between: bytes) -> None:
+    assert decode_lines(line_of() + b"\n" + line_of() + b"\n") is not None
+    assert decode_lines(line_of() + between + line_of() + b"\n") is None
+    assert decode_lines(line_of().replace(b", ", b",\n") + b"\n") is None
 
 
 def test_half_a_character_becomes_a_question_mark() -> None:

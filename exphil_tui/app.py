@@ -179,7 +179,15 @@ class Workbench(App[None]):
         """A sentence in the corner, whatever strangers' words are in it."""
         from exphil_core.replays.text import sanitise
 
-        self.notify(sanitise(text, limit=_SENTENCE_LETTERS), severity=severity, markup=False)
+        fine = severity == "information"
+        # A sign, since colour alone tells nothing; and more time for what went wrong, which is read twice.
+        sign = "" if fine else f"{self.glyphs.warning} "
+        self.notify(
+            sign + sanitise(text, limit=_SENTENCE_LETTERS),
+            severity=severity,
+            markup=False,
+            timeout=4.0 if fine else 12.0,
+        )
 
     def action_help(self) -> None:
         self.open_help()

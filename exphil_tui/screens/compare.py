@@ -134,8 +134,9 @@ Ranks by loss are not ranks by play."""
         # A loss falls fast and then slowly: on a linear axis the slow part, which tells runs apart, lies flat.
         chart.action_toggle_log("y")
         self._read_presets()
-        for index in range(len(self._runs)):
-            self._follow(index)
+        for index, follower in enumerate(self._followers):
+            self.run_worker(follower.run(), group="follow")
+            self._reduce(index)
         self.set_interval(PAINT_S, self._paint)
         self._paint()
 
@@ -176,18 +177,14 @@ Ranks by loss are not ranks by play."""
         self._painted = None
         self._paint()
 
-    @work(group="follow")
-    async def _follow(self, index: int) -> None:
-        follower = self._followers[index]
-        reading = asyncio.create_task(follower.run())
-        try:
-            while True:
-                batch = await follower.queue.get()
-                self._reducing.add(index)
-                self._states[index] = await asyncio.to_thread(reduce, self._states[index], batch)
-                self._reducing.discard(index)
-        finally:
-            reading.cancel()
+    @work(group="reduce")
+    async def _reduce(self, index: int) -> None:
+        queue = self._followers[index].queue
+        while True:
+            batch = await queue.get()
+            self._reducing.add(index)
+            self._states[index] = await asyncio.to_thread(reduce, self._states[index], batch)
+            self._reducing.discard(index)
 
     # Drawing.
 

@@ -9,11 +9,13 @@ import pytest
 from textual.app import App
 from textual.color import Color
 
+from exphil_core.runs.directory import RunDirectory
 from exphil_tui import cli
 from exphil_tui.app import Workbench, farewell
 from exphil_tui.commands import keyed_actions
 from exphil_tui.glyphs import ASCII
 from exphil_tui.screens.help import HelpScreen
+from exphil_tui.screens.run import RunScreen
 from exphil_tui.screens.runs import RunsScreen
 from exphil_tui.screens.too_small import TooSmallScreen
 
@@ -105,6 +107,25 @@ async def test_an_action_of_the_palette_is_done_on_the_screen_below(workbench: W
         await pilot.press("enter")
         await pilot.pause(0.3)
         assert isinstance(workbench.screen, HelpScreen)
+
+
+async def test_the_palette_opens_any_run_by_name_and_it_takes_the_place_of_the_one_before(
+    workbench: Workbench, make_run: Callable[..., RunDirectory]
+) -> None:
+    names = [make_run("finished", name="first").name, make_run("stopped", name="second").name]
+    async with workbench.run_test(size=SIZE) as pilot:
+        await pilot.pause(0.5)
+        for name in names:
+            await pilot.press("ctrl+p", *f"open run {name}")
+            await pilot.pause(0.5)
+            await pilot.press("enter")
+            await pilot.pause(0.5)
+            assert isinstance(workbench.screen, RunScreen)
+            assert name in text_of(workbench)
+        assert len(workbench.screen_stack) == 2
+        await pilot.press("escape")
+        await pilot.pause()
+        assert isinstance(workbench.screen, RunsScreen)
 
 
 @pytest.mark.parametrize("theme", ["exphil-dark", "exphil-light", "exphil-contrast"])

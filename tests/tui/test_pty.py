@@ -78,9 +78,9 @@ class Terminal:
             self.sent += found
             self._stream.feed(_for_pyte(found))
 
-    def until(self, words: str, *, gone: bool = False) -> None:
+    def until(self, words: str, *, gone: bool = False, patience_s: float = PATIENCE_S) -> None:
         """Reads on until the words are on the screen, or no longer."""
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while time.monotonic() < end:
             self.read(0.05)
             if (words in self.text) != gone:
@@ -304,3 +304,69 @@ def test_an_ascii_terminal_is_sent_ascii_alone(start: Start, make_run: MakeRun) 
     terminal.press("escape", "escape", "q")
     terminal.ends()
     assert terminal.sent.isascii()
+
+
+@pytest.mark.slow
+def test_from_an_empty_folder_a_first_run_is_started_steered_and_left_in_a_few_keys(
+    start: Start, tmp_path: Path
+) -> None:
+    """`n` and Enter start it; it is paused, goes on, stops, is resumed, and goes on when the workbench is left."""
+    terminal = start(environment={"EXPHIL_CACHE": str(tmp_path / "cache")})
+    terminal.until("No run yet")
+    terminal.press("n")
+    terminal.until("Enter writes the demo replays")
+    terminal.press("enter")
+    terminal.until("training loss", patience_s=120)
+    terminal.until("frames/s", patience_s=120)
+    terminal.press("p")
+    terminal.until("‖ paused", patience_s=60)
+    terminal.press("p")
+    terminal.until("● running", patience_s=60)
+    terminal.press("s")
+    terminal.until("Stop and save")
+    terminal.press("s")
+    terminal.until("■ stopped", patience_s=60)
+    terminal.press("escape")
+    terminal.until("1 run in checkpoints")
+    terminal.press("r")
+    terminal.until("1 going on", patience_s=60)
+    terminal.press("q")
+    assert terminal.ends() == 0
+    assert b"Traceback" not in terminal.sent
+    assert b"goes on without the workbench" in terminal.sent
+    (path,) = (tmp_path / "checkpoints").iterdir()
+    run = RunDirectory(path)
+    assert run.alive()
+    os.kill(int(str(_status(run)["pid"])), signal.SIGTERM)
+    until = time.monotonic() + 60
+    while run.alive():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert _status(run)["state"] == "preempted"
+
+
+def test_a_worker_that_is_killed_is_seen_to_have_crashed(start: Start, make_run: MakeRun) -> None:
+    """Here the process behind the run is the one that holds its lock; it is killed as nothing else kills."""
+    run = make_run("crashed")
+    hold = f"import fcntl, time; f = open({str(run.path / 'lock')!r}, 'a'); fcntl.flock(f, fcntl.LOCK_EX)"
+    holder = pexpect.spawn(sys.executable, ["-c", f"{hold}; print('held'); time.sleep(99)"])
+    try:
+        holder.expect("held")
+        terminal = start("attach", run.name)
+        terminal.until("running")
+        holder.kill(signal.SIGKILL)
+        began = time.monotonic()
+        terminal.until("crashed")
+        # Five seconds are promised; the rest is this test's own looking.
+        assert time.monotonic() - began < 5 + 2
+        terminal.until("OutOfMemoryError")
+        terminal.press("escape")
+        terminal.until("! crashed")
+        terminal.press("q")
+        assert terminal.ends() == 0
+    finally:
+        holder.close(force=True)
+
+
+def _status(run: RunDirectory) -> dict[str, object]:
+    return dict(json.loads((run.path / "status.json").read_bytes()))

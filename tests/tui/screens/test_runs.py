@@ -231,7 +231,7 @@ async def test_a_run_that_changed_meanwhile_is_a_sentence(
     async with opened().run_test(size=SIZES[0], notifications=True) as pilot:
         await go_to(pilot, run.name)
         await pilot.press("p")
-        await until(pilot, lambda: f"run {run.name} is over: nothing to pause" in told(pilot.app))
+        await until(pilot, lambda: f"⚠ run {run.name} is over: nothing to pause" in told(pilot.app))
 
 
 async def test_deleting_asks_first_and_the_answer_that_keeps_has_the_focus(

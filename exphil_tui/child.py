@@ -68,6 +68,9 @@ async def run_child(arguments: Sequence[str], *, told: Callable[[str], None] = l
     except asyncio.CancelledError:
         await _end(process)
         raise
+    finally:
+        # Else a pipe that something below still holds open would complain once the event loop is gone.
+        process._transport.close()  # type: ignore[attr-defined]
     return Ended(code=code, output=output, problems=said)
 
 

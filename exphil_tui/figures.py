@@ -34,12 +34,14 @@ def whole(value: int | None, glyphs: Glyphs) -> str:
 
 
 def percent(share: float | None, glyphs: Glyphs) -> str:
-    """A share: `72 %`, `4.3 %`, `0.06 %`, `0 %`."""
+    """A share: `72 %`, `4.3 %`, `0.06 %`, `<0.01 %`, `0 %`."""
     if share is None or not math.isfinite(share):
         return glyphs.dash
     value = 100 * share
     if value == 0 or abs(value) >= 9.95:
         return f"{value:.0f} %"
+    if 0 < value < 0.005:
+        return "<0.01 %"
     return f"{value:.1f} %" if abs(value) >= 0.995 else f"{value:.2f} %"
 
 

@@ -93,6 +93,7 @@ class TextPanel(ScrollView, can_focus=True):
         self._picture = EMPTY
         self._title_strip: Strip | None = None
         self._strips: dict[tuple[Line, bool], Strip] = {}
+        self._styles_of_looks: dict[str, Style] = {}
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         raise NotImplementedError
@@ -136,6 +137,7 @@ class TextPanel(ScrollView, can_focus=True):
         self._picture = EMPTY
         self._title_strip = None
         self._strips.clear()
+        self._styles_of_looks.clear()
         self.update()
         self.refresh()
 
@@ -154,6 +156,7 @@ class TextPanel(ScrollView, can_focus=True):
         super().notify_style_update()
         self._title_strip = None
         self._strips.clear()
+        self._styles_of_looks.clear()
 
     def on_click(self, event: "Click") -> None:
         if not (self._rule and event.y == 0):
@@ -189,7 +192,7 @@ class TextPanel(ScrollView, can_focus=True):
             return self._strip(self._picture.head[y - rule], width, cursor=False)
         index = self.line_at(y)
         if index is None:
-            return Strip.blank(width, self.rich_style)
+            return Strip.blank(width, self._style(""))
         return self._strip(self._picture.lines[index], width, cursor=index == self._picture.chosen)
 
     def _strip(self, line: Line, width: int, *, cursor: bool) -> Strip:
@@ -197,20 +200,25 @@ class TextPanel(ScrollView, can_focus=True):
         if found is None:
             if len(self._strips) > 2000:
                 self._strips.clear()
-            base = self.rich_style
-            if cursor:
-                base += self.get_component_rich_style("panel--cursor", partial=True)
-            parts = [Segment(text, base + self._style(look)) for text, look in line if text]
-            found = Strip(parts).adjust_cell_length(width, base)
+            # The cursor's background lies over the parts' own.
+            over = self.get_component_rich_style("panel--cursor", partial=True) if cursor else Style.null()
+            parts = [Segment(text, self._style(look) + over) for text, look in line if text]
+            found = Strip(parts).adjust_cell_length(width, self._style("") + over)
             self._strips[(line, cursor)] = found
         return found
 
     def _style(self, look: str) -> Style:
-        if not look:
-            return Style.null()
-        if look.startswith("#"):
-            return Style(color=look)
-        return self.get_component_rich_style(f"panel--{look}", partial=True)
+        """On the panel's background; empty for its plain text. Kept, for a theme is asked for it slowly."""
+        found = self._styles_of_looks.get(look)
+        if found is None:
+            if not look:
+                found = self.rich_style
+            elif look.startswith("#"):
+                found = self._style("") + Style(color=look)
+            else:
+                found = self._style("") + self.get_component_rich_style(f"panel--{look}", partial=True)
+            self._styles_of_looks[look] = found
+        return found
 
     def _title(self, width: int) -> Strip:
         """`▸ characters ──────── validation of step 994 ─`; with tabs, all of their names."""
@@ -230,10 +238,8 @@ class TextPanel(ScrollView, can_focus=True):
         parts.append((rule * max(0, room), "rule"))
         if note:
             parts += [(" ", ""), (note, self._picture.note_look), (" ", ""), (rule, "rule")]
-        base = self.rich_style
-        return Strip([Segment(text, base + self._style(look)) for text, look in parts]).adjust_cell_length(
-            width, base
-        )
+        strip = Strip([Segment(text, self._style(look)) for text, look in parts])
+        return strip.adjust_cell_length(width, self._style(""))
 
 
 def fitted(text: str, width: int, glyphs: Glyphs) -> str:

@@ -256,7 +256,8 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     def rms_norm(x, normalized_shape, weight=None, eps=None):  # type: ignore[no-untyped-def]
         """Divided by the root, which ONNX Runtime knows and makes one node of; torch multiplies by its inverse."""
         assert len(normalized_shape) == 1, "only the last axis is normalised"
-        mean = op.ReduceMean(op.Pow(x, op.Constant(value_float=2.0)), op.Constant(value_ints=[-1]))
+        square = op.Pow(x, op.Constant(value_float=2.0))  # type: ignore[type-var]
+        mean = op.ReduceMean(square, op.Constant(value_ints=[-1]))  # type: ignore[arg-type]
         root = op.Sqrt(op.Add(mean, op.Constant(value_float=float(eps))))
         return op.Mul(op.Div(x, root), weight)
 

@@ -74,7 +74,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
     temporary = directory.with_name(f"{directory.name}.{os.getpid()}.partial")
     try:
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         for name, data in [*files.items(), ("MANIFEST.json", _json(manifest))]:
             _write(temporary / name, data)
         fsync_directory(temporary)

@@ -119,7 +119,7 @@ class WorkbenchCommands(Provider):
             where = heading(node)
             for found in actions:
                 if found.action != "command_palette" and found.possible:
-                    keys = " or ".join(app.get_key_display(key) for key in found.keys)
+                    keys = " or ".join(dict.fromkeys(app.get_key_display(key) for key in found.keys))
                     yield (
                         found.description,
                         f"{where}, key {keys}",

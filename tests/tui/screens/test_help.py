@@ -1,6 +1,6 @@
 """Help: every key of the screen it was opened from, out of the bindings, and how to read that screen."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from textual.widgets import Static
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
+from exphil_tui.child import Ended
 from exphil_tui.commands import keyed_actions
 from exphil_tui.glyphs import ASCII
 from exphil_tui.screens.help import HelpScreen
@@ -71,16 +72,23 @@ async def test_help_scrolls_where_there_is_no_room(opened: Open) -> None:
 
 
 async def test_every_screen_of_the_workbench_says_how_to_read_it(
-    opened: Open, make_run: Callable[..., RunDirectory]
+    opened: Open, make_run: Callable[..., RunDirectory], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
+
+    async def launch(arguments: Sequence[str], *, told: object = None) -> Ended:
+        return Ended(code=1, output="", problems=("not here",))
+
     names = [make_run("finished").name, make_run("stopped").name]
-    async with opened().run_test(size=SIZES[1]) as pilot:
+    async with opened(launch=launch).run_test(size=SIZES[1]) as pilot:
         app = pilot.app
         assert isinstance(app, Workbench)
         await pilot.pause(0.3)
         for open_one in (
             lambda: app.open_run(names[0]),
             lambda: app.open_compare(names),
+            app.open_new_run,
+            app.open_data,
         ):
             open_one()
             await pilot.pause(0.3)

@@ -32,7 +32,7 @@ class ShapedDecoder:
     def __init__(self) -> None:
         self._shape: _Shape | None = None
 
-    def decode_lines(self, text: bytes) -> list[Record | Steps] | None:
+    def decode_lines(self, text: bytes | memoryview) -> list[Record | Steps] | None:
         """None where a line is not an event, or of an unknown type."""
         if self._shape is not None and (found := self._shape.decode_lines(text)) is not None:
             return found
@@ -75,7 +75,7 @@ class _Shape:
         )
         self._decoder = msgspec.json.Decoder(Union[(self._step, *_REST)])
 
-    def decode_lines(self, text: bytes) -> list[Record | Steps] | None:
+    def decode_lines(self, text: bytes | memoryview) -> list[Record | Steps] | None:
         """None where a line is not an event, or a step of another shape."""
         records = all_lines(self._decoder, text)
         if records is None:

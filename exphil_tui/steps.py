@@ -43,10 +43,15 @@ def gathered(records: Sequence[Record | Steps]) -> list[Record | Steps]:
 
 
 def gathered_by(
-    records: Sequence[T | Record | Steps], kind: type[T], columns: Callable[[Sequence[T]], Steps]
+    records: Sequence[Any], kind: type[T], columns: Callable[[Sequence[T]], Steps]
 ) -> list[Record | Steps]:
     """The same where steps are of another `kind` and `columns` makes columns of them."""
-    ends = [place for place, record in enumerate(records) if type(record) in (RunStarted, Steps)]
+    kinds = set(map(type, records))
+    if kinds == {kind}:
+        return [columns(records)]
+    ends = []
+    if not kinds.isdisjoint((RunStarted, Steps)):
+        ends = [place for place, record in enumerate(records) if type(record) in (RunStarted, Steps)]
     out: list[Any] = []
     for begin, end in pairwise([0, *ends, len(records)]):
         stretch = records[begin:end]
@@ -54,7 +59,7 @@ def gathered_by(
         if not steps:
             out += stretch
             continue
-        others: list[Any] = [record for record in stretch if type(record) is not kind]
+        others = [record for record in stretch if type(record) is not kind]
         # Who asks for the last record gets the one that was the last.
         behind = next(n for n, record in enumerate(reversed(stretch)) if record is steps[-1])
         others.insert(len(others) - behind, columns(steps))

@@ -39,7 +39,7 @@ class Tail(Generic[T]):
         path: Path,
         *,
         decode: Callable[[bytes], T | None],
-        decode_lines: Callable[[bytes], list[T] | None] | None = ...,
+        decode_lines: Callable[[memoryview], list[T] | None] | None = ...,
         bytes_per_read: int = ...,
         longest_line: int = ...,
     ) -> None: ...
@@ -49,12 +49,13 @@ class Tail(Generic[T]):
         path: Path,
         *,
         decode: Callable[[bytes], Any] | None = None,
-        decode_lines: Callable[[bytes], list[Any] | None] | None = None,
+        decode_lines: Callable[[memoryview], list[Any] | None] | None = None,
         bytes_per_read: int = BYTES_PER_READ,
         longest_line: int = LONGEST_LINE,
     ) -> None:
         """`decode` gives None for a line that is no event. `decode_lines` does the same for many lines faster, and
-        gives None where one of them needs a look of its own; it may put several records into one."""
+        gives None where one of them needs a look of its own; it may put several records into one, and the memory that
+        it is given is soon written over."""
         assert bytes_per_read <= longest_line
         self.path = path
         self.bad_lines = 0
@@ -127,11 +128,11 @@ class Tail(Generic[T]):
 
     def _records(self, end: int) -> list[T]:
         """Of the whole lines up to `end`."""
-        with memoryview(self._buffer) as whole:
-            text = bytes(whole[:end])
-        if self._decode_lines is not None and (found := self._decode_lines(text)) is not None:
-            return found
-        records = [self._decode(line) for line in text.split(b"\n")[:-1]]
+        with memoryview(self._buffer) as whole, whole[:end] as text:
+            if self._decode_lines is not None and (found := self._decode_lines(text)) is not None:
+                return found
+            lines = bytes(text).split(b"\n")[:-1]
+        records = [self._decode(line) for line in lines]
         good = [record for record in records if record is not None]
         self.bad_lines += len(records) - len(good)
         return good

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exphil_core.runs.records import Evaluated, Step, decode, decode_lines
+from exphil_core.runs.records import Evaluated, Step, decode
 from exphil_core.runs.tail import Tail
 from exphil_tui.follow import Batch
 from exphil_tui.series import Series
+from exphil_tui.shape import ShapedDecoder
 from exphil_tui.state import CURVES, LOG_LINES, TOTAL, RunState, reduce
 
 RECORDED = Path(__file__).parent / "recorded" / "demo.jsonl"
@@ -170,11 +171,12 @@ def test_an_event_file_may_be_cut_at_any_byte(tmp_path: Path) -> None:
     assert 25 <= text.count(b"\n") <= 40
     path, cut = tmp_path / "events.jsonl", tmp_path / "cut.jsonl"
     path.write_bytes(b"")
-    growing, known = Tail(path, decode=decode, decode_lines=decode_lines), RunState()
+    growing = Tail(path, decode=decode, decode_lines=ShapedDecoder().decode_lines)
+    known = RunState()
     with path.open("ab", buffering=0) as file:
         for length in range(len(text) + 1):
             cut.write_bytes(text[:length])
-            tail = Tail(cut, decode=decode, decode_lines=decode_lines)
+            tail = Tail(cut, decode=decode, decode_lines=ShapedDecoder().decode_lines)
             whole = reduce(RunState(), Batch(records=tail.read(), bad_lines=tail.bad_lines))
             bad_lines = growing.bad_lines
             records = growing.read()

@@ -17,6 +17,7 @@ import pytest
 
 from exphil_core.config.loader import load_preset
 from exphil_core.runs.directory import RunDirectory
+from tests.tui.terminal import Terminal
 
 RECORDED = Path(__file__).parent / "recorded" / "demo.jsonl"
 
@@ -207,3 +208,16 @@ def _seconds(ts: str) -> float:
 
 def _text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
+    """Starts `exphil …` in an empty folder."""
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, **options: object) -> Terminal:
+            terminal = Terminal(*arguments, cwd=tmp_path, **options)  # type: ignore[arg-type]
+            stack.callback(terminal.close)
+            return terminal
+
+        yield begin

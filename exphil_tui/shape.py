@@ -8,12 +8,13 @@ characters and heads known, a step is decoded without a dictionary and taken apa
 
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import compress
-from operator import attrgetter
+from itertools import chain, compress
 from typing import Any, Union, get_args
 
 import msgspec
+import numpy as np
 from msgspec import UNSET, UnsetType
+from msgspec.structs import astuple
 
 from exphil_core.runs.records import CharacterLoss, Number, Record, Step, all_lines, decode_lines
 from exphil_tui.steps import Points, Steps, gathered, gathered_by, numbers
@@ -88,23 +89,8 @@ class _Shape:
 
     def _columns(self, steps: Sequence[Any]) -> Steps:
         x = numbers([step.step for step in steps])
-        characters = [step.per_character for step in steps]
-        heads = [step.heads for step in steps]
-        per_character: dict[str, Points] = {}
-        frames: dict[str, int] = {}
-        for name, field in zip(self.characters, _FIELDS, strict=False):
-            found = list(map(attrgetter(field), characters))
-            where = x
-            try:
-                losses = [character.loss for character in found]
-            except AttributeError:
-                present = [character is not UNSET for character in found]
-                where = x[present]
-                found = list(compress(found, present))
-                losses = [character.loss for character in found]
-            if found:
-                per_character[name] = (where, numbers(losses))
-                frames[name] = sum([character.frames for character in found])
+        per_character, frames = self._per_character(x, [astuple(step.per_character) for step in steps])
+        nats = numbers(list(chain.from_iterable([astuple(step.heads) for step in steps])))
         return Steps(
             newest=self._plain(steps[-1]),
             count=len(steps),
@@ -112,12 +98,39 @@ class _Shape:
             frames_per_s=(x, numbers([step.frames_per_s for step in steps])),
             data_wait=(x, numbers([step.data_wait for step in steps])),
             per_character=per_character,
-            heads={
-                name: (x, numbers(list(map(attrgetter(field), heads))))
-                for name, field in zip(self.heads, _FIELDS, strict=False)
-            },
+            heads={name: (x, nats[place :: len(self.heads)]) for place, name in enumerate(self.heads)},
             frames=frames,
         )
+
+    def _per_character(
+        self, x: np.ndarray, rows: Sequence[tuple[CharacterLoss, ...]]
+    ) -> tuple[dict[str, Points], dict[str, int]]:
+        """(the curves, the frames): by character, of those that are in any row."""
+        width = len(self.characters)
+        found = list(chain.from_iterable(rows))
+        try:
+            losses = numbers([character.loss for character in found])
+        except AttributeError:
+            # Where some are missing.
+            return self._per_present_character(x, rows)
+        frames = [character.frames for character in found]
+        return (
+            {name: (x, losses[place::width]) for place, name in enumerate(self.characters)},
+            {name: sum(frames[place::width]) for place, name in enumerate(self.characters)},
+        )
+
+    def _per_present_character(
+        self, x: np.ndarray, rows: Sequence[tuple[CharacterLoss, ...]]
+    ) -> tuple[dict[str, Points], dict[str, int]]:
+        curves: dict[str, Points] = {}
+        frames: dict[str, int] = {}
+        for name, column in zip(self.characters, zip(*rows, strict=True), strict=True):
+            present = [character is not UNSET for character in column]
+            found = list(compress(column, present))
+            if found:
+                curves[name] = (x[present], numbers([character.loss for character in found]))
+                frames[name] = sum([character.frames for character in found])
+        return curves, frames
 
     def _plain(self, step: Any) -> Step:
         """The step that `records.decode` would have given."""

@@ -6,7 +6,7 @@ changes nothing, since no other event says anything that depends on a step.
 """
 
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, pairwise
 from typing import Any, TypeVar
@@ -46,25 +46,27 @@ def gathered_by(
     records: Sequence[Any], kind: type[T], columns: Callable[[Sequence[T]], Steps]
 ) -> list[Record | Steps]:
     """The same where steps are of another `kind` and `columns` makes columns of them."""
-    kinds = set(map(type, records))
-    if kinds == {kind}:
-        return [columns(records)]
-    ends = []
-    if not kinds.isdisjoint((RunStarted, Steps)):
-        ends = [place for place, record in enumerate(records) if type(record) in (RunStarted, Steps)]
     out: list[Any] = []
-    for begin, end in pairwise([0, *ends, len(records)]):
-        stretch = records[begin:end]
-        steps = [record for record in stretch if type(record) is kind]
-        if not steps:
-            out += stretch
-            continue
+    for stretch in _stretches(records):
         others = [record for record in stretch if type(record) is not kind]
+        if len(others) == len(stretch):
+            out += others
+            continue
+        steps = [record for record in stretch if type(record) is kind] if others else stretch
         # Who asks for the last record gets the one that was the last.
         behind = next(n for n, record in enumerate(reversed(stretch)) if record is steps[-1])
         others.insert(len(others) - behind, columns(steps))
         out += others
     return out
+
+
+def _stretches(records: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    if set(map(type, records)).isdisjoint((RunStarted, Steps)):
+        yield records
+        return
+    ends = [place for place, record in enumerate(records) if type(record) in (RunStarted, Steps)]
+    for begin, end in pairwise([0, *ends, len(records)]):
+        yield records[begin:end]
 
 
 def _columns(steps: Sequence[Step]) -> Steps:

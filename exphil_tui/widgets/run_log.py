@@ -41,10 +41,17 @@ class RunLog(TextPanel):
         if (log, printed, note) == (self._log, self._printed, self._note):
             return
         self._log, self._printed, self._note = tuple(log), tuple(printed), note
-        at_end = self.scroll_offset.y >= self.max_scroll_y
         self.update()
-        if at_end:
-            self.call_after_refresh(self.scroll_end, animate=False, immediate=True)
+
+    def on_mount(self) -> None:
+        super().on_mount()
+        # At its end, also when its size changes.
+        self.anchor()
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        super().watch_scroll_y(old_value, new_value)
+        # Who scrolls back to the end follows it again; a ScrollView does not see to that.
+        self._check_anchor()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         lines = [line for entry in self._log for line in _entry(entry, width, glyphs)]

@@ -80,9 +80,9 @@ def seen(screen: Screen[object]) -> str:
 
 
 def said(pilot: Pilot[None]) -> str:
-    """What the corner said last."""
+    """What the corner said last, without the sign before bad news."""
     messages = [notification.message for notification in pilot.app._notifications]
-    return messages[-1] if messages else ""
+    return messages[-1].lstrip("⚠✗! ") if messages else ""
 
 
 def append(run: RunDirectory, **fields: object) -> None:

@@ -28,6 +28,7 @@ class Form(VerticalScroll, can_focus=False):
 class Choice(Select[str], inherit_bindings=False):
     """One of few: left and right go through them, Enter shows them."""
 
+    BINDING_GROUP_TITLE = "A setting"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "show_overlay", "Show the choices", show=False),
         Binding("left", "step(-1)", "The one before", show=False),
@@ -54,6 +55,7 @@ class Choice(Select[str], inherit_bindings=False):
 class Opener(Static, can_focus=True):
     """A value that is chosen from a list on a screen of its own."""
 
+    BINDING_GROUP_TITLE = "A setting"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "open", "Choose", show=False)]
 
     class Opened(Message):

@@ -10,6 +10,7 @@ The reference for the core is Textual itself: an app of one empty screen, in the
 
 import argparse
 import asyncio
+import inspect
 import json
 import os
 import sys
@@ -196,6 +197,9 @@ def _watched_workbench(runs_dir: Path, out: Path, seconds: float) -> None:
         app.exit()
 
     class Watched(Workbench):
+        # Textual looks for styles beside the class that names them.
+        CSS_PATH = Path(inspect.getfile(Workbench)).with_name("app.tcss")
+
         def on_ready(self) -> None:
             self.run_worker(watch(), exclusive=False)
 

@@ -198,7 +198,9 @@ class Workbench(App[None]):
 
     async def action_quit(self) -> None:
         """Leaves the workbench; no run notices."""
-        self.exit(message=farewell([run.name for run in self.known_runs if run.state in UNFINISHED]))
+        first = self.screen_stack[0]
+        runs = first.look_now() if isinstance(first, RunsScreen) else ()
+        self.exit(message=farewell([run.name for run in runs if run.state in UNFINISHED]))
 
     @property
     def known_runs(self) -> "Sequence[RunSummary]":

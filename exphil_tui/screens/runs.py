@@ -6,6 +6,7 @@ says why, and that sentence is shown.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -103,8 +104,17 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     def _look(self) -> None:
         reading = any(worker.group == "look" and worker.is_running for worker in self.workers)
-        if self.is_current and not reading:
+        # Textual calls a screen current below any other that is not opaque throughout; what is behind one is not seen.
+        top = self.app.screen
+        if (top is self or (top.is_modal and self.is_current)) and not reading:
             self._read()
+
+    def look_now(self) -> Sequence[RunSummary]:
+        """The runs as they are at this moment; as they were last where they cannot be read."""
+        if self._list is not None:
+            with suppress(ExphilError, OSError):
+                return self._list.refresh()
+        return self.runs
 
     @work(thread=True, group="look", exit_on_error=False)
     def _read(self) -> None:

@@ -104,12 +104,12 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     def _look(self) -> None:
         reading = any(worker.group == "look" and worker.is_running for worker in self.workers)
-        # Textual calls a screen current below any other that is not opaque throughout; what is behind one is not seen.
+        # To Textual a screen below another one is current too; but only what lies under a dialog is seen.
         top = self.app.screen
         if (top is self or (top.is_modal and self.is_current)) and not reading:
             self._read()
 
-    def look_now(self) -> Sequence[RunSummary]:
+    def look_now(self) -> "Sequence[RunSummary]":
         """The runs as they are at this moment; as they were last where they cannot be read."""
         if self._list is not None:
             with suppress(ExphilError, OSError):

@@ -179,7 +179,7 @@ class Other(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     type: str
 
 
-Record = (
+Known = (
     RunStarted
     | Step
     | Evaluated
@@ -190,23 +190,12 @@ Record = (
     | Warned
     | Failed
     | RunFinished
-    | Other
 )
+Record = Known | Other
 
-_KNOWN: msgspec.json.Decoder[Record] = msgspec.json.Decoder(
-    RunStarted
-    | Step
-    | Evaluated
-    | Latency
-    | Resources
-    | CheckpointSaved
-    | CommandSeen
-    | Warned
-    | Failed
-    | RunFinished
-)
+_KNOWN: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Known)
 _UNKNOWN = msgspec.json.Decoder(Other)
-_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Record) if kind is not Other)
+_TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Known))
 
 
 _DEEPEST = 8

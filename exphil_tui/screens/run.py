@@ -199,7 +199,8 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self.run_worker(self._follower.run(), group="tail")
         while True:
             batch = await self._follower.queue.get()
-            self.state = reduce(self.state, batch)
+            # In a thread: of a long history it takes a while, and a state that is being drawn never changes.
+            self.state = await asyncio.to_thread(reduce, self.state, batch)
             self._take_answers(batch.records)
 
     async def _watch(self) -> None:

@@ -16,7 +16,7 @@ from exphil_core.runs.tail import Tail
 from exphil_tui.shape import ShapedDecoder
 from exphil_tui.steps import Steps, gathered
 
-BATCH_SECONDS = 0.02
+BATCH_SECONDS = 0.05
 """A batch of a long history is as much as is read in this time, so that a screen shows it growing."""
 
 

@@ -6,7 +6,7 @@ older Series that is extended a second time gets a buffer of its own. x always r
 takes the place of what was there, as a resumed run writes its last steps again.
 
 Smoothing is an exponential moving average whose memory grows with the curve: over the last 1/32 of the points, and
-at least 8. On a plot it is then as smooth at the end of a long run as at that of a short one, it does not smear the
+at least 3. On a plot it is then as smooth at the end of a long run as at that of a short one, it does not smear the
 steep beginning over the picture, and a point's smoothed value never changes afterwards.
 """
 
@@ -17,7 +17,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-SHORTEST_MEMORY = 8
+SHORTEST_MEMORY = 3
 MEMORY_SHARE = 1 / 32
 
 _CAPACITY = 64
@@ -140,7 +140,7 @@ def _weights(count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Of the points behind `count`: what is left there of the average before them all, and what each adds to it,
     to be multiplied with what is left.
 
-    Within a block what is left falls to a fiftieth at most, so dividing by it costs no more than two digits.
+    Within a block what is left falls to a 700th at most, so dividing by it costs no more than three digits.
     """
     place = np.arange(count + 1.0, count + length + 1)
     new = 1 / np.minimum(place, np.maximum(SHORTEST_MEMORY, MEMORY_SHARE * place))

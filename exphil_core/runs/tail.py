@@ -16,9 +16,9 @@ from typing import Any, Generic, TypeVar, overload
 
 T = TypeVar("T")
 
-BYTES_PER_READ = 256 << 10
-"""About how much one look takes in: what is decoded from it still lies in a core's cache when it is used, which
-makes reading a long history a third faster than in pieces of some megabytes."""
+BYTES_PER_READ = 1 << 20
+"""About how much one look takes in: much, so that what each piece costs beside its lines hardly counts; but what is
+decoded from it should still lie in a core's cache when it is used."""
 
 LONGEST_LINE = 8 << 20
 """A line that has grown beyond this is no event: it is passed over without being kept."""

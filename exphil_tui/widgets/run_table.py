@@ -68,8 +68,12 @@ def cells(run: "RunSummary", columns: Sequence[Column], *, marked: bool, glyphs:
     widths = {column.key: column.width for column in columns}
     unknown = (glyphs.dash, "foreground-muted")
     window = unknown if run.window_size is None else (str(run.window_size), "")
-    # Logarithms, since a loss falls by most in its first moments: the rest would lie flat.
+    # Logarithms, and cut at the height that a tenth is above: a loss falls by most in its first moments, and all the
+    # rest would lie flat.
     falls = [math.log(loss) for loss in run.recent_losses if 0 < loss < math.inf]
+    if falls:
+        highest = sorted(falls)[int(0.9 * (len(falls) - 1))]
+        falls = [min(fall, highest) for fall in falls]
     curve = sparkline(falls, widths["losses"], glyphs) if len(falls) > 1 else ""
     return {
         "mark": (glyphs.bullet if marked else "", "accent"),

@@ -84,7 +84,7 @@ async def test_a_full_queue_stops_the_reading_and_loses_nothing(
 ) -> None:
     # A look that takes no time ends after its first piece.
     monkeypatch.setattr(follow, "BATCH_SECONDS", 1e-9)
-    append(path, *(step(number) for number in range(20_000)))
+    append(path, *(step(number) for number in range(60_000)))
     async with running(path, queue_size=2) as follower:
         async with asyncio.timeout(20):
             while not follower.queue.full():
@@ -94,9 +94,9 @@ async def test_a_full_queue_stops_the_reading_and_loses_nothing(
         assert not follower.caught_up
         waiting = follower.queue._queue  # type: ignore[attr-defined]
         read = sum(item.count for batch in waiting for item in batch.records)
-        assert read < 10_000
-        state = await reduced_until(follower, RunState(), lambda state: state.events == 20_000)
-        assert state.train[TOTAL].x.tolist() == list(range(20_000))
+        assert read < 30_000
+        state = await reduced_until(follower, RunState(), lambda state: state.events == 60_000)
+        assert state.train[TOTAL].x.tolist() == list(range(60_000))
         async with asyncio.timeout(20):
             while not follower.caught_up:
                 await asyncio.sleep(0.001)

@@ -1,8 +1,8 @@
 """The `exphil` command: its groups, and what becomes of an error.
 
-In: the words that were typed. Out: an exit code (CLI.md). What a reader gets wrong: nothing heavy is imported
-here, nor at the top of a command's file: torch and pyarrow are imported inside the commands that need them, so
-that `exphil --help` answers at once.
+In: the words that were typed. Out: an exit code (CLI.md). What a reader gets wrong: a command's file is imported when
+that command is typed (all of them for a help page), and nothing heavy stands at its top: torch and pyarrow are
+imported inside the commands that need them, so that `exphil --help` and `exphil attach` answer at once.
 """
 
 import errno
@@ -10,24 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exphil_core.atomic import NO_ROOM
-from exphil_core.cli.attach import attach_command
-from exphil_core.cli.bench import bench_app
-from exphil_core.cli.data import data_app
-from exphil_core.cli.demo import demo_command
-from exphil_core.cli.doctor import doctor_command
-from exphil_core.cli.eval import eval_command
-from exphil_core.cli.export import export_command
 from exphil_core.cli.options import ManyValues
-from exphil_core.cli.presets import presets_app
-from exphil_core.cli.runs import runs_app
-from exphil_core.cli.train import train_command
 from exphil_core.errors import DiskFullError, ExphilError
 
 UNEXPECTED = 1
@@ -39,25 +29,32 @@ _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 workbench: Callable[[Path, str | None], int] | None = None
 """Opens the workbench on a folder of runs, and on one of them where it is named; set by whoever has one."""
 
-app = typer.Typer(
-    name="exphil",
-    help="Teach neural networks to play Super Smash Bros. Melee from recorded games.",
-    no_args_is_help=True,
-    add_completion=False,
-    # Plain text: a message may hold a stranger's file name, which must not be read as markup.
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-app.command("train", cls=ManyValues)(train_command)
-app.command("attach")(attach_command)
-app.command("eval", cls=ManyValues)(eval_command)
-app.command("export")(export_command)
-app.command("demo")(demo_command)
-app.add_typer(runs_app, name="runs")
-app.add_typer(data_app, name="data")
-app.add_typer(presets_app, name="presets")
-app.add_typer(bench_app, name="bench")
-app.command("doctor")(doctor_command)
+COMMANDS = ("train", "attach", "eval", "export", "demo", "runs", "data", "presets", "bench", "doctor")
+"""Each is a file of this folder, which holds `NAME_command`, or `NAME_app` where it is a group."""
+
+_SEVERAL_VALUES = ("train", "eval")
+
+
+def _app(typed: str | None) -> typer.Typer:
+    """With the command that was typed, or with all where none was, or one that is not known."""
+    app = typer.Typer(
+        name="exphil",
+        help="Teach neural networks to play Super Smash Bros. Melee from recorded games.",
+        no_args_is_help=True,
+        add_completion=False,
+        # Plain text: a message may hold a stranger's file name, which must not be read as markup.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_options)
+    for name in (typed,) if typed in COMMANDS else COMMANDS:
+        module = import_module(f"exphil_core.cli.{name}")
+        if (group := getattr(module, f"{name}_app", None)) is not None:
+            app.add_typer(group, name=name)
+        else:
+            cls = ManyValues if name in _SEVERAL_VALUES else None
+            app.command(name, cls=cls)(getattr(module, f"{name}_command"))
+    return app
 
 
 def _show_version(wanted: bool) -> None:
@@ -66,7 +63,6 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: Annotated[
         bool,
@@ -79,7 +75,7 @@ def _options(
 def run(arguments: Sequence[str]) -> int:
     """Does what was typed and returns the exit code; an expected failure is its message on stderr."""
     try:
-        app(list(arguments), prog_name="exphil")
+        _app(arguments[0] if arguments else None)(list(arguments), prog_name="exphil")
     except ExphilError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -21,18 +21,19 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import psutil
 
 from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
-from exphil_core.config.loader import preset_from_tables
-from exphil_core.config.preset import Preset, plain_values
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.lock import hold, is_held
 from exphil_core.runs.provenance import git_revision, package_versions
+
+if TYPE_CHECKING:
+    from exphil_core.config.preset import Preset
 
 VERSION = 1
 
@@ -83,12 +84,15 @@ class RunDirectory:
 
     @classmethod
     def create(
-        cls, runs_dir: Path, preset: Preset, *, name: str | None, dataset: Path, fingerprint: str
+        cls, runs_dir: Path, preset: "Preset", *, name: str | None, dataset: Path, fingerprint: str
     ) -> "RunDirectory":
         """A new run, named `preset-YYYYMMDD-HHMMSS` unless told otherwise, with its `run.toml`.
 
         UsageError for a name that is taken, or that a folder cannot have.
         """
+        # Presets take a tenth of a second to import; whoever only looks at a run need not wait for them.
+        from exphil_core.config.preset import plain_values
+
         if name is not None and (problem := name_problem(runs_dir, name)) is not None:
             raise UsageError(problem)
         described: dict[str, object] = {
@@ -168,8 +172,10 @@ class RunDirectory:
                 )
         return values
 
-    def preset(self) -> Preset:
+    def preset(self) -> "Preset":
         """The preset that the run was started with, fully resolved."""
+        from exphil_core.config.loader import preset_from_tables
+
         return preset_from_tables(self.described()["preset"], where=str(self.path / "run.toml"))
 
     def dataset_path(self) -> Path:

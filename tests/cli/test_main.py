@@ -49,7 +49,7 @@ def test_an_expected_failure_is_its_sentence_on_stderr_and_its_code(
     def fails(*arguments: object, **options: object) -> None:
         raise DataError("[bold]/replays/[odd].slp[/]: not a replay")
 
-    monkeypatch.setattr(main, "app", fails)
+    monkeypatch.setattr(main, "_app", lambda typed: fails)
     assert main.run(["doctor"]) == 3
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "[bold]/replays/[odd].slp[/]: not a replay\n")
@@ -61,7 +61,7 @@ def test_a_full_disk_has_its_code_wherever_it_is_met(
     def fails(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr(main, "app", fails)
+    monkeypatch.setattr(main, "_app", lambda typed: fails)
     assert main.run(["doctor"]) == 6
     assert "/data/x" in capsys.readouterr().err
 
@@ -72,7 +72,7 @@ def test_an_unexpected_failure_shows_its_traceback(
     def fails(*arguments: object, **options: object) -> None:
         raise RuntimeError("ours")
 
-    monkeypatch.setattr(main, "app", fails)
+    monkeypatch.setattr(main, "_app", lambda typed: fails)
     assert main.run(["doctor"]) == 1
     assert "Traceback" in capsys.readouterr().err
 

@@ -188,7 +188,10 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         chart.action_toggle_log("y")
         chart.focus()
         self.run_worker(self._follow(), group="follow")
-        self.run_worker(self._watch(), group="watch")
+        # Looking at the directory takes imports that the first picture need not wait for.
+        self.call_after_refresh(self.run_worker, self._watch(), group="watch")
+        # At once too: the first picture is not to wait for a timer.
+        self.call_after_refresh(self.paint)
         self.set_interval(PAINT_S, self.paint)
         self.app.theme_changed_signal.subscribe(self, self._recolour)
 

@@ -16,6 +16,7 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 
+from exphil_tui.child import RunChild, run_child
 from exphil_tui.commands import WorkbenchCommands
 from exphil_tui.gate import AsciiOnly, PrintableOnly
 from exphil_tui.glyphs import UNICODE, Glyphs
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from textual.events import Resize
 
     from exphil_core.runs.summary import RunSummary
-    from exphil_tui.child import RunChild
 
 _ASCII_KEYS = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎": "enter", "⌫": "backspace"}
 _SENTENCE_LETTERS = 400
@@ -64,7 +64,7 @@ class Workbench(App[None]):
         run: str | None = None,
         glyphs: Glyphs | None = None,
         clock: Callable[[], float] = time.time,
-        launch: "RunChild | None" = None,
+        launch: RunChild | None = None,
     ) -> None:
         self.glyphs = glyphs or UNICODE
         self._gate = AsciiOnly() if self.glyphs.ascii else PrintableOnly()
@@ -73,8 +73,8 @@ class Workbench(App[None]):
         self.runs_dir = runs_dir
         self.clock = clock
         """Seconds since 1970."""
-        self.launch = launch
-        """Runs `exphil …` as a child; None for `exphil_tui.child.run_child`."""
+        self.launch = launch or run_child
+        """Runs `exphil …` beside the workbench."""
         self._first_run = run
         for theme in THEMES:
             self.register_theme(theme)

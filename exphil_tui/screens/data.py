@@ -28,7 +28,7 @@ from exphil_core.melee import characters, stages
 from exphil_core.replays.folders import Counted, count_replays
 from exphil_core.replays.text import sanitise
 from exphil_tui import figures
-from exphil_tui.child import Ended, RunChild, run_child
+from exphil_tui.child import Ended
 from exphil_tui.places import Place, known_places, place_of, shown, what_it_is
 
 if TYPE_CHECKING:
@@ -59,9 +59,8 @@ A mark stands at characters with less than an hour of it: there is little to lea
 b reads replays into a dataset, by a process of its own; what was read before and has not changed is not read again.
 A build that is broken off keeps what it has read. n puts a new run together on what is under the cursor."""
 
-    def __init__(self, *, child: RunChild | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._child = child
         self._places: list[Place] = []
         self._typed: list[Path] = []
         self._lines: list[Place | None] = []
@@ -81,10 +80,6 @@ A build that is broken off keeps what it has read. n puts a new run together on 
     @property
     def workbench(self) -> "Workbench":
         return cast("Workbench", self.app)
-
-    @property
-    def run_child(self) -> RunChild:
-        return self._child or cast("RunChild | None", getattr(self.app, "launch", None)) or run_child
 
     def compose(self) -> ComposeResult:
         yield Static(classes="title", id="data-title")
@@ -453,7 +448,7 @@ A build that is broken off keeps what it has read. n puts a new run together on 
         try:
             ended = Ended(code=0, output="", problems=())
             for words in _commands(place):
-                ended = await self.run_child([*words, "--json"], told=self._hear)
+                ended = await self.workbench.launch([*words, "--json"], told=self._hear)
                 if ended.code != 0:
                     break
             self._result = self._outcome(ended)

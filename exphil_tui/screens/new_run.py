@@ -28,7 +28,7 @@ from exphil_core.errors import DataError, ExphilError
 from exphil_core.melee import characters
 from exphil_core.replays.text import sanitise
 from exphil_tui import figures
-from exphil_tui.child import Ended, RunChild, run_child
+from exphil_tui.child import Ended
 from exphil_tui.draft import (
     SETTINGS,
     WHOLE,
@@ -102,10 +102,9 @@ Enter on Start starts the run.
 What a run takes is reckoned before it starts; t takes real steps for some seconds and measures it.
 A run is a process of its own: it goes on when you leave."""
 
-    def __init__(self, replays: Path | None = None, *, child: RunChild | None = None) -> None:
+    def __init__(self, replays: Path | None = None) -> None:
         """With `replays`, on those."""
         super().__init__()
-        self._child = child
         self._wanted = replays
         self.draft = Draft()
         self.place: Place | None = None
@@ -128,10 +127,6 @@ A run is a process of its own: it goes on when you leave."""
     @property
     def workbench(self) -> "Workbench":
         return cast("Workbench", self.app)
-
-    @property
-    def run_child(self) -> RunChild:
-        return self._child or cast("RunChild | None", getattr(self.app, "launch", None)) or run_child
 
     # The form.
 
@@ -443,7 +438,7 @@ A run is a process of its own: it goes on when you leave."""
         self._estimated = wanted
         options = ("--dry-run", *(("--probe", str(probe)) if probe else ()), "--json")
         try:
-            ended = await self.run_child([*wanted, *options])
+            ended = await self.workbench.launch([*wanted, *options])
             found = json.loads(ended.output) if ended.code == 0 else None
         except (OSError, ValueError) as error:
             ended, found = Ended(code=1, output="", problems=(sanitise(str(error), limit=400),)), None
@@ -643,7 +638,7 @@ A run is a process of its own: it goes on when you leave."""
         self._say("starting" + self.workbench.glyphs.ellipsis)
         try:
             for words in self.commands:
-                ended = await self.run_child([*words, "--json"], told=self._say)
+                ended = await self.workbench.launch([*words, "--json"], told=self._say)
                 if ended.code != 0:
                     self._refuse(ended)
                     return

@@ -392,14 +392,13 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
     async def action_write_demo(self) -> None:
         """By a process of its own: it keeps a core busy for seconds."""
         from exphil_core.dataset.catalog import demo_folder
-        from exphil_tui.child import run_child
 
         folder = demo_folder()
         if folder.exists():
             self.workbench.say(f"There are demo replays already, in {folder}: n starts a run on them.")
             return
         self.workbench.say(f"Writing demo replays into {folder}.")
-        ended = await (self.workbench.launch or run_child)(["demo", "--out", str(folder)])
+        ended = await self.workbench.launch(["demo", "--out", str(folder)])
         if ended.code == 0:
             self.workbench.say(f"Demo replays are in {folder}: n starts a run on them.")
         else:

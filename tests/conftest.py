@@ -1,7 +1,8 @@
 """Where tests find real replays: `EXPHIL_REPLAYS`, else `../shared/replays` beside the checkout."""
 
 import os
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -83,3 +84,11 @@ def new_run(tmp_path: Path, dojo_dataset: Path) -> Callable[..., RunDirectory]:
         )
 
     return make
+
+
+@pytest.fixture
+def hangups() -> Iterator[None]:
+    """Processes that a test starts hear of a closed terminal, also where the tests themselves run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)

@@ -164,7 +164,8 @@ async def _open(path: Path) -> tuple[float, list[float], RunState]:
     state = RunState()
     begun = time.perf_counter()
     tasks = [asyncio.create_task(follower.run()), asyncio.create_task(_watch_lag(lag))]
-    while not (follower.caught_up and follower.queue.empty()):
+    # Not until it has caught up: that the end is reached may be found by a look that brings nothing.
+    while state.events < EVENTS:
         state = await asyncio.to_thread(reduce, state, await follower.queue.get())
     seconds = time.perf_counter() - begun
     for task in tasks:

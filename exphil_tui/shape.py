@@ -8,7 +8,6 @@ characters and heads known, a step is decoded without a dictionary and taken apa
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from itertools import chain, compress
 from typing import Any, Union, get_args
 
@@ -17,26 +16,11 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
-from exphil_core.runs.records import (
-    CharacterLoss,
-    Number,
-    Record,
-    RunStarted,
-    Step,
-    all_lines,
-    decode,
-    decode_lines,
-)
+from exphil_core.runs.records import CharacterLoss, Number, Record, Step, all_lines, decode_lines
 from exphil_tui.steps import Points, Steps, gathered, gathered_by, numbers
 
 _REST = [kind for kind in get_args(Record) if kind.__struct_config__.tag not in (None, "step")]
 """Events of the other types."""
-
-_ONLY_NEWEST = frozenset({"v", "ts", "epoch", "progress", "lr", "grad_norm", "eta_s"})
-"""What of a step makes no curve."""
-
-_NEWEST_BYTES = 1 << 16
-"""How far from the end the newest step is looked for."""
 
 _MOST_NAMES = 64
 _FIELDS = [f"n{place}" for place in range(_MOST_NAMES)]
@@ -86,7 +70,6 @@ class _Shape:
         fields = [
             (field.name, types.get(field.name, field.type), msgspec.field(default=field.default))
             for field in msgspec.structs.fields(Step)
-            if field.name not in _ONLY_NEWEST
         ]
         self._step = msgspec.defstruct(
             "ShapedStep", fields, tag_field="type", tag="step", frozen=True, gc=False, kw_only=True
@@ -98,23 +81,18 @@ class _Shape:
         records = all_lines(self._decoder, text)
         if records is None:
             return None
-        newest = _newest_step(text)
-        # Several stretches have a newest step each.
-        if newest is None or any(type(record) is RunStarted for record in records):
-            return None
         try:
-            return gathered_by(records, self._step, partial(self._columns, newest))
+            return gathered_by(records, self._step, self._columns)
         except TypeError:
             # A head is missing in a step.
             return None
 
-    def _columns(self, newest: Step, steps: Sequence[Any]) -> Steps:
-        assert newest.seq == steps[-1].seq, "the last line of a step is the newest step"
+    def _columns(self, steps: Sequence[Any]) -> Steps:
         x = numbers([step.step for step in steps])
         per_character, frames = self._per_character(x, [astuple(step.per_character) for step in steps])
         nats = numbers(list(chain.from_iterable([astuple(step.heads) for step in steps])))
         return Steps(
-            newest=newest,
+            newest=self._plain(steps[-1]),
             count=len(steps),
             loss=(x, numbers([step.loss for step in steps])),
             frames_per_s=(x, numbers([step.frames_per_s for step in steps])),
@@ -154,16 +132,13 @@ class _Shape:
                 frames[name] = sum([character.frames for character in found])
         return curves, frames
 
-
-def _newest_step(text: bytes | memoryview) -> Step | None:
-    """The last step of whole lines, decoded in full; None where there is none near the end."""
-    end = bytes(text[-_NEWEST_BYTES:])
-    lines = end.split(b"\n")[:-1]
-    # The first line may have lost its beginning.
-    for line in reversed(lines if len(end) == len(text) else lines[1:]):
-        if b'"step"' in line and isinstance(record := decode(line), Step):
-            return record
-    return None
+    def _plain(self, step: Any) -> Step:
+        """The step that `records.decode` would have given."""
+        values = {name: getattr(step, name) for name in Step.__struct_fields__}
+        for key, names in (("per_character", self.characters), ("heads", self.heads)):
+            found = ((name, getattr(values[key], field)) for name, field in zip(names, _FIELDS, strict=False))
+            values[key] = {name: value for name, value in found if value is not UNSET}
+        return Step(**values)
 
 
 def _by_name(title: str, names: Sequence[str], kind: Any) -> type[msgspec.Struct]:

@@ -16,13 +16,13 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 
+from exphil_core.runs.directory import UNFINISHED
 from exphil_tui.child import RunChild, run_child
 from exphil_tui.commands import WorkbenchCommands
 from exphil_tui.gate import AsciiOnly, PrintableOnly
 from exphil_tui.glyphs import UNICODE, Glyphs
 from exphil_tui.screens.runs import RunsScreen
 from exphil_tui.screens.too_small import TooSmallScreen, fits
-from exphil_tui.standing import UNFINISHED
 from exphil_tui.themes import DARK, THEMES, WITHOUT_COLOUR
 
 if TYPE_CHECKING:

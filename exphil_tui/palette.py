@@ -14,7 +14,7 @@ COLOURS = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#D55E00", "#0
 TOTAL = "#FFFFFF"
 """Of the line for all characters together."""
 
-GOOD, WARN, BAD = "#009E73", "#E69F00", "#D55E00"
+GOOD, BAD = "#009E73", "#D55E00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

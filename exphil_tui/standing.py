@@ -14,9 +14,6 @@ Tone = Literal["good", "warn", "bad", "quiet", "plain"]
 RESUMABLE = ("new", "stopped", "preempted", "crashed", "failed", "diverged")
 """States that no process is behind and from which training can go on."""
 
-UNFINISHED = ("starting", "running", "paused")
-"""States that a process is behind."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:

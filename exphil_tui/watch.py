@@ -1,16 +1,14 @@
 """How a run stands on disk, looked at from outside about once a second.
 
 In: a run directory. Out: a `Sight`. What a reader gets wrong: this touches the disk and may take as long as the disk
-does, so a screen looks from a thread. The lock is asked before the status is read: a run that ends in between has
-then said how, and is not taken for a crashed one.
+does, so a screen looks from a thread.
 """
 
 from dataclasses import dataclass
 
 from exphil_core.errors import ExphilError
-from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.directory import UNFINISHED, RunDirectory
 from exphil_core.runs.log_end import last_lines
-from exphil_tui.standing import UNFINISHED
 
 PRINTED_LINES = 20
 
@@ -38,14 +36,7 @@ def look(run: RunDirectory) -> Sight:
     """How the run stands now."""
     if not (run.path / "run.toml").exists():
         return Sight(state="gone")
-    alive = run.alive()
-    status = run.status()
-    state = status.state if status is not None else "new"
-    if alive and state not in UNFINISHED:
-        # A process holds it and has yet to say so.
-        state = "starting"
-    elif not alive and state in UNFINISHED:
-        state = "crashed"
+    state, status = run.standing()
     try:
         latest = run.latest_step()
     except (ExphilError, OSError):

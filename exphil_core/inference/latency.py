@@ -15,10 +15,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-RATE = 60.0
-"""Frames a second."""
+from exphil_core.melee.frames import FRAME_MS, FRAMES_PER_SECOND
 
-BUDGET_MS = 1000 / RATE
+RATE = float(FRAMES_PER_SECOND)
+
+BUDGET_MS = FRAME_MS
 
 MISSED_SHARE = 0.01
 """Deadlines that may be missed by what counts as within the budget: as many as lie beyond a p99."""

@@ -210,6 +210,22 @@ class RunDirectory:
         # A lock is not always seen from another machine, a heartbeat is.
         return status is not None and _beats_elsewhere(status)
 
+    def standing(self) -> tuple[str, Status | None]:
+        """(how the run stands as seen from outside, what its process said last).
+
+        One of `STATES`; or `new` where nobody said anything yet, `crashed` where it was to go on and nobody holds it.
+        """
+        # The lock before the status: a run that ends in between has said how, and is not taken for a crashed one.
+        alive = self.alive()
+        status = self.status()
+        state = "new" if status is None else status.state
+        if alive and state not in UNFINISHED:
+            # A process holds it and has yet to say so.
+            state = "starting"
+        elif not alive and state in UNFINISHED:
+            state = "crashed"
+        return state, status
+
     def process_id(self) -> int | None:
         """Of the process that last spoke for the run, where it still is there, on this machine."""
         status = self.status()

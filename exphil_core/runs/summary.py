@@ -18,8 +18,7 @@ from typing import Any
 import msgspec
 
 from exphil_core.errors import ExphilError, UsageError
-from exphil_core.runs.directory import UNFINISHED, RunDirectory, run_directories
-from exphil_core.runs.log_end import last_lines
+from exphil_core.runs.directory import RunDirectory, run_directories
 
 RECENT_LOSSES = 120
 """Points of a summary's small curve."""
@@ -84,11 +83,6 @@ def summarise(run: RunDirectory) -> RunSummary:
     return summary
 
 
-def log_end(run: RunDirectory, lines: int = 20) -> list[str]:
-    """The last lines of the worker's log, safe to show; none where it wrote nothing."""
-    return last_lines(run.path / "worker.log", lines)
-
-
 class _Known:
     """One run, as far as it has been read."""
 
@@ -109,13 +103,10 @@ class _Known:
         if self._described is None or files != self._read:
             self._events.read()
             self._described, self._read = _describe(run, self._events), files
-        status = run.status()
+        state, status = run.standing()
         heard = made[0] / 1e9 if status is None else status.heartbeat
-        state = "new" if status is None else status.state
         if self._described.state == "unreadable":
             state = "unreadable"
-        elif state in ("new", *UNFINISHED) and run.alive() == (state == "new"):
-            state = "starting" if state == "new" else "crashed"
         return replace(
             self._described,
             state=state,

@@ -21,8 +21,9 @@ from textual.widgets import Footer, Static
 
 from exphil_core.errors import ExphilError
 from exphil_core.replays.text import sanitise
+from exphil_core.runs.directory import UNFINISHED
 from exphil_tui.messages import RunsRead
-from exphil_tui.standing import RESUMABLE, UNFINISHED, standing
+from exphil_tui.standing import RESUMABLE, standing
 from exphil_tui.widgets.run_table import RunTable, age_of, shortened
 
 if TYPE_CHECKING:
@@ -240,11 +241,10 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     @work(thread=True, group="log", exclusive=True, exit_on_error=False)
     def _read_log(self, run: "RunSummary") -> None:
-        from exphil_core.runs.directory import RunDirectory
-        from exphil_core.runs.summary import log_end
+        from exphil_core.runs.log_end import last_lines
 
         try:
-            lines = log_end(RunDirectory(run.path), lines=_LOG_LINES)
+            lines = last_lines(run.path / "worker.log", _LOG_LINES)
         except (ExphilError, OSError) as error:
             lines = [str(error)]
         self.app.call_from_thread(

@@ -6,15 +6,13 @@ comes too late is a frame not played, so the slowest in a hundred and the slowes
 
 import numpy as np
 
+from exphil_core.melee.frames import FRAME_MS
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.records import Latency
 from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.sparkline import sparkline
 from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, bar, right, wrapped
-
-BUDGET_MS = 1000 / 60
-"""A frame of the game."""
 
 
 class LatencyPanel(TextPanel):
@@ -34,7 +32,7 @@ class LatencyPanel(TextPanel):
         found = self._latency
         if found is None:
             sentence = (
-                f"no measurement yet: this policy has not played; it will have {BUDGET_MS:.2f} ms a frame"
+                f"no measurement yet: this policy has not played; it will have {FRAME_MS:.2f} ms a frame"
             )
             return Picture(
                 lines=tuple(((f"  {text}", "dim"),) for text in wrapped(sentence, max(10, width - 3)))

@@ -16,8 +16,9 @@ from textual.color import Color
 from textual.widgets import DataTable
 
 from exphil_core.replays.text import sanitise
+from exphil_core.runs.directory import UNFINISHED
 from exphil_tui.glyphs import Glyphs
-from exphil_tui.standing import UNFINISHED, standing
+from exphil_tui.standing import standing
 
 if TYPE_CHECKING:
     from exphil_core.runs.summary import RunSummary

@@ -54,9 +54,8 @@ def vitals(state: RunState, *, cores: int, over: bool) -> Vitals:
     )
 
 
-class VitalsPanel(TextPanel):
-    TITLE = "machine"
-    BINDING_GROUP_TITLE = "Machine"
+class _Vitals(TextPanel):
+    """What is shown, in either form."""
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -66,6 +65,11 @@ class VitalsPanel(TextPanel):
         if vitals != self._vitals:
             self._vitals = vitals
             self.update()
+
+
+class VitalsPanel(_Vitals):
+    TITLE = "machine"
+    BINDING_GROUP_TITLE = "Machine"
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         vitals, room = self._vitals, max(0, min(40, width - _LABEL - _VALUE - 3))
@@ -102,21 +106,12 @@ class VitalsPanel(TextPanel):
         return Picture(lines=tuple(lines), notes=("as it last was",) if vitals.over else ())
 
 
-class VitalsLine(TextPanel, can_focus=False):
+class VitalsLine(_Vitals, can_focus=False):
     """The same in one line."""
 
     DEFAULT_CSS = """
     VitalsLine { height: 1; overflow-y: hidden; }
     """
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._vitals = Vitals()
-
-    def show(self, vitals: Vitals) -> None:
-        if vitals != self._vitals:
-            self._vitals = vitals
-            self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         vitals, resources = self._vitals, self._vitals.resources

@@ -20,7 +20,8 @@ from exphil_core.runs.control import answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.runs.launcher import start
-from exphil_core.runs.summary import log_end, summarise
+from exphil_core.runs.log_end import last_lines
+from exphil_core.runs.summary import summarise
 
 NewRun = Callable[..., RunDirectory]
 
@@ -95,8 +96,8 @@ def test_what_the_worker_cannot_learn_from_is_in_its_events_and_its_log(
     assert summarise(run).state == "failed"
     *_, error, finished = read_events(run.events_path)
     assert (error["type"], finished["status"]) == ("error", "failed")
-    assert log_end(run)[-1] == error["message"]
-    assert "Traceback" not in "\n".join(log_end(run, 100))
+    assert last_lines(run.path / "worker.log", 20)[-1] == error["message"]
+    assert "Traceback" not in "\n".join(last_lines(run.path / "worker.log", 100))
 
 
 def test_a_log_that_cannot_be_written_is_a_sentence(tiny: Callable[..., Preset], new_run: NewRun) -> None:

@@ -11,7 +11,8 @@ from exphil_core.config.loader import load_preset
 from exphil_core.runs import summary
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.runs.summary import RECENT_LOSSES, RunList, log_end, summarise
+from exphil_core.runs.log_end import last_lines
+from exphil_core.runs.summary import RECENT_LOSSES, RunList, summarise
 
 
 def create(folder: Path, name: str) -> RunDirectory:
@@ -162,7 +163,7 @@ def test_a_run_that_is_mended_is_no_longer_unreadable(tmp_path: Path) -> None:
 
 def test_the_end_of_a_log_is_plain_text_with_its_indents(tmp_path: Path) -> None:
     run = create(tmp_path, "mine")
-    assert log_end(run) == []
+    assert last_lines(run.path / "worker.log", 20) == []
     hostile = (
         "first\n"
         "\x1b[2J\x1b]0;title\x07\x1b[31mred\x1b[0m [/bold]\n"
@@ -174,7 +175,7 @@ def test_the_end_of_a_log_is_plain_text_with_its_indents(tmp_path: Path) -> None
         "last, without its end \udcff"
     )
     (run.path / "worker.log").write_bytes(hostile.encode(errors="surrogateescape") + b"\n\n\n")
-    assert log_end(run, 7) == [
+    assert last_lines(run.path / "worker.log", 7) == [
         "red [/bold]",
         "100%",
         "Traceback (most recent call last):",
@@ -183,6 +184,6 @@ def test_the_end_of_a_log_is_plain_text_with_its_indents(tmp_path: Path) -> None
         "x" * 300,
         "last, without its end �",
     ]
-    assert log_end(run, 1) == ["last, without its end �"]
+    assert last_lines(run.path / "worker.log", 1) == ["last, without its end �"]
     (run.path / "worker.log").write_bytes(b"y" * (1 << 17) + b"\nend\n")
-    assert log_end(run) == ["end"]
+    assert last_lines(run.path / "worker.log", 20) == ["end"]

@@ -40,7 +40,7 @@ def take_step(policy: Policy, optimizer: Optimizer, batch: Batch, step: int, dev
     dtype = autocast_dtype("bf16")
     seen = apply_mirror(to_tensors(batch, device))
     with torch.autocast(device.type, dtype=dtype):
-        nll_BTK, aimed, _ = policy(seen)
+        nll_BTK, aimed, _ = policy.nll(seen)
     ((nll_BTK.float().sum(-1) * aimed.mask_BT).sum() / aimed.mask_BT.sum()).backward()
     optimizer.clip()
     optimizer.step(step=step, progress=0.5)

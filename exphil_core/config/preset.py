@@ -74,6 +74,10 @@ class DataConfig(BaseModel):
         return self
 
 
+MOST_DELAY = 120
+"""Frames; two seconds."""
+
+
 class PolicyConfig(BaseModel):
     """What is predicted, and by which head."""
 
@@ -81,20 +85,31 @@ class PolicyConfig(BaseModel):
 
     codec: Literal["clusters", "axes"] = "clusters"
     """How a controller becomes target tokens."""
-    delay: int = Field(default=0, ge=0, le=120)
+    delay: int = Field(default=0, ge=0, le=MOST_DELAY)
     """Frames between the observation and the input it causes, beyond the next frame."""
+    delays: Annotated[tuple[int, int] | None, BeforeValidator(_none)] = None
+    """Train on every delay from the first to the last of these, drawn anew for each window and told to the policy;
+    `delay` is the one that is evaluated and played."""
     prediction: Literal["dense", "last", "interleaved"] = "dense"
-    """A prediction at every frame of a window, or only at its last."""
+    """A prediction at every frame of a window, or only at its last; interleaved is at every frame, with the ego's
+    actions as tokens of their own between the states."""
     head_width: int = Field(default=128, ge=1)
     """Hidden width of each component's head."""
     head_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of the head's hidden values dropped in training."""
 
     @model_validator(mode="after")
-    def _prediction_is_built(self) -> Self:
-        if self.prediction == "interleaved":
+    def _delay_is_trained(self) -> Self:
+        if self.delays is None:
+            return self
+        least, most = self.delays
+        if not 0 <= least < most <= MOST_DELAY:
             raise ValueError(
-                "prediction 'interleaved' is planned but not built yet; expected 'dense' or 'last'"
+                f"delays is {least} to {most}: expected two numbers, the smaller first, from 0 to {MOST_DELAY}"
+            )
+        if not least <= self.delay <= most:
+            raise ValueError(
+                f"delay is {self.delay}, but delays says that {least} to {most} are trained: expected one of those"
             )
         return self
 
@@ -135,6 +150,17 @@ class TrainConfig(BaseModel):
     """Of the averaged weights that are evaluated and kept; 0 turns them off."""
     mirror: float = Field(default=0.5, ge=0.0, le=1.0)
     """Share of the windows that are reflected left to right."""
+    action_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of the frames on which the policy is not shown what the ego did, so that it cannot only repeat it."""
+    scheduled_sampling: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of the frames on which the policy is shown what it would have done itself instead of what the ego did,
+    as in play; costs a second forward pass."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Of sticks and triggers, in what is minimised; never of buttons, and never in a reported loss."""
+    focal_gamma: float = Field(default=0.0, ge=0.0, le=5.0)
+    """How much less what is predicted well already counts in what is minimised; 0 turns that off."""
+    press_weight: float = Field(default=1.0, gt=0.0, le=100.0)
+    """How many times as much the buttons of a frame count where one is held, in what is minimised."""
     noise_share: float = Field(default=0.0, ge=0.0, le=1.0)
     """Share of the windows whose numeric inputs get noise."""
     noise_scale: float = Field(default=0.01, ge=0.0)
@@ -238,6 +264,24 @@ class Preset(BaseModel):
                 f"train.chunk_length is {self.chunk_length} but backbone.window_size is "
                 f"{self.backbone.window_size}: a training window must be at least as long as what the "
                 "backbone looks back on"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _actions_can_be_remembered(self) -> Self:
+        if self.policy.prediction == "interleaved" and self.backbone.kind == "mlp":
+            raise ValueError(
+                "policy.prediction is 'interleaved' but backbone.kind is 'mlp', which sees one token at a time and "
+                "so would never see an action: choose another backbone, or policy.prediction 'dense'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_delay_a_game(self) -> Self:
+        if self.train.carry_state and self.policy.delays is not None:
+            raise ValueError(
+                f"policy.delays is {self.policy.delays} but train.carry_state is on: the delay would change within a "
+                "game that is remembered. Leave train.carry_state out, or train with one policy.delay"
             )
         return self
 

@@ -91,21 +91,35 @@ def controller_at(columns: Mapping[Group, Tensor], who: Who = "p0") -> Controlle
     )
 
 
-def targets(batch: TensorBatch, codec: Codec, *, horizon: int, chunk_length: int) -> Targets:
+def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_length: int) -> Targets:
     """What the ego holds `horizon` frames after each of the first `chunk_length` frames.
 
+    `horizon` is one number for all rows, or int64 [B], no longer than the batch has frames for.
     A target counts where both frames are part of the game, its controller is not missing, it is one that
     moves a character (from frame -39 on) and the ego still has stocks at the observation; stocks that are
     missing count as such.
     """
     length = batch.frame_id.shape[1]
-    if horizon < 1 or length < chunk_length + horizon:
-        raise ValueError(
-            f"targets: {length} frames with horizon {horizon}; expected a horizon of at least 1 and "
-            f"at least chunk_length + horizon = {chunk_length + horizon} frames"
-        )
     observed = slice(0, chunk_length)
-    aimed = slice(horizon, chunk_length + horizon)
+    if isinstance(horizon, Tensor):
+        assert length > chunk_length
+        at_BT = torch.arange(chunk_length, device=batch.frame_id.device) + horizon[:, None]
+
+        def aimed(values: Tensor) -> Tensor:
+            at = at_BT if values.dim() == 2 else at_BT[..., None].expand(-1, -1, values.shape[-1])
+            return values.gather(1, at)
+
+    else:
+        if horizon < 1 or length < chunk_length + horizon:
+            raise ValueError(
+                f"targets: {length} frames with horizon {horizon}; expected a horizon of at least 1 and "
+                f"at least chunk_length + horizon = {chunk_length + horizon} frames"
+            )
+        later = slice(horizon, chunk_length + horizon)
+
+        def aimed(values: Tensor) -> Tensor:
+            return values[:, later]
+
     controller = controller_at(batch.columns)
     tokens = codec.encode(controller)
 
@@ -116,8 +130,8 @@ def targets(batch: TensorBatch, codec: Codec, *, horizon: int, chunk_length: int
     mask = (
         batch.valid[:, observed]
         & alive[:, observed]
-        & batch.valid[:, aimed]
-        & known[:, aimed]
-        & (batch.frame_id[:, aimed] >= FIRST_PLAYABLE_FRAME_ID)
+        & aimed(batch.valid)
+        & aimed(known)
+        & (aimed(batch.frame_id) >= FIRST_PLAYABLE_FRAME_ID)
     )
-    return Targets(tokens_BTK=tokens[:, aimed], previous_BTK=tokens[:, observed], mask_BT=mask)
+    return Targets(tokens_BTK=aimed(tokens), previous_BTK=tokens[:, observed], mask_BT=mask)

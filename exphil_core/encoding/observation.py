@@ -24,9 +24,11 @@ from exphil_core.replays.columns import MISSING, Group
 
 
 class ObservationEncoder(nn.Module):
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, *, own_controller: bool = True) -> None:
+        """Without `own_controller`, what the ego itself did is not part of the vector."""
         super().__init__()
         self.config = config
+        self.width_out = config.width
         player_width = max(8, config.width // 2)
         part_width = max(8, config.width // 8)
         action_states = ActionStateEmbedding(config.action_state_width)
@@ -35,9 +37,10 @@ class ObservationEncoder(nn.Module):
         self.items = ItemEncoder(config.item_slots, part_width) if config.item_slots else None
         self.scenery = SceneryEncoder(config)
         self.relation = Relation()
-        self.controller = PreviousController()
+        self.controller = PreviousController() if own_controller else None
         parts = 2 * player_width + 2 * part_width + config.item_slots * part_width
-        parts += self.scenery.width + self.relation.width + self.controller.width
+        parts += self.scenery.width + self.relation.width
+        parts += self.controller.width if self.controller is not None else 0
         self.project = nn.Linear(parts, config.width)
         self.norm = nn.LayerNorm(config.width)
         self.dropout = nn.Dropout(config.dropout)
@@ -56,8 +59,9 @@ class ObservationEncoder(nn.Module):
             self.followers(columns).flatten(-2),
             self.scenery(columns, frame_id_BT, stage_B, mirror_B),
             self.relation(columns),
-            self.controller(columns),
         ]
+        if self.controller is not None:
+            parts.append(self.controller(columns))
         if self.items is not None:
             parts.append(self.items(columns, ego_slot_B).flatten(-2))
         x = nn.functional.silu(self.project(torch.cat(parts, dim=-1)))

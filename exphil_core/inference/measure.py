@@ -167,7 +167,7 @@ class _Watched(EagerRuntime):
         policy = self.policy
         device = policy.device
         seen = frame_to(device, frame)
-        x_BTD = policy.encoder(seen.columns, seen.frame_id, seen.stage, seen.ego_slot, seen.mirror)
+        x_BTD = policy.encode(seen)
         encoded = self._done()
         y_BD, state = policy.backbone.step(x_BTD[:, 0], reset_B.to(device), state)
         stepped = self._done()

@@ -66,12 +66,7 @@ class ControllerHead(nn.Module):
 
     def nll(self, y_BTD: Tensor, previous_BTK: Tensor, tokens_BTK: Tensor) -> Tensor:
         """Plain nats [B, T, K] of the tokens, in float32: no smoothing, no weights, no mask."""
-        log_probs = self.log_probs(y_BTD, previous_BTK, tokens_BTK)
-        picked = [
-            part.gather(-1, token[..., None])[..., 0]
-            for part, token in zip(log_probs, tokens_BTK.unbind(-1), strict=True)
-        ]
-        return -torch.stack(picked, dim=-1)
+        return nats(self.log_probs(y_BTD, previous_BTK, tokens_BTK), tokens_BTK)
 
     def sample(self, y_BD: Tensor, previous_BK: Tensor, uniform_BK: Tensor, temperature: Tensor) -> Tensor:
         """Tokens [B, K], each drawn given the ones drawn before it.
@@ -95,6 +90,15 @@ class ControllerHead(nn.Module):
         for embedding, token in zip(self.previous, previous.unbind(-1), strict=True):
             stream = stream + embedding(token)
         return stream
+
+
+def nats(log_probs: list[Tensor], tokens: Tensor) -> Tensor:
+    """-log p of tokens [..., K], given the log-probabilities [..., size] of each component."""
+    picked = [
+        part.gather(-1, token[..., None])[..., 0]
+        for part, token in zip(log_probs, tokens.unbind(-1), strict=True)
+    ]
+    return -torch.stack(picked, dim=-1)
 
 
 def _embeddings(sizes: tuple[int, ...], hidden: int) -> nn.ModuleList:

@@ -20,13 +20,14 @@ from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.encoding.batch import Targets, TensorBatch, controller_at, targets, to_tensors
+from exphil_core.encoding.own_inputs import without_own_inputs
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.models.policy import Policy, slice_frames
 from exphil_core.training.baselines import NAMES as BASELINES
 from exphil_core.training.baselines import Baselines
-from exphil_core.training.probes import Presses, Transitions, jump_onsets, without_own_inputs
+from exphil_core.training.probes import Presses, Transitions, jump_onsets
 
 CHUNK_LENGTH = 256
 """Frames a row advances per forward pass; the result does not depend on it."""

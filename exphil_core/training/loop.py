@@ -40,8 +40,11 @@ from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
 from exphil_core.training.keeper import Keeper
 from exphil_core.training.limits import Limits, limits_of
 from exphil_core.training.meter import Meter
+from exphil_core.training.objective import Objective
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
+from exphil_core.training.probes import Presses
+from exphil_core.training.shown import draw_delays, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +133,6 @@ def train(
     """
     config = preset.train
     prediction = preset.policy.prediction
-    assert prediction != "interleaved", "presets refuse it"
     kernel = resolve_kernel(preset.backbone, device)
     torch.manual_seed(config.seed)
     policy = build_policy(preset).to(device)
@@ -149,7 +151,7 @@ def train(
     state.dataset = fingerprint
 
     chunk = preset.chunk_length
-    plan = _plan(preset, data, policy.horizon)
+    plan = _plan(preset, data, policy.longest_horizon)
     limits = limits_of(config, windows_per_epoch=plan.pool.ego_frames / chunk)
     baselines = keeper.baselines(lambda: _fit_baselines(data, policy))
     loader = BatchLoader(
@@ -157,16 +159,23 @@ def train(
     )
     batches = iter(loader)
 
+    objective = Objective(config, Presses.of(policy.codec, device))
+
     def loss_of(drawn: int, batch: Batch, dtype: torch.dtype | None, memory: Any = None) -> _Loss:
-        seen = apply_mirror(to_tensors(batch, device))
+        whole = apply_mirror(to_tensors(batch, device))
         if config.noise_share:
-            seen = apply_noise(seen, seed=drawn, share=config.noise_share, scale=config.noise_scale)
+            whole = apply_noise(whole, seed=drawn, share=config.noise_share, scale=config.noise_scale)
+        delay_B = draw_delays(policy, whole, seed=drawn)
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-            nll_BTK, aimed, memory = policy(seen, memory)
-        mask_BT = prediction_mask(aimed, prediction)
-        mean = (nll_BTK.float().sum(-1) * mask_BT).sum() / mask_BT.sum().clamp(min=1)
+            seen = shown(policy, whole, memory, config, seed=drawn, delay_B=delay_B)
+            scores = policy(whole, memory, seen=seen, delay_B=delay_B)
+        nll_BTK, mask_BT = scores.nll_BTK, prediction_mask(scores.aimed, prediction)
         return _Loss(
-            mean=mean, nll_BTK=nll_BTK, mask_BT=mask_BT, external_id_B=seen.external_id, state=memory
+            mean=objective.mean(scores.log_probs, nll_BTK, scores.aimed.tokens_BTK, mask_BT),
+            nll_BTK=nll_BTK,
+            mask_BT=mask_BT,
+            external_id_B=whole.external_id,
+            state=scores.state,
         )
 
     if not state.precision:

@@ -275,15 +275,10 @@ def _kept_per_frame(preset: Preset, policy: Policy) -> int:
     policy.train()
     # Held until all is counted, so that no two tensors have one address.
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        nll_BTK, aimed, _ = policy(made_up_batch(1, frames + policy.horizon, torch.device("cpu")))
-        mask_BT = prediction_mask(aimed, _prediction(preset))
+        nll_BTK, aimed, _ = policy.nll(made_up_batch(1, frames + policy.horizon, torch.device("cpu")))
+        mask_BT = prediction_mask(aimed, preset.policy.prediction)
         (nll_BTK.float().sum(-1) * mask_BT).sum()
     return round(sum(kept.values()) / frames)
-
-
-def _prediction(preset: Preset) -> Any:
-    assert preset.policy.prediction != "interleaved", "presets refuse it"
-    return preset.policy.prediction
 
 
 @contextmanager

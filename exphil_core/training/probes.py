@@ -5,17 +5,16 @@ a policy that repeats the last input scores about 0.99 in accuracy, so changes a
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from exphil_core.encoding.batch import TensorBatch
 from exphil_core.encoding.codecs import Codec, ControllerTensors
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.replays.alignment import jump_onset_leak
-from exphil_core.replays.columns import POSITION, PRE_COLUMNS, Group
+from exphil_core.replays.columns import POSITION, Group
 
 
 @dataclass(slots=True)
@@ -90,24 +89,6 @@ class Presses:
 def held_buttons(bits: Tensor) -> Tensor:
     """Bits [...] → float32 [..., 8] in the order of `BUTTON_BITS`."""
     return torch.stack([(bits & bit) != 0 for bit in BUTTON_BITS.values()], dim=-1).float()
-
-
-_OWN_INPUTS = [
-    (group, index)
-    for name, (group, index) in POSITION.items()
-    if name in {f"p0.{column.name}" for column in PRE_COLUMNS}
-]
-
-
-def without_own_inputs(batch: TensorBatch) -> TensorBatch:
-    """The batch with the ego's controller at rest on every frame: the copycat probe's blindfold.
-
-    A policy that mostly repeats its last input loses nearly everything with it.
-    """
-    columns = {group: tensor.clone() for group, tensor in batch.columns.items()}
-    for group, index in _OWN_INPUTS:
-        columns[group][..., index] = 0
-    return replace(batch, columns=columns)
 
 
 def jump_onsets(columns: Mapping[Group, np.ndarray], valid: np.ndarray, horizon: int) -> tuple[int, int]:

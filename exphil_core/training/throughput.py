@@ -37,7 +37,8 @@ from exphil_core.config.backbones import (
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.models.backbone import resolve_kernel
-from exphil_core.models.policy import Policy, build_policy, slice_frames
+from exphil_core.models.interleaved import TOKENS, Interleaved
+from exphil_core.models.policy import Policy, build_policy, over_tokens, slice_frames
 from exphil_core.replays.columns import LAYOUT, POSITION, Group
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
@@ -195,8 +196,11 @@ def made_up_batch(rows: int, frames: int, device: torch.device) -> TensorBatch:
 
 def flops_per_frame(policy: Policy, config: BackboneConfig, chunk_length: int) -> float:
     """Model FLOPs of a training step per frame: forward, and twice that for the way back."""
-    products = _encoder_products(policy) + _products(policy.backbone) + _products(policy.head)
-    return 3 * (2 * products + _other_flops(config, chunk_length))
+    tokens = 1
+    if isinstance(policy.backbone, Interleaved):
+        tokens, config = TOKENS, over_tokens(config)
+    products = _encoder_products(policy) + tokens * _products(policy.backbone) + _products(policy.head)
+    return 3 * (2 * products + tokens * _other_flops(config, tokens * chunk_length))
 
 
 def keys_in_band(window_size: int, chunk_length: int) -> float:
@@ -285,7 +289,7 @@ def _loss_of(policy: Policy, batch: TensorBatch, chunk_length: int) -> Callable[
     seen = slice_frames(batch, 0, chunk_length + policy.horizon)
 
     def loss() -> Tensor:
-        nll_BTK, aimed, _ = policy(seen)
+        nll_BTK, aimed, _ = policy.nll(seen)
         return (nll_BTK.float().sum(-1) * aimed.mask_BT).sum() / aimed.mask_BT.sum()
 
     return loss

@@ -38,11 +38,14 @@ def whole_game(replays: Path) -> TensorBatch:
     )
 
 
-@pytest.mark.parametrize("codec", ["clusters", "axes"])
-@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+@pytest.mark.parametrize(
+    ("kind", "codec", "prediction"),
+    [(kind, codec, "dense") for kind in BACKBONE_KINDS for codec in ("clusters", "axes")]
+    + [(kind, "clusters", "interleaved") for kind in BACKBONE_KINDS if kind != "mlp"],
+)
 @torch.no_grad()
 def test_a_game_frame_by_frame_equals_the_game_at_once(
-    kind: str, codec: str, whole_game: TensorBatch
+    kind: str, codec: str, prediction: str, whole_game: TensorBatch
 ) -> None:
     torch.manual_seed(0)
     policy = build_policy(
@@ -51,7 +54,7 @@ def test_a_game_frame_by_frame_equals_the_game_at_once(
                 "name": "streamed",
                 "encoder": {"width": 64},
                 "backbone": {"kind": kind, "width": 64, "window_size": WINDOW},
-                "policy": {"codec": codec, "head_width": 32, "delay": 1},
+                "policy": {"codec": codec, "head_width": 32, "delay": 1, "prediction": prediction},
                 "train": {"max_steps": 1},
             }
         )

@@ -62,7 +62,7 @@ def test_activations_are_about_what_a_whole_batch_keeps(tiny: Tiny) -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        nll_BTK, _, _ = policy(made_up_batch(6, preset.chunk_length + policy.horizon, CPU))
+        nll_BTK, _, _ = policy.nll(made_up_batch(6, preset.chunk_length + policy.horizon, CPU))
         loss = nll_BTK.sum()
     assert loss.requires_grad
     assert outlook(preset, None).memory["activations"] == pytest.approx(sum(kept.values()), rel=0.25)

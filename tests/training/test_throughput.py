@@ -62,7 +62,7 @@ def test_flops_are_those_that_torch_counts(kind: str, tiny: Tiny) -> None:
     policy = build_policy(preset)
     batch = made_up_batch(2, FRAMES + 1, CPU)
     with FlopCounterMode(display=False) as counter:
-        nll_BTK, _, _ = policy(batch)
+        nll_BTK, _, _ = policy.nll(batch)
         nll_BTK.sum().backward()
     expected = flops_per_frame(policy, preset.backbone, FRAMES)
     # torch counts no way back into the inputs, and in blocks also what a mask hides.

@@ -144,6 +144,8 @@ def _summary(finished: "Finished") -> dict[str, object]:
     if finished.evaluation is not None:
         fields = finished.evaluation.fields(step=state.best_step or 0, split="validation")
         summary["validation"] = {key: value for key, value in fields.items() if key != "step"}
+    if finished.neighbours:
+        summary["neighbours"] = {name: dict(nearest) for name, nearest in finished.neighbours.items()}
     return summary
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from exphil_core.cli.format import console
-from exphil_core.cli.report import evaluation_table
+from exphil_core.cli.report import evaluation_table, neighbours_table
 from exphil_core.melee import characters
 
 Record = dict[str, Any]
@@ -145,6 +145,9 @@ def _summary(record: Record) -> None:
     out = console()
     out.print()
     out.print(evaluation_table(validation, title=f"Held-out games, best checkpoint (step {best:,})"))
+    if neighbours := record["summary"].get("neighbours"):
+        out.print()
+        out.print(neighbours_table(neighbours))
 
 
 def _warn(record: Record) -> None:

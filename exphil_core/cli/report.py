@@ -46,6 +46,17 @@ def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType
     return Group(found, "", _by_component(fields), "", *(Text(line) for line in _notes(fields, floors)))
 
 
+def neighbours_table(neighbours: Mapping[str, Mapping[str, float]]) -> RenderableType:
+    """Whom the policy takes for alike: the nearest in its learned embedding."""
+    found = table(("character", "nearest in the learned embedding, by cosine"), right=())
+    for name, nearest in neighbours.items():
+        others = ", ".join(
+            f"{characters.by_name(other).title} {value:.2f}" for other, value in nearest.items()
+        )
+        found.add_row(characters.by_name(name).title, others)
+    return found
+
+
 def _by_component(fields: Mapping[str, Any]) -> Table:
     """What each of the controller's components adds to the loss, and how well its changes are foreseen."""
     found = table(("component",), right=("loss", "transition F1"))

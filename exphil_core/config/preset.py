@@ -24,6 +24,11 @@ def _none(value: object) -> object:
     return None if value == NONE else value
 
 
+def _pair(value: object) -> object:
+    # Past a validator of ours, a list is no tuple any more where types are strict.
+    return tuple(value) if isinstance(value, list) else _none(value)
+
+
 def _playable(name: str) -> str:
     character = by_name(name)
     if character.external_id >= PLAYABLE_COUNT:
@@ -87,7 +92,7 @@ class PolicyConfig(BaseModel):
     """How a controller becomes target tokens."""
     delay: int = Field(default=0, ge=0, le=MOST_DELAY)
     """Frames between the observation and the input it causes, beyond the next frame."""
-    delays: Annotated[tuple[int, int] | None, BeforeValidator(_none)] = None
+    delays: Annotated[tuple[int, int] | None, BeforeValidator(_pair)] = None
     """Train on every delay from the first to the last of these, drawn anew for each window and told to the policy;
     `delay` is the one that is evaluated and played."""
     prediction: Literal["dense", "last", "interleaved"] = "dense"

@@ -40,6 +40,7 @@ from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
 from exphil_core.training.keeper import Keeper
 from exphil_core.training.limits import Limits, limits_of
 from exphil_core.training.meter import Meter
+from exphil_core.training.neighbours import nearest_characters
 from exphil_core.training.objective import Objective
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
@@ -111,6 +112,8 @@ class Finished:
     evaluation: Evaluation | None
     """Of the best checkpoint on the whole validation split; None when the run ended before its limit."""
     state: TrainerState
+    neighbours: Mapping[str, tuple[tuple[str, float], ...]]
+    """What `nearest_characters` says of the best checkpoint; empty where characters are not embedded."""
 
 
 def train(
@@ -257,7 +260,18 @@ def train(
             between_chunks=between_chunks,
         )
         emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
-        return Finished(status="done", step=state.step, evaluation=final, state=state)
+        met = {
+            side.external_id
+            for game in {ego.game for ego in data.train}
+            for side in data.store.index.games[game].sides
+        }
+        return Finished(
+            status="done",
+            step=state.step,
+            evaluation=final,
+            state=state,
+            neighbours=nearest_characters(player, met),
+        )
 
     try:
         with _closing(loader):
@@ -320,7 +334,7 @@ def train(
         return finish()
     except Ending as ending:
         save()
-        return Finished(status=ending.status, step=state.step, evaluation=None, state=state)
+        return Finished(status=ending.status, step=state.step, evaluation=None, state=state, neighbours={})
 
 
 @dataclass(slots=True)

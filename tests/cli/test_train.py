@@ -129,7 +129,7 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
         (["--lr", "0.1", "--set", "train.lr=0.2"], 2, ["--lr", "--set train.lr"]),
         (["--resume", "old", "--lr", "0.1"], 2, ["--resume", "--lr"]),
         (["--resume", "old"], 2, ["no run 'old'"]),
-        (["--prediction", "interleaved"], 2, ["interleaved", "dense"]),
+        (["--prediction", "interlaced"], 2, ["interlaced", "interleaved"]),
         (["--window-size", "1"], 2, ["window_size"]),
     ],
 )

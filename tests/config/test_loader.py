@@ -145,7 +145,13 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
     ("overrides", "words"),
     [
         ({"train.epochs": "none"}, "the run would never end"),
-        ({"policy.prediction": "interleaved"}, "not built yet"),
+        (
+            {"policy.prediction": "interleaved", "backbone.kind": "mlp"},
+            "policy.prediction is 'interleaved' but backbone.kind is 'mlp'",
+        ),
+        ({"policy.delays": [6, 2]}, "delays is 6 to 2"),
+        ({"policy.delays": [2, 6]}, "delay is 0, but delays says that 2 to 6 are trained"),
+        ({"policy.delays": [0, 6], "train.carry_state": True}, "would change within a game"),
         ({"backbone.heads": 3}, "width 256 does not split into 3 heads"),
         ({"encoder.width": 128}, "encoder.width is 128 but backbone.width is 256"),
         ({"train.chunk_length": 30}, "train.chunk_length is 30 but backbone.window_size is 60"),

@@ -10,7 +10,7 @@ from exphil_core.inference.frames import dojo_game
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.replays.pack import PackedGame
 
-MakePolicy = Callable[[str], tuple[Policy, Preset]]
+MakePolicy = Callable[..., tuple[Policy, Preset]]
 
 OWN_SETTINGS: dict[str, dict[str, object]] = {
     "mamba2": {"head_width": 32},
@@ -25,9 +25,10 @@ def game() -> PackedGame:
 
 @pytest.fixture(scope="session")
 def make_policy() -> MakePolicy:
-    """A backbone's kind → a policy whose logits are as far apart as if it had learned, and its preset."""
+    """A backbone's kind and settings of the policy → a policy whose logits are as far apart as if it had learned,
+    and its preset."""
 
-    def make(kind: str) -> tuple[Policy, Preset]:
+    def make(kind: str, **settings: object) -> tuple[Policy, Preset]:
         # Wide and long enough for rings to be large: three layers of 90 frames of 64 numbers.
         backbone = {"kind": kind, "width": 64, "layers": 3, "window_size": 90, **OWN_SETTINGS.get(kind, {})}
         preset = Preset.model_validate(
@@ -36,7 +37,7 @@ def make_policy() -> MakePolicy:
                 "data": {"replays": ("/home/somebody/replays",)},
                 "encoder": {"width": 64, "character_width": 8, "action_state_width": 8},
                 "backbone": backbone,
-                "policy": {"head_width": 32, "delay": 2},
+                "policy": {"head_width": 32, "delay": 2, **settings},
                 "train": {"max_steps": 1},
             }
         )

@@ -81,6 +81,15 @@ def test_so_does_every_other_backbone(kind: str, make_policy: MakePolicy, game: 
     _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["attention", "mamba", "lstm"])
+def test_so_does_a_policy_with_its_actions_between_the_states(
+    kind: str, make_policy: MakePolicy, game: PackedGame
+) -> None:
+    policy, preset = make_policy(kind, prediction="interleaved")
+    _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
+
+
 def test_a_state_that_is_kept_stays_what_it_was(graph: bytes, game: PackedGame) -> None:
     runtime = OnnxRuntime(graph, threads=1)
     uniform, temperature = torch.full((ROWS, 4), 0.4), torch.tensor(1.0)

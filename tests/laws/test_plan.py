@@ -67,7 +67,9 @@ Kind = Literal["windows", "lanes"]
 both_kinds = pytest.mark.parametrize("kind", ["windows", "lanes"])
 
 
-def _plan(index: DatasetIndex, kind: Kind = "windows", **changes: object) -> Plan:
+def _plan(
+    index: DatasetIndex, kind: Kind = "windows", *, characters: tuple[int, ...] = (), **changes: object
+) -> Plan:
     settings: dict = {
         "seed": 11,
         "batch_size": 32,
@@ -77,7 +79,7 @@ def _plan(index: DatasetIndex, kind: Kind = "windows", **changes: object) -> Pla
         "balance_temperature": 1.0,
         "mirror": 0.5,
     }
-    egos = select_egos(index, range(len(index.games)))
+    egos = select_egos(index, range(len(index.games)), characters=characters)
     if kind == "windows":
         return BatchPlan(egos, index, **(settings | changes))
     return LanePlan(egos, index, **({"accumulation": 1} | settings | changes))
@@ -250,6 +252,23 @@ def test_balance_evens_the_shares_out() -> None:
     assert plain[2] > 5 * plain[6]
     assert even[2] < 1.1 * even[6]
     assert _plan(index, balance=True, balance_temperature=0.0).pool.shares() == pytest.approx(plain)
+
+
+@pytest.mark.parametrize("kind", ["windows", "lanes"])
+def test_a_character_with_a_twentieth_of_the_frames_gets_its_share(kind: Kind) -> None:
+    """Over a thousand batches, within 2 % of it, and every rank has its part of the same batches."""
+    index = _index([1000] * 2100, [(2, 20)] * 2000 + [(10, 20)] * 100)
+    plan = _plan(index, kind, characters=(2, 10), balance=True)
+    shares = plan.pool.shares()
+    assert shares[10] == pytest.approx(1 / 3, rel=0.01)  # a tenth of 20 to 1 is the bound
+    seen: Counter[int] = Counter()
+    for step in range(1000):
+        drawn = plan.draw(step)
+        parts = [plan.draw(step, rank, 3) for rank in range(3)]
+        assert np.concatenate([part.game for part in parts]).tolist() == drawn.game.tolist()
+        seen.update(index.games[game].sides[0].external_id for game in drawn.game)
+    for character, share in shares.items():
+        assert seen[character] / sum(seen.values()) == pytest.approx(share, rel=0.02)
 
 
 def test_a_weight_is_bounded_however_rare_the_character() -> None:

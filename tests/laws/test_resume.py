@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from safetensors.torch import load_file
@@ -18,17 +19,16 @@ from exphil_core.runs.events import read_events
 STEPS = 60
 
 
-MakePreset = Callable[[str, bool], Preset]
+class MakePreset(Protocol):
+    def __call__(self, kind: str, carry_state: bool, *, strategies: bool = False) -> Preset: ...
 
 
 @pytest.fixture
 def preset(tiny: Callable[..., Preset]) -> MakePreset:
-    # Dropout, noise and mirroring are on: whatever draws random numbers must take them up again.
-    return lambda kind, carry_state: tiny(
-        encoder={"dropout": 0.1},
-        backbone={"kind": kind, "dropout": 0.1},
-        policy={"head_dropout": 0.1},
-        train={
+    # Whatever draws random numbers is on, for it must take them up again.
+    def make(kind: str, carry_state: bool, *, strategies: bool = False) -> Preset:
+        policy: dict[str, object] = {"head_dropout": 0.1}
+        train: dict[str, object] = {
             "max_steps": STEPS,
             "accumulation": 2,
             "carry_state": carry_state,
@@ -36,9 +36,26 @@ def preset(tiny: Callable[..., Preset]) -> MakePreset:
             "loader_workers": 2,
             "checkpoint_minutes": 0.005,
             "keep_checkpoints": 2,
-        },
-        evaluation={"every_steps": 20},
-    )
+        }
+        if strategies:
+            policy |= {"prediction": "interleaved", "delay": 1, "delays": [0, 6]}
+            train |= {
+                "action_dropout": 0.2,
+                "scheduled_sampling": 0.2,
+                "label_smoothing": 0.05,
+                "focal_gamma": 1.0,
+                "press_weight": 2.0,
+                "balance_characters": True,
+            }
+        return tiny(
+            encoder={"dropout": 0.1},
+            backbone={"kind": kind, "dropout": 0.1},
+            policy=policy,
+            train=train,
+            evaluation={"every_steps": 20},
+        )
+
+    return make
 
 
 def worker(run: RunDirectory) -> subprocess.Popen[bytes]:
@@ -79,15 +96,18 @@ def same_tensors(one: Path, other: Path, name: str) -> None:
         assert tensor.equal(second[key]), f"{name}: {key} differs"
 
 
-@pytest.mark.parametrize(("kind", "carry_state"), [("attention", False), ("attention", True), ("gru", True)])
+@pytest.mark.parametrize(
+    ("kind", "carry_state", "strategies"),
+    [("attention", False, False), ("attention", True, False), ("gru", True, False), ("gru", False, True)],
+)
 def test_a_killed_and_resumed_run_ends_with_bitwise_the_same_weights(
-    kind: str, carry_state: bool, preset: MakePreset, new_run: Callable[..., RunDirectory]
+    kind: str, carry_state: bool, strategies: bool, preset: MakePreset, new_run: Callable[..., RunDirectory]
 ) -> None:
-    straight = new_run(preset(kind, carry_state), "straight")
+    straight = new_run(preset(kind, carry_state, strategies=strategies), "straight")
     finish(straight)
 
     chance = random.Random(2026)
-    killed = new_run(preset(kind, carry_state), "killed")
+    killed = new_run(preset(kind, carry_state, strategies=strategies), "killed")
     for least in (5, 25):
         process = worker(killed)
         wait_for_step(killed, least + chance.randrange(10), process)

@@ -14,7 +14,7 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError
-from exphil_core.models.policy import Policy
+from exphil_core.models.policy import Policy, Scores
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -46,15 +46,15 @@ def test_a_row_goes_on_from_what_it_remembers_of_its_game(
 ) -> None:
     accumulation = 2
     seen: list[tuple[Any, Any, torch.Tensor]] = []
-    plain = Policy.nll
+    plain = Policy.forward
 
-    def watched(self: Policy, batch: Any, state: Any = None) -> Any:
-        nll, aimed, left = plain(self, batch, state)
+    def watched(self: Policy, batch: Any, state: Any = None, **settings: Any) -> Scores:
+        scores = plain(self, batch, state, **settings)
         if self.training:
-            seen.append((state, left, batch.reset))
-        return nll, aimed, left
+            seen.append((state, scores.state, batch.reset))
+        return scores
 
-    monkeypatch.setattr(Policy, "nll", watched)
+    monkeypatch.setattr(Policy, "forward", watched)
     train = {"max_steps": 40, "carry_state": True, "accumulation": accumulation}
     assert work(new_run(tiny(backbone={"kind": kind}, train=train, evaluation={"every_steps": 40}))) == 0
     assert len(seen) == 80
@@ -172,15 +172,17 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_step(
 ) -> None:
     run = new_run(tiny(train={"checkpoint_minutes": 1e-6}))
     calls = 0
-    plain = Policy.nll
+    plain = Policy.forward
 
-    def poisoned(self: Policy, batch: Any, state: Any = None) -> Any:
+    def poisoned(self: Policy, batch: Any, state: Any = None, **settings: Any) -> Scores:
         nonlocal calls
-        nll, aimed, state = plain(self, batch, state)
+        scores = plain(self, batch, state, **settings)
         calls += self.training
-        return (nll * float("nan") if calls == 4 and self.training else nll), aimed, state
+        if calls != 4 or not self.training:
+            return scores
+        return scores._replace(log_probs=[part * float("nan") for part in scores.log_probs])
 
-    monkeypatch.setattr(Policy, "nll", poisoned)
+    monkeypatch.setattr(Policy, "forward", poisoned)
     assert work(run) == 4
     (error,) = events_of(run, "error")
     games = DatasetIndex.open(run.dataset_path()).games
@@ -263,3 +265,14 @@ def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run:
     run = new_run(tiny(train={"max_steps": 5, "warmup_steps": 100}))
     assert work(run) == 0
     assert [event["code"] for event in events_of(run, "warning")] == ["warmup_longer_than_run"]
+
+
+def test_a_run_says_whom_it_takes_for_alike(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny())
+    assert work(run) == 0
+    neighbours = events_of(run, "run_finished")[-1]["summary"]["neighbours"]
+    (started,) = events_of(run, "run_started")
+    assert set(started["dataset"]["per_character"]) <= set(neighbours)
+    for name, nearest in neighbours.items():
+        assert name not in nearest
+        assert list(nearest.values()) == sorted(nearest.values(), reverse=True)

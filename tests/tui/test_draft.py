@@ -137,7 +137,7 @@ def test_everybody_can_be_chosen_where_the_preset_names_characters(monkeypatch: 
         ("quick", {"characters": ("mewtwo", "lnk")}, "characters", "did you mean 'link'"),
         ("low_tier_small", {"characters": ()}, "characters", "means everybody"),
         ("quick", {"backbone": "gruu", "delay": "3"}, "backbone", "did you mean 'gru'"),
-        ("quick", {"prediction": "interleaved"}, "prediction", "not built yet"),
+        ("quick", {"prediction": "interlaced"}, "prediction", "interleaved"),
         ("qick", {}, WHOLE, "did you mean 'quick'"),
     ],
 )

@@ -1,0 +1,45 @@
+"""Which characters a policy has come to take for alike: the nearest in its learned embedding.
+
+In: a policy and the characters that it met. Out: for each of them the others, the nearest first, by cosine. What a
+reader gets wrong: rows of a table begin at random, and of 64 numbers drawn at random two are alike to 0 ± 0.125. A
+character that was hardly met stays about there, and its neighbours say nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch.nn import functional
+
+from exphil_core.encoding.fighters import CharacterEncoding
+from exphil_core.melee import characters
+from exphil_core.models.policy import Policy
+
+NEAREST = 3
+
+_TRANSFORMS = {"zelda": "sheik", "sheik": "zelda"}
+"""Who is met with whom."""
+
+
+def nearest_characters(
+    policy: Policy, external_ids: Iterable[int]
+) -> Mapping[str, tuple[tuple[str, float], ...]]:
+    """By name, the (name, cosine) of the nearest others; empty where characters are not embedded."""
+    [encoding] = [module for module in policy.modules() if isinstance(module, CharacterEncoding)]
+    if encoding.table is None:
+        return {}
+    met = {characters.by_external_id(external_id).name for external_id in external_ids}
+    met |= {_TRANSFORMS[name] for name in met if name in _TRANSFORMS}
+    names = sorted(met, key=characters.low_tier_first)
+    rows = torch.tensor([characters.by_name(name).internal_id for name in names])
+    table = encoding.table.weight.detach().float().cpu()
+    units = functional.normalize(table[rows], dim=-1)
+    alike = (units @ units.T).fill_diagonal_(-torch.inf)
+    found = {}
+    for name, row in zip(names, alike, strict=True):
+        values, order = row.sort(descending=True)
+        count = min(NEAREST, len(names) - 1)
+        found[name] = tuple(
+            (names[at], value)
+            for at, value in zip(order[:count].tolist(), values[:count].tolist(), strict=True)
+        )
+    return found

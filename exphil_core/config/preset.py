@@ -59,6 +59,8 @@ class DataConfig(BaseModel):
     """Imitate computer players too."""
     include_idle: bool = False
     """Imitate sides that hardly move or look scripted too."""
+    most_games: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
+    """Learn from at most so many games of each character; to see how few are enough."""
     min_frames: int = Field(default=600, ge=1)
     """Games shorter than this are filtered."""
 
@@ -126,6 +128,9 @@ class TrainConfig(BaseModel):
 
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Decides the first weights, every batch and every augmentation."""
+    start_from: Annotated[str | None, BeforeValidator(_none)] = None
+    """Begin with the weights of this checkpoint directory instead of drawn ones; the policy's parts must be as
+    large."""
     epochs: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
     """End after as many passes over the training frames."""
     max_steps: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)

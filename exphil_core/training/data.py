@@ -113,6 +113,8 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
             (split.validation, wanted),
         )
     )
+    if config.most_games is not None:
+        train = _at_most(index, train, config.most_games)
     data = TrainingData(
         store=ColumnStore(index),
         train=train,
@@ -134,6 +136,19 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
             "data.validation_share"
         )
     return replace(data, warnings=tuple(_missing_characters(data, config.characters)))
+
+
+def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int) -> tuple[Ego, ...]:
+    """The egos of so many games of each character: the same ones, and with more games those and others."""
+    kept: list[Ego] = []
+    taken: dict[int, set[int]] = {}
+    # By content: whatever else the dataset holds changes nothing.
+    for ego in sorted(egos, key=lambda ego: index.games[ego.game].content_id):
+        of_character = taken.setdefault(index.games[ego.game].sides[ego.slot].external_id, set())
+        if ego.game in of_character or len(of_character) < games:
+            of_character.add(ego.game)
+            kept.append(ego)
+    return tuple(sorted(kept, key=lambda ego: (ego.game, ego.slot)))
 
 
 def _plays(index: DatasetIndex, egos: tuple[Ego, ...], wanted: tuple[int, ...]) -> bool:

@@ -111,6 +111,20 @@ def load_for_play(directory: Path, device: torch.device) -> tuple[Checkpoint, Pr
     return checkpoint, preset, policy.to(device).eval()
 
 
+def start_from(policy: Policy, directory: Path) -> None:
+    """Puts a checkpoint's weights into a policy of the same size. CheckpointError where that cannot be."""
+    weights, own = load_checkpoint(directory, training=False).model, policy.state_dict()
+    for name in sorted(own.keys() | weights.keys()):
+        found, wanted = _shape(weights.get(name)), _shape(own.get(name))
+        if found != wanted:
+            raise CheckpointError(
+                f"train.start_from: the policy of {directory} is not of this preset's size: its {name} is {found}, "
+                f"and this preset's is {wanted}. Take its [encoder], [backbone] and [policy] over, or leave "
+                "start_from out"
+            )
+    policy.load_state_dict(dict(weights))
+
+
 def _refuse_other_weights(policy: Policy, weights: Mapping[str, Tensor], *, kind: str, where: Path) -> None:
     expected = policy.state_dict()
     for name in sorted(expected.keys() | weights.keys()):

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,7 @@ from exphil_core.training.carried import CarriedState
 from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
 from exphil_core.training.data import Notice, TrainingData
 from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
-from exphil_core.training.keeper import Keeper
+from exphil_core.training.keeper import Keeper, start_from
 from exphil_core.training.limits import Limits, limits_of
 from exphil_core.training.meter import Meter
 from exphil_core.training.neighbours import nearest_characters
@@ -138,13 +139,15 @@ def train(
     prediction = preset.policy.prediction
     kernel = resolve_kernel(preset.backbone, device)
     torch.manual_seed(config.seed)
-    policy = build_policy(preset).to(device)
-    optimizer = Optimizer(policy, config)
+    policy = build_policy(preset)
+    restored = keeper.load_newest()
+    if restored is None and config.start_from is not None:
+        start_from(policy, Path(config.start_from))
+    optimizer = Optimizer(policy.to(device), config)
     state = TrainerState()
     carried = CarriedState(policy, config)
     fingerprint = data.store.index.fingerprint
     notices = list(data.warnings)
-    restored = keeper.load_newest()
     if restored is not None:
         state = _restore(restored, preset, optimizer, device)
         carried.load(restored.carried, where=f"the checkpoint of step {state.step:,}")

@@ -276,3 +276,12 @@ def test_a_run_says_whom_it_takes_for_alike(tiny: MakePreset, new_run: NewRun) -
     for name, nearest in neighbours.items():
         assert name not in nearest
         assert list(nearest.values()) == sorted(nearest.values(), reverse=True)
+
+
+def test_a_run_without_averages_saves_what_it_learned(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny(train={"ema_decay": 0.0}))
+    assert work(run) == 0
+    model = load_checkpoint(run.step_directory(10)).model
+    assert torch.equal(
+        model["encoder.players.action_states.weight"], model["encoder.followers.action_states.weight"]
+    )

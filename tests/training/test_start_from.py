@@ -1,0 +1,89 @@
+"""A run that begins where another ended, on few games of a character: what it takes over and what it learns from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from exphil_core.config.preset import Preset
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import read_events
+from exphil_core.training.data import open_training_data
+from exphil_core.worker import work
+
+MakePreset = Callable[..., Preset]
+NewRun = Callable[..., RunDirectory]
+
+
+def _best(run: RunDirectory) -> Path:
+    step = run.best_step()
+    assert step is not None
+    return run.step_directory(step)
+
+
+def _first_loss(run: RunDirectory) -> float:
+    return next(event["loss"] for event in read_events(run.events_path) if event["type"] == "step")
+
+
+def test_a_run_begins_with_the_weights_of_another(tiny: MakePreset, new_run: NewRun) -> None:
+    teacher = new_run(tiny(train={"max_steps": 80, "lr": 3e-3, "ema_decay": 0.9}), "teacher")
+    assert work(teacher) == 0
+    settings = {"max_steps": 1, "lr": 1e-9, "ema_decay": 0.0, "warmup_steps": 0}
+    afresh, after = (
+        new_run(tiny(train=settings), "afresh"),
+        new_run(tiny(train={**settings, "start_from": str(_best(teacher))}), "after"),
+    )
+    assert work(afresh) == work(after) == 0
+    assert _first_loss(after) < 0.8 * _first_loss(afresh)
+    taught, kept = (load_file(_best(run) / "model.safetensors") for run in (teacher, after))
+    for name, tensor in taught.items():
+        assert (tensor - kept[name]).abs().max() < 1e-6
+
+
+def test_a_resumed_run_goes_on_from_its_own_checkpoint(tiny: MakePreset, new_run: NewRun) -> None:
+    teacher = new_run(tiny(train={"max_steps": 3}), "teacher")
+    assert work(teacher) == 0
+    run = new_run(tiny(train={"max_steps": 5, "start_from": str(_best(teacher))}), "after")
+    assert work(run) == 0
+    for part in _best(teacher).iterdir():
+        part.unlink()
+    assert work(run) == 0
+
+
+def test_a_policy_of_another_size_is_refused_with_what_differs(
+    tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher = new_run(tiny(train={"max_steps": 1}), "teacher")
+    assert work(teacher) == 0
+    other = tiny(backbone={"kind": "gru"}, train={"max_steps": 1, "start_from": str(_best(teacher))})
+    assert work(new_run(other, "other")) == 5
+    said = capsys.readouterr().err
+    assert "train.start_from" in said
+    assert "not of this preset's size" in said
+
+
+def test_more_games_are_the_same_games_and_others(tiny: MakePreset, dojo_dataset: Path) -> None:
+    def games(most: int | None) -> dict[int, set[int]]:
+        data = open_training_data(tiny(data={"most_games": most}), dojo_dataset)
+        found: dict[int, set[int]] = {}
+        for ego in data.train:
+            side = data.store.index.games[ego.game].sides[ego.slot]
+            found.setdefault(side.external_id, set()).add(ego.game)
+        return found
+
+    one, two, every = games(1), games(2), games(None)
+    assert one.keys() == two.keys() == every.keys()
+    assert {len(mine) for mine in one.values()} == {1}
+    for character, mine in one.items():
+        assert mine <= two[character] <= every[character]
+        assert len(two[character]) == min(2, len(every[character]))
+
+
+def test_what_is_held_out_does_not_depend_on_how_many_are_learned_from(
+    tiny: MakePreset, dojo_dataset: Path
+) -> None:
+    few, all_of_them = (
+        open_training_data(tiny(data={"most_games": most}), dojo_dataset) for most in (1, None)
+    )
+    assert few.validation == all_of_them.validation

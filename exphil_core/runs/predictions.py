@@ -62,6 +62,10 @@ _PREFIX = np.dtype(
     ]
 )
 
+_FIELDS = _PREFIX.fields
+assert _FIELDS is not None
+_COUNTS_AT = _FIELDS["counts"][1]
+
 _CONTROLLER = np.dtype([("axes", "<f4", (6,)), ("buttons", "<u2")])
 _CRC_BYTES = 4
 _AXES = ("main_x", "main_y", "c_x", "c_y", "trigger_l", "trigger_r")
@@ -179,11 +183,11 @@ def controller_of(record: np.void, who: Who) -> Controller | None:
     return Controller(**dict(zip(_AXES, found["axes"].tolist(), strict=True)), buttons=buttons)
 
 
-def seal(records: np.ndarray) -> np.ndarray:
-    """The records [N] with their checksums, contiguous."""
-    sealed = np.array(records, ndmin=1)
+def _sealed(records: np.ndarray) -> bytes:
+    """The records [N] with their checksums."""
+    sealed = np.array(records)
     sealed["crc"] = _checksums(sealed)
-    return sealed
+    return sealed.tobytes()
 
 
 def _checksums(records: np.ndarray) -> np.ndarray:
@@ -194,16 +198,19 @@ def _checksums(records: np.ndarray) -> np.ndarray:
 
 
 class _Mapped:
-    """A file of records, mapped. The number of records and their size never change while it has its name."""
+    """A file of records, mapped. The number of records and their size never change while it has its name.
 
-    def __init__(self, path: Path, handle: int, magic: bytes, *, writable: bool) -> None:
+    It is read through the mapping and written past it: to touch a mapped page may wait for the disk, and all of the
+    process with it, since only a call to the system lets go of the interpreter.
+    """
+
+    def __init__(self, path: Path, handle: int, magic: bytes) -> None:
         self.path = path
-        self._handle = handle
+        self.handle = handle
         size = os.fstat(handle).st_size
         if size < _PREFIX.itemsize:
             raise DataError(f"{path} is cut short: {size} bytes, and its prefix alone has {_PREFIX.itemsize}")
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        self._map = mmap.mmap(handle, size, access=access)
+        self._map = mmap.mmap(handle, size, access=mmap.ACCESS_READ)
         self._prefix = np.frombuffer(self._map, _PREFIX, 1)
         prefix = self._prefix[0]
         if bytes(prefix["magic"]) != magic:
@@ -223,7 +230,7 @@ class _Mapped:
                 f"{path} is damaged: its header cannot be read ({error}). Predict again"
             ) from error
         self.layout = header.layout
-        self._described = header.meta
+        self.described = header.meta
         dtype = self.layout.dtype
         if prefix["record_bytes"] != dtype.itemsize:
             raise DataError(
@@ -234,16 +241,24 @@ class _Mapped:
         expected = at + count * dtype.itemsize
         if size != expected:
             raise DataError(f"{path} is cut short: {size} bytes of {expected}. Delete it and predict again")
-        self._records = np.frombuffer(self._map, dtype, count, at)
+        self._records_at = at
+        self.records = np.frombuffer(self._map, dtype, count, at)
 
-    @property
-    def _counts(self) -> np.ndarray:
-        counts: np.ndarray = self._prefix["counts"][0]
-        return counts
+    def count(self, which: int) -> int:
+        return int(self._prefix["counts"][0, which])
 
-    def _whole(self, at: int, number: int) -> np.void | None:
+    def write(self, at: int, records: np.ndarray, which: int, count: int) -> None:
+        """Files records, and then says so."""
+        data = memoryview(_sealed(records))
+        place = self._records_at + at * records.dtype.itemsize
+        while data:
+            written = os.pwrite(self.handle, data, place)
+            place, data = place + written, data[written:]
+        os.pwrite(self.handle, count.to_bytes(8, "little"), _COUNTS_AT + 8 * which)
+
+    def whole(self, at: int, number: int) -> np.void | None:
         """A copy of the record at a place; None where it is not that one, or is being written."""
-        found = self._records[at : at + 1].copy()
+        found = self.records[at : at + 1].copy()
         if found["number"][0] != number or found["crc"][0] != _checksums(found)[0]:
             return None
         record: np.void = found[0]
@@ -251,9 +266,9 @@ class _Mapped:
 
     def close(self) -> None:
         """Only for whoever holds no array of it any more."""
-        del self._prefix, self._records
+        del self._prefix, self.records
         self._map.close()
-        os.close(self._handle)
+        os.close(self.handle)
 
 
 def _open(path: Path, magic: bytes) -> _Mapped:
@@ -264,7 +279,7 @@ def _open(path: Path, magic: bytes) -> _Mapped:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return _Mapped(path, handle, magic, writable=False)
+        return _Mapped(path, handle, magic)
     except BaseException:
         os.close(handle)
         raise
@@ -308,9 +323,9 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.partial")
 
 
-def _is_begun(partial: Path) -> bool:
-    """Whether an unfinished file has its header: that is written last."""
-    with partial.open("rb") as file:
+def is_predictions(path: Path) -> bool:
+    """Whether the file was made by `PredictionFile.create`, which writes this last."""
+    with path.open("rb") as file:
         return file.read(len(_WHOLE)) == _WHOLE
 
 
@@ -369,14 +384,14 @@ class Ring:
 
     def __init__(self, mapped: _Mapped) -> None:
         self._mapped = mapped
-        self._number = int(mapped._counts[0])
+        self._number = mapped.count(0)
         self.path = mapped.path
         self.layout = mapped.layout
-        self.capacity = len(mapped._records)
+        self.capacity = len(mapped.records)
 
     @property
     def meta(self) -> Mapping[str, Any]:
-        return self._mapped._described
+        return self._mapped.described
 
     @classmethod
     def create(cls, path: Path, layout: Layout, meta: Mapping[str, Any], capacity: int = CAPACITY) -> "Ring":
@@ -392,26 +407,26 @@ class Ring:
                 partial.unlink(missing_ok=True)
                 os.close(handle)
                 raise
-        return cls(_Mapped(path, handle, _RING, writable=True))
+        return cls(_Mapped(path, handle, _RING))
 
     @classmethod
     def open(cls, path: Path) -> "Ring":
         """To read. DataError where there is none, or one that is not to be read."""
         return cls(_open(path, _RING))
 
-    def append(self, record: np.ndarray) -> int:
-        """Files one record [1] and gives its number, from 1 on."""
+    def append(self, record: np.ndarray | np.void) -> int:
+        """Files one record and gives its number, from 1 on."""
         self._number += 1
-        record["number"] = self._number
+        numbered = np.array(record, ndmin=1)
+        numbered["number"] = self._number
         at = (self._number - 1) % self.capacity
-        self._mapped._records[at : at + 1] = seal(record)
-        self._mapped._counts[0] = self._number
+        self._mapped.write(at, numbered, 0, self._number)
         return self._number
 
     @property
     def count(self) -> int:
         """How many records were ever filed: the number of the newest one."""
-        return int(self._mapped._counts[0])
+        return self._mapped.count(0)
 
     def newest(self) -> np.void | None:
         return self.at(self.count)
@@ -420,7 +435,7 @@ class Ring:
         """The record of that number; None where it is gone or not there yet."""
         if number < 1:
             return None
-        return self._mapped._whole((number - 1) % self.capacity, number)
+        return self._mapped.whole((number - 1) % self.capacity, number)
 
     def last(self, n: int) -> list[np.void]:
         """At most the `n` newest records, the oldest first."""
@@ -431,7 +446,7 @@ class Ring:
 
     def replaced(self) -> bool:
         """Whether `path` now is another ring, or none: who plays has begun anew."""
-        return _is_other(self.path, self._mapped._handle)
+        return _is_other(self.path, self._mapped.handle)
 
     def close(self) -> None:
         self._mapped.close()
@@ -450,14 +465,14 @@ class PredictionFile:
         """Its name when it is whole."""
         self.layout = mapped.layout
         try:
-            self.meta = msgspec.convert(mapped._described, Meta)
+            self.meta = msgspec.convert(mapped.described, Meta)
         except msgspec.ValidationError as error:
             raise DataError(f"{mapped.path} is damaged: {error}. Predict again") from error
         self.frames = self.meta.frames
         self.slots = tuple(side.slot for side in self.meta.sides)
-        if len(self.slots) > _SLOTS or len(mapped._records) != self.frames * len(self.slots):
+        if len(self.slots) > _SLOTS or len(mapped.records) != self.frames * len(self.slots):
             raise DataError(
-                f"{mapped.path} has {len(mapped._records)} records for {self.frames} frames of "
+                f"{mapped.path} has {len(mapped.records)} records for {self.frames} frames of "
                 f"{len(self.slots)} sides: delete it and predict again"
             )
         self._tracks = {
@@ -483,7 +498,7 @@ class PredictionFile:
                 partial.unlink(missing_ok=True)
                 os.close(handle)
                 raise
-        return cls(path, _Mapped(partial, handle, _WHOLE, writable=True))
+        return cls(path, _Mapped(partial, handle, _WHOLE))
 
     @classmethod
     def open(
@@ -505,7 +520,7 @@ class PredictionFile:
             return cls.open(path, content_id=content_id, frames=frames)
         partial = partial_of(path)
         try:
-            if not _is_begun(partial):
+            if not is_predictions(partial):
                 return None
             found = cls(path, _open(partial, _WHOLE))
         except FileNotFoundError:
@@ -525,17 +540,17 @@ class PredictionFile:
     def write(self, slot: int, frame_index: int, records: np.ndarray) -> None:
         """Files the records [N] of frames `frame_index` and on, which follow what was filed before."""
         assert frame_index == max(self.done(slot), self.meta.since), "records are filed in order"
-        records["number"] = np.arange(frame_index + 1, frame_index + 1 + len(records))
-        at = self._place(slot, frame_index)
-        self._mapped._records[at : at + len(records)] = seal(records)
-        self._mapped._counts[self.slots.index(slot)] = frame_index + len(records)
+        end = frame_index + len(records)
+        numbered = records.copy()
+        numbered["number"] = np.arange(frame_index + 1, end + 1)
+        with room_on_disk(self.path):
+            self._mapped.write(self._place(slot, frame_index), numbered, self.slots.index(slot), end)
 
     def finish(self) -> None:
         """Gives the file its name. It is on the disk when this returns."""
         assert all(self.done(slot) == self.frames for slot in self.slots), "frames are missing"
         with room_on_disk(self.path):
-            self._mapped._map.flush()
-            os.fsync(self._mapped._handle)
+            os.fsync(self._mapped.handle)
             partial_of(self.path).replace(self.path)
             fsync_directory(self.path.parent)
 
@@ -549,13 +564,13 @@ class PredictionFile:
 
     def done(self, slot: int) -> int:
         """Frame index up to which the slot is predicted: frames `meta.since` to `done(slot) - 1` are there."""
-        return min(int(self._mapped._counts[self.slots.index(slot)]), self.frames)
+        return min(self._mapped.count(self.slots.index(slot)), self.frames)
 
     def record(self, slot: int, frame_index: int) -> np.void | None:
         """What was predicted when this frame was observed; None where nothing is there (yet)."""
         if slot not in self.slots or not self.meta.since <= frame_index < self.done(slot):
             return None
-        return self._mapped._whole(self._place(slot, frame_index), frame_index + 1)
+        return self._mapped.whole(self._place(slot, frame_index), frame_index + 1)
 
     def for_frame(self, slot: int, frame_index: int) -> np.void | None:
         """What was predicted *for* this frame."""
@@ -581,7 +596,7 @@ class PredictionFile:
         end = min(done, self.frames - self.layout.horizon)
         if begin < end:
             at = self._place(slot, begin)
-            records = self._mapped._records[at : at + end - begin].copy()
+            records = self._mapped.records[at : at + end - begin].copy()
             tracks.add(begin + self.layout.horizon, records)
         return tracks
 

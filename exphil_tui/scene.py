@@ -18,7 +18,7 @@ from exphil_core.melee.controller import Controller
 from exphil_core.melee.flags import FASTFALLING, HITSTUN, OFFSCREEN, SHIELDING, Flag
 from exphil_core.melee.items import item_type
 from exphil_core.melee.stages import RANDALL_WIDTH, randall_position
-from exphil_core.replays.columns import MISSING
+from exphil_core.replays.columns import MISSING, STAGE_COLUMNS
 from exphil_core.replays.game import Columns, Game, Items, Player
 from exphil_tui.moments import Moments, find_moments
 
@@ -137,6 +137,9 @@ _FOUNTAIN_SIDES = {"fod_left": (-49.5, -21.0), "fod_right": (21.0, 49.5)}
 """From where to where each side platform reaches."""
 _FOUNTAIN_SCALE, _FOUNTAIN_FLOOR = 0.75, 1.125
 """A replay has the platforms' heights in the stage model's own units; these make them the game's."""
+
+_EVENTS_SINCE = min(column.since for column in STAGE_COLUMNS)
+"""Older replays don't tell of what moves on a stage."""
 
 _STADIUM_NORMAL = 5
 _STADIUM_NAMES = {3: "fire", 4: "grass", 5: "normal", 6: "rock", 9: "water"}
@@ -327,6 +330,7 @@ class _Ground:
             self.stage.title if self.stage else _OTHER_STAGES.get(external_id, f"stage {external_id}")
         )
         self._columns = game.stage
+        self._events_told = game.version >= _EVENTS_SINCE
         self._still = tuple(
             Platform(left=left, right=right, height=height, moving=False)
             for left, right, height in (self.stage.platforms if self.stage else ())
@@ -358,6 +362,8 @@ class _Ground:
         """Of the transformed stage only its edges and blast lines hold. It always turns back between two."""
         event, kind = int(self._columns["stadium_event"][t]), int(self._columns["stadium_type"][t])
         name = _STADIUM_NAMES.get(kind, f"type {kind}")
+        if not self._events_told:
+            return self._still, "this replay does not tell whether the stage is transformed"
         if event == MISSING["u8"]:
             return self._still, ""
         if event in _STADIUM_DONE:

@@ -1,8 +1,8 @@
 """A dataset's game as a `Game`, for viewers that know only those.
 
-In: an index, its store and a content id. Out: the game, its columns views of the mapped shards. What one gets wrong: a
-dataset keeps no names, costumes or spawn ids, at most `ITEM_SLOTS` items a frame and few columns of a follower; what
-it does not keep is empty or missing here, never made up.
+In: an index, its store and a content id. Out: the game, its columns views of the mapped shards. What one gets wrong:
+a dataset keeps no names, costumes, seeds or spawn ids, at most `ITEM_SLOTS` items a frame and few columns of a
+follower: what it does not keep is missing, empty or 0 here.
 """
 
 from bisect import bisect_left

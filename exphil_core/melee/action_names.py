@@ -372,6 +372,7 @@ _OWN: dict[str, tuple[tuple[int, str], ...]] = {
     ),
     "yoshi": (
         *(
+            (341, "shield start"),
             (342, "shield"),
             (343, "shield drop"),
             (344, "shield stun"),

@@ -207,7 +207,7 @@ class PilotConfig(BaseModel):
     with three cores or more."""
     threads: int = Field(default=1, ge=1, le=64)
     """Processor threads that it plays with; a run on the processor leaves it as many cores."""
-    save_seconds: float = Field(default=20.0, gt=0)
+    save_seconds: float = Field(default=20.0, ge=1)
     """Seconds between two savings of the weights for it, also for a pilot that is started by hand."""
 
     @model_validator(mode="after")

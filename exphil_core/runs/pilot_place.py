@@ -1,8 +1,8 @@
 """Where a pilot plays beside a run, and which cores the run leaves it.
 
 In: what the preset asks for, what trains, and the cores of this process. Out: a `PilotPlace`, and contexts in which
-threads keep to their cores. What a reader gets wrong: a share of the time would not do. A player wants its core within
-a millisecond, 60 times a second, so the trainer leaves one alone, even where it then has only one itself.
+threads keep to their cores. What a reader gets wrong: a share of the time would not do. A player wants its core
+within a millisecond, 60 times a second, so the trainer leaves one alone, even where it then has only one itself.
 """
 
 import os
@@ -53,8 +53,8 @@ def pilot_place(config: PilotConfig, *, trains_on: str, cores: Sequence[int]) ->
     note = ""
     if left < config.threads:
         note = (
-            f"pilot.threads is {config.threads} but this machine has {len(cores)} cores, of which training keeps one: "
-            f"the pilot plays with {left}"
+            f"pilot.threads is {config.threads} but this machine has {len(cores)} cores, of which training keeps "
+            f"one: the pilot plays with {left}"
         )
     ordered = sorted(cores)
     return PilotPlace(

@@ -1,4 +1,4 @@
-"""What a run does about the pilot beside it: starts the one its preset asks for, hands on what any tells, ends its own.
+"""What a run does about the pilot beside it: starts its own where the preset asks for one, watches it, and ends it.
 
 In: a run, where its pilot is to play, and a look several times a second. Out: `latency` events in the run's own
 history, and a warning where its own pilot died. What a reader gets wrong: a pilot may also have been started by hand;

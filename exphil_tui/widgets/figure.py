@@ -1,7 +1,7 @@
 """A fighter as a figure of dots: posture by its action state, a nose where it faces.
 
-In: a pose, a build and a height in dots. Out: the offsets of the figure's dots from its feet. What a reader gets wrong:
-a pose is what the state looks like from afar, one of a dozen; it is no animation, and says nothing of hitboxes.
+In: a pose, a build and a height in dots. Out: the offsets of the figure's dots from its feet. What a reader gets
+wrong: a pose is what the state looks like from afar, one of a score; it is no animation and says nothing of hitboxes.
 
 Bodies are made of limbs: thick lines in units of the body's height, x towards where it faces, y up from the feet.
 """
@@ -16,8 +16,8 @@ import numpy as np
 from exphil_core.melee.action_states import COMMON
 
 Pose = Literal[
-    "stand", "walk", "run", "crouch", "jump", "fall", "helpless", "tumble", "hurt", "lie", "ledge", "hang",
-    "forward", "up", "down", "back", "spin", "guard", "grab", "held", "roll", "special",
+    "stand", "walk", "run", "crouch", "jump", "fall", "helpless", "tumble", "hurt", "lie", "ledge",
+    "forward", "up", "down", "sweep", "back", "spin", "guard", "grab", "held", "roll", "special",
 ]  # fmt: skip
 
 Limb = tuple[float, float, float, float, float]
@@ -139,12 +139,12 @@ def _turned(limb: Limb, angle: float, middle: float) -> Limb:
     )
 
 
-_NOSE = 0.045
+_NOSE = 0.05
 _HEAD, _TORSO, _LEG, _ARM = 0.155, 0.125, 0.07, 0.055
 
 
 def _head(x: float, y: float) -> list[Limb]:
-    return [(x, y, x, y, _HEAD), (x + 0.1, y - 0.02, x + 0.27, y - 0.03, _NOSE)]
+    return [(x, y, x, y, _HEAD), (x + 0.1, y - 0.03, x + 0.3, y - 0.05, _NOSE)]
 
 
 def _stride(stride: float, *, lean: float) -> list[Limb]:
@@ -237,6 +237,14 @@ _POSTURES: dict[str, list[Limb]] = {
         (0.0, 0.4, 0.2, -0.14, 0.08),
         (0.02, 0.54, -0.22, 0.66, _ARM),
     ],
+    "sweep": [
+        *_head(0.0, 0.56),
+        (0.0, 0.42, 0.0, 0.28, _TORSO),
+        (0.0, 0.2, -0.5, 0.07, 0.08),
+        (0.0, 0.2, 0.56, 0.07, 0.08),
+        (0.0, 0.42, -0.2, 0.5, _ARM),
+        (0.0, 0.42, 0.2, 0.5, _ARM),
+    ],
     "back": [
         *_head(0.12, 0.74),
         (0.06, 0.60, -0.04, 0.42, _TORSO),
@@ -276,7 +284,6 @@ _POSTURES: dict[str, list[Limb]] = {
         (0.06, 0.62, 0.46, 0.50, 0.065),
     ],
 }  # fmt: skip
-_POSTURES["hang"] = _POSTURES["ledge"]
 _POSTURES["held"] = _POSTURES["hurt"]
 _POSTURES["tumble"] = _POSTURES["fall"]
 
@@ -297,10 +304,46 @@ def _round(pose: Pose, phase: int) -> list[Limb]:
         "grab": (0.2, 0.5, 0.75, 0.55, 0.1),
         "up": (0.0, 0.6, 0.0, 1.25, 0.1),
         "down": (0.1, 0.3, 0.25, -0.25, 0.1),
+        "sweep": (-0.75, 0.12, 0.75, 0.12, 0.1),
         "back": (-0.2, 0.5, -0.85, 0.5, 0.1),
         "spin": (-0.7, 0.5, 0.7, 0.45, 0.1),
     }.get(pose, (0.0, 0.5, -0.52, 0.62 if pose in ("jump", "fall") else 0.4, 0.08))
     return [*body, strike]
+
+
+_LETTERS: dict[str, tuple[str, str, str]] = {
+    "stand": (" o>", "/|\\", "/ \\"),
+    "walk": (" o>", "/|\\", " |\\"),
+    "run": (" o>", "/|-", "/ >"),
+    "crouch": ("   ", " o>", "/^\\"),
+    "jump": ("\\o>", " | ", "/ /"),
+    "fall": (" o>", "-|-", "/ /"),
+    "helpless": (" o>", "(|)", " v "),
+    "tumble": ("   ", "=-o", "   "),
+    "hurt": ("o  ", "\\|-", "/ \\"),
+    "lie": ("   ", "   ", "=-o"),
+    "ledge": ("|o>", " | ", " / "),
+    "forward": (" o>", "/|=", "/ \\"),
+    "up": ("|o>", " | ", "/ \\"),
+    "down": (" o>", "/|\\", " v "),
+    "sweep": ("   ", " o>", "_^_"),
+    "back": (" o>", "=|\\", " \\ "),
+    "spin": (" o>", "-+-", "/ \\"),
+    "guard": ("   ", " o>", "/|\\"),
+    "grab": (" o>", "/|c", "/ \\"),
+    "held": ("o  ", "\\|/", "/ \\"),
+    "roll": ("   ", "   ", "(@)"),
+    "special": (" o>", "/|*", "/ \\"),
+}
+_OTHER_WAY = str.maketrans("<>/\\()", "><\\/)(")
+
+
+def letters(pose: Pose, facing: int) -> tuple[str, ...]:
+    """The figure for a terminal without dots: three rows of three cells, from the head down."""
+    rows = _LETTERS[pose]
+    if facing < 0:
+        return tuple(row[::-1].translate(_OTHER_WAY) for row in rows)
+    return tuple(row.replace(">", " ") for row in rows) if facing == 0 else rows
 
 
 def _poses() -> list[Pose | None]:
@@ -309,11 +352,11 @@ def _poses() -> list[Pose | None]:
         ("SLEEP", "lie"), ("REBIRTH", "stand"), ("WAIT", "stand"), ("WALK", "walk"), ("TURN", "stand"),
         ("DASH", "run"), ("RUN", "run"), ("TURN_RUN", "run"), ("KNEE_BEND", "crouch"), ("JUMP", "jump"),
         ("FALL", "fall"), ("FALL_SPECIAL", "helpless"), ("DAMAGE_FALL", "tumble"), ("SQUAT", "crouch"),
-        ("LANDING", "crouch"), ("ATTACK", "forward"), ("ATTACK_HI", "up"), ("ATTACK_LW", "down"),
+        ("LANDING", "crouch"), ("ATTACK", "forward"), ("ATTACK_HI", "up"), ("ATTACK_LW", "sweep"),
         ("ATTACK_AIR_N", "spin"), ("ATTACK_AIR_F", "forward"), ("ATTACK_AIR_B", "back"),
         ("ATTACK_AIR_HI", "up"), ("ATTACK_AIR_LW", "down"), ("DAMAGE", "hurt"), ("DAMAGE_FLY", "tumble"),
         ("LIGHT_THROW", "forward"), ("HEAVY_THROW", "forward"), ("GUARD", "guard"), ("DOWN", "lie"),
-        ("DOWN_STAND", "crouch"), ("DOWN_ATTACK", "spin"), ("DOWN_FORWARD", "roll"), ("DOWN_BACK", "roll"),
+        ("DOWN_STAND", "crouch"), ("DOWN_ATTACK", "sweep"), ("DOWN_FORWARD", "roll"), ("DOWN_BACK", "roll"),
         ("PASSIVE", "crouch"), ("PASSIVE_STAND", "roll"), ("PASSIVE_WALL_JUMP", "jump"),
         ("SHIELD_BREAK_FLY", "tumble"), ("SHIELD_BREAK_FALL", "tumble"), ("SHIELD_BREAK_DOWN", "lie"),
         ("FURA_FURA", "helpless"), ("CATCH", "grab"), ("THROW", "forward"), ("THROW_HI", "up"),

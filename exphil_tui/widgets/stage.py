@@ -1,11 +1,12 @@
 """The stage with all that is on it in one frame of a replay, and below it what is known of every fighter.
 
-In: `show(scene, ego=...)`, at any pace. Out: rows of letters; `stage_drawing` and `fighter_table` make the picture. What
-a reader gets wrong: the camera remembers where it looked, so that it moves as smoothly as the game's. After a jump to a
-frame far away it looks there at once.
+In: `show(scene, ego=...)`, at any pace. Out: rows of letters; `stage_drawing` and `fighter_table` make the picture.
+What a reader gets wrong: the camera remembers where it looked, so that it moves as smoothly as the game's. After a
+jump to a frame far away it looks there at once.
 """
 
 from collections.abc import Sequence
+from unicodedata import normalize
 
 from exphil_tui.palette import COLOURS
 from exphil_tui.scene import Scene
@@ -90,7 +91,11 @@ class StageView(CanvasWidget):
 
     def _rule(self, page: Canvas, title: str, note: str) -> None:
         rule = "-" if self.glyphs.ascii else "─"
+        if self.glyphs.ascii:
+            title = normalize("NFKD", title).encode("ascii", "ignore").decode()
         page.text(0, 0, rule * page.columns, StageInk.RULE)
         page.text(2, 0, f" {title} ", StageInk.TITLE)
-        if note:
-            page.text(page.columns - len(note) - 4, 0, f" {note} ", StageInk.WARN)
+        if note and page.columns - len(title) - len(note) >= 10:
+            page.text(page.columns - len(note) - 4, 0, f" {note} ", StageInk.MUTED)
+        elif note:
+            page.text(2, 1, note, StageInk.MUTED)

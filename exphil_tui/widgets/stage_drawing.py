@@ -13,24 +13,30 @@ from typing import Final
 
 import numpy as np
 
+from exphil_core.melee.action_states import BY_NAME
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.scene import Fighter, Scene, Thing
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
 from exphil_tui.widgets.camera import View
-from exphil_tui.widgets.figure import Pose, build_of, figure, phase_of, pose_of
+from exphil_tui.widgets.figure import Pose, build_of, figure, letters, phase_of, pose_of
 from exphil_tui.widgets.stage_outlines import outline
 
 _EARTH_MASK: Final = 0x01 | 0x20
 """The dots of a cell that the inside of a stage keeps: so few that it stays behind whatever hangs before it."""
 _LEAST_DOTS: Final = 8
 """A figure is never lower, from however far it is seen."""
+_LETTER_DOTS: Final = 12
+"""The same in letters, which have one size."""
 _NANA: Final = 0.85
 """The partner beside its leader; in the game they are of one size."""
 _LENS: Final = 8
 """Radius in dots of the magnifying glass at the edge, with somebody in it who is outside."""
 _FULL_SHIELD, _SMALLEST_SHIELD = 60.0, 0.15
 _NAMED_THINGS: Final = 4
+_REBIRTH: Final = (BY_NAME["REBIRTH"], BY_NAME["REBIRTH_WAIT"])
 _CIRCLE: Final = np.linspace(0, 2 * np.pi, 49)
+_COS: Final = np.cos(_CIRCLE)
+_SIN: Final = np.sin(_CIRCLE)
 
 
 class StageInk(IntEnum):
@@ -165,44 +171,59 @@ class _Drawing:
         build = build_of(fighter.character)
         units = build.height * (_NANA if fighter.follower else 1.0)
         height = max(round(units * self.scale), _LEAST_DOTS)
+        if self.glyphs.ascii:
+            height = _LETTER_DOTS
         if not inside:
             self._outside(fighter, x, y)
             return
         pose = pose_of(fighter.action_state, fighter.airborne)
+        hangs = pose == "ledge" and self.scene.edge is not None and fighter.y < 0
+        if hangs:
+            # Stretched, so that the arms reach the ledge from where the game says that the feet are.
+            height = min(max(height, round((y - self.y(0)) / 1.2)), round(1.5 * height))
         layer = Canvas(self.columns, self.rows)
         self._figure(layer, fighter, pose, x, y, height)
-        if fighter.shielding or (fighter.shielding is None and pose == "guard"):
+        if fighter.shielding:
             self._shield(layer, fighter, x, y, height)
-        if pose == "ledge" and self.scene.edge is not None:
-            ledge = self.x(math.copysign(self.scene.edge, fighter.x))
-            hand = self.y(0)
-            shoulder = y - 0.6 * height
-            layer.line(x, shoulder, ledge, hand, ink_of_port(fighter.port))
-        if pose in ("tumble", "hurt") and fighter.velocity is not None:
+        if hangs and not self.glyphs.ascii:
+            self._arms(layer, fighter, x, y - 0.62 * height)
+        if pose in ("tumble", "hurt"):
             self._streaks(fighter, x, y - 0.5 * height)
-        if (fighter.hitlag or 0) > 0 and pose in ("tumble", "hurt", "held"):
-            self._burst(x, y - 0.5 * height, 0.75 * height)
-        if fighter.action_state is not None and fighter.action.startswith("rebirth"):
-            layer.line(x - 0.4 * height, y, x + 0.4 * height, y, ink_of_port(fighter.port))
+            if fighter.hitlag:
+                self._burst(x, y - 0.5 * height, 0.7 * height)
+        if fighter.action_state in _REBIRTH:
+            layer.line(x - 0.5 * height, y, x + 0.5 * height, y, ink_of_port(fighter.port))
         self.figures.cover(layer)
-        self._label(fighter, x, y - 1.05 * height)
+        self._label(fighter, x, y - 1.05 * height, y, below=hangs)
+
+    def _arms(self, layer: Canvas, fighter: Fighter, x: float, shoulder: float) -> None:
+        assert self.scene.edge is not None
+        ledge = self.x(math.copysign(self.scene.edge, fighter.x))
+        inwards = -math.copysign(1.0, fighter.x)
+        for offset in (0.0, 1.0):
+            layer.line(
+                x + offset, shoulder, ledge + inwards * (1 + offset), self.y(0), ink_of_port(fighter.port)
+            )
 
     def _figure(self, layer: Canvas, fighter: Fighter, pose: Pose, x: float, y: float, height: int) -> None:
+        ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_port(fighter.port)
+        facing = fighter.facing or 0
+        if self.glyphs.ascii:
+            feet = math.floor((y - 1) / DOTS_HIGH)
+            for row, text in enumerate(letters(pose, facing)):
+                for column, letter in enumerate(text):
+                    if letter != " ":
+                        place = math.floor(x / DOTS_WIDE) + column - 1
+                        layer.text(place, feet + row - 2, letter, ink)
+            return
         phase = phase_of(pose, fighter.state_age, self.scene.frame_index)
         hollow = fighter.invulnerability == "intangible"
-        across, down = figure(
-            pose, phase, height, build_of(fighter.character), fighter.facing or 0, hollow=hollow
-        )
-        ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_port(fighter.port)
+        across, down = figure(pose, phase, height, build_of(fighter.character), facing, hollow=hollow)
         layer.plot(math.floor(x) + across, math.floor(y) + down, ink)
         if fighter.invulnerability == "invulnerable":
-            angles = _CIRCLE[::2]
             reach = 0.72 * height
-            layer.plot(
-                x + reach * np.cos(angles),
-                y - 0.5 * height + reach * np.sin(angles),
-                ink_of_faint(fighter.port),
-            )
+            halo_x, halo_y = x + reach * _COS[::2], y - 0.5 * height + reach * _SIN[::2]
+            layer.plot(halo_x, halo_y, ink_of_faint(fighter.port))
 
     def _shield(self, layer: Canvas, fighter: Fighter, x: float, y: float, height: int) -> None:
         """As large as its health: at none it is a seventh of the full one."""
@@ -210,24 +231,21 @@ class _Drawing:
         radius = 0.72 * height * (_SMALLEST_SHIELD + (1 - _SMALLEST_SHIELD) * health / _FULL_SHIELD)
         ring = Canvas(self.columns, self.rows)
         middle = y - 0.48 * height
-        ring.polyline(
-            x + radius * np.cos(_CIRCLE), middle + radius * np.sin(_CIRCLE), ink_of_port(fighter.port)
-        )
+        ring.polyline(x + radius * _COS, middle + radius * _SIN, ink_of_port(fighter.port))
         # A gap between the ring and the body, where they would touch.
         gap = Canvas(self.columns, self.rows)
         for inner in (radius - 1.2, radius - 2):
             if inner > 0:
-                gap.polyline(x + inner * np.cos(_CIRCLE), middle + inner * np.sin(_CIRCLE), 1)
+                gap.polyline(x + inner * _COS, middle + inner * _SIN, 1)
         layer.masks &= ~gap.masks
         layer.masks |= ring.masks
         layer.inks[ring.masks != 0] = ink_of_port(fighter.port)
 
     def _streaks(self, fighter: Fighter, x: float, y: float) -> None:
         """Where it came from, for who flies fast."""
-        assert fighter.velocity is not None
-        vx, vy = fighter.velocity
-        if math.hypot(vx, vy) < 1.0:
+        if fighter.velocity is None or math.hypot(*fighter.velocity) < 1.0:
             return
+        vx, vy = fighter.velocity
         back = np.arange(2, 9) * 1.5
         self.lines.plot(x - back * vx * self.scale, y + back * vy * self.scale, ink_of_faint(fighter.port))
 
@@ -261,7 +279,7 @@ class _Drawing:
         at_x, at_y = min(max(x, margin), wide - margin - 1), min(max(y, margin), high - margin - 1)
         ink = ink_of_port(fighter.port)
         layer = Canvas(self.columns, self.rows)
-        layer.polyline(at_x + lens * np.cos(_CIRCLE), at_y + lens * np.sin(_CIRCLE), ink)
+        layer.polyline(at_x + lens * _COS, at_y + lens * _SIN, ink)
         inside = Canvas(self.columns, self.rows)
         height = max(lens + 2, 6)
         pose = pose_of(fighter.action_state, fighter.airborne)
@@ -278,18 +296,18 @@ class _Drawing:
             ink,
         )
         self.figures.cover(layer)
-        self._label(fighter, at_x, at_y - lens)
+        self._label(fighter, at_x, at_y - lens, at_y + lens)
 
-    def _label(self, fighter: Fighter, x: float, y: float) -> None:
-        """Above the head; where another's label is, one row further up or below the feet."""
+    def _label(self, fighter: Fighter, x: float, head: float, feet: float, *, below: bool = False) -> None:
+        """Above the head; further up where another's is, or below the feet."""
         percent = self.glyphs.dash if fighter.percent is None else f"{fighter.percent:.0f}"
         stunned = "!" if (fighter.hitstun or 0) > 0 else ""
         who = fighter.character if fighter.follower else f"P{fighter.port} {fighter.character}"
-        texts = [f"{who} {percent}%{stunned}", f"P{fighter.port} {percent}%{stunned}"]
-        above = math.floor(y / DOTS_HIGH) - 1
-        for text in texts:
+        over, under = math.floor(head / DOTS_HIGH) - 1, math.floor(feet / DOTS_HIGH) + 1
+        rows = (under, under + 1) if below else (over, over - 1, over - 2, under, under + 1)
+        for text in (f"{who} {percent}%{stunned}", f"P{fighter.port} {percent}%{stunned}"):
             column = min(max(math.floor(x / DOTS_WIDE) - len(text) // 2, 0), self.columns - len(text))
-            for row in (above, above - 1, above + 1, above - 2):
+            for row in rows:
                 row = min(max(row, 0), self.rows - 1)
                 if self.labels.is_free(column, row, len(text)):
                     ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_label(fighter.port)
@@ -298,7 +316,7 @@ class _Drawing:
 
     def finish(self) -> Canvas:
         page = self.earth
-        drawn = self.figures.masks != 0
+        drawn = (self.figures.masks != 0) | (self.figures.letters >= 0)
         # The earth gives way to a figure; lines go on behind it and take its colour.
         page.masks[drawn] = 0
         lit = self.lines.masks != 0
@@ -306,5 +324,6 @@ class _Drawing:
         page.inks[lit] = self.lines.inks[lit]
         page.masks |= self.lines.masks | self.figures.masks
         page.inks[drawn] = self.figures.inks[drawn]
+        page.letters[drawn] = self.figures.letters[drawn]
         page.cover(self.labels)
         return page

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
@@ -47,19 +46,19 @@ def checksum(weights: Mapping[str, Tensor]) -> int:
 
 def hashed_pieces(
     weights: Mapping[str, Tensor], *, piece_bytes: int = 1 << 24
-) -> Iterator[bytes | np.ndarray]:
+) -> Iterator[bytes | memoryview]:
     """What the checksum is of, in order: for each tensor by name its name, type and shape, then its bytes."""
     for name in sorted(weights):
         tensor = weights[name].detach()
         yield f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode()
         flat = tensor.contiguous().reshape(-1).view(torch.uint8)
         for start in range(0, len(flat), piece_bytes):
-            yield flat[start : start + piece_bytes].cpu().numpy()
+            yield flat[start : start + piece_bytes].cpu().numpy().data
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, step: int) -> int:
     """Replaces the file, whole or not at all, and returns the checksum. DiskFullError where there is no room."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     found = checksum(tensors)
     content = save(tensors, {"v": str(VERSION), "step": str(step), "checksum": f"{found:016x}"})
     # One name, since a run has one trainer: what a killed one left is written over, and nobody has to clear it away.
@@ -73,6 +72,15 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], *, step: int) -> in
             partial.unlink(missing_ok=True)
             raise
     return found
+
+
+def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """None in the memory of another: a table that two parts of a policy share has two names, and is saved twice."""
+    found: dict[int, Tensor] = {}
+    return {
+        name: tensor.clone() if found.setdefault(tensor.data_ptr(), tensor) is not tensor else tensor
+        for name, tensor in tensors.items()
+    }
 
 
 def read_weights(path: Path) -> Weights:

@@ -13,7 +13,7 @@ import numpy as np
 from exphil_core.melee import stages
 from exphil_core.melee.action_names import action_name
 from exphil_core.melee.action_states import BY_NAME
-from exphil_core.melee.characters import by_external_id, by_internal_id
+from exphil_core.melee.characters import CHARACTERS, by_external_id, by_internal_id
 from exphil_core.melee.controller import Controller
 from exphil_core.melee.flags import FASTFALLING, HITSTUN, OFFSCREEN, SHIELDING, Flag
 from exphil_core.melee.items import item_type
@@ -222,7 +222,9 @@ class _Body:
         self._slot, self._player, self._follower = slot, player, follower
         self._columns = columns
         self._stocks = player.leader["stocks"]
-        self._selected = by_external_id(player.external_id).title
+        external_id = player.external_id
+        known = external_id < len(CHARACTERS)  # a damaged header may say anything
+        self._selected = by_external_id(external_id).title if known else f"character {external_id}"
 
     def fighter(self, t: int) -> Fighter | None:
         """None where it is not there."""

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,44 +66,41 @@ def predict_command(
     loaded, preset, policy = load_for_play(directory, where)
     predictor = Predictor(policy, weights=checksum(loaded.model), step=loaded.step)
     meta = describe(predictor, preset, game, run=run.name)
-    for warning in _warnings(meta, preset.data.characters):
+    for warning in _warnings(meta, preset.data.characters, game.external_stage_id):
         print(f"warning: {replay}: {warning}", file=sys.stderr)
     path = prediction_path(run.path, game.content_id, loaded.step) if out is None else out
     began = time.monotonic()
-    file = _reusable(path, predictor.layout, meta)
-    if (reused := file is not None) is False:
-        with told(f"predicting {meta.frames} frames") as say:
-            file = predict_replay(
-                predictor, game, path, meta, progress=lambda done: say(f"predicted {done} of {meta.frames}")
-            )
-    assert file is not None
+    kept = _reusable(path, predictor.layout, meta)
+    with told(f"predicting {meta.frames} frames") as say:
+        file = kept or predict_replay(
+            predictor, game, path, meta, progress=lambda done: say(f"predicted {done} of {meta.frames}")
+        )
     if as_json:
-        print(json.dumps(_object(file, reused=reused, seconds=time.monotonic() - began), allow_nan=False))
+        seconds = time.monotonic() - began
+        print(json.dumps(_object(file, reused=kept is not None, seconds=seconds), allow_nan=False))
     else:
         print(path)
 
 
 def two_players(replay: Path) -> "PackedGame":
     """The replay's game, parsed in a process of its own. DataError where it cannot be, or is not of two players."""
-    from exphil_core.replays.ingest import IngestOptions, ingest
+    from exphil_core.replays.pack import pack_game
+    from exphil_core.replays.viewing import load_game
 
-    outcomes = list(ingest([replay], workers=1, options=IngestOptions(min_frames=1)))
-    if len(outcomes) != 1:
-        raise DataError(f"{replay} holds {len(outcomes)} replays; expected one .slp file")
-    outcome = outcomes[0]
-    if outcome.packed is None:
-        raise DataError(outcome.detail)
-    return outcome.packed
+    game = load_game(replay)
+    if len(game.players) != 2:
+        raise DataError(f"{replay} has {len(game.players)} players; a policy predicts games of two")
+    return pack_game(game)
 
 
-def _warnings(meta: "Meta", learned: tuple[str, ...]) -> list[str]:
-    from exphil_core.melee import characters
+def _warnings(meta: "Meta", learned: Sequence[str], external_stage_id: int) -> Iterator[str]:
+    from exphil_core.melee import characters, stages
 
-    if any(side.known for side in meta.sides):
-        return []
-    playing = " and ".join(characters.by_external_id(side.external_id).title for side in meta.sides)
-    names = ", ".join(learned)
-    return [f"{playing} play here, and {meta.run} learned from {names} alone: expect little of what it says"]
+    if not any(side.known for side in meta.sides):
+        playing = " and ".join(characters.by_external_id(side.external_id).title for side in meta.sides)
+        yield f"{playing} play here, and {meta.run} learned from {', '.join(learned)} alone: expect little"
+    if not stages.is_supported(external_stage_id):
+        yield f"{meta.run} has never seen this stage: expect little"
 
 
 def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | None":

@@ -247,154 +247,84 @@ _COMMON_WORDS: dict[str, str] = {
 }
 """By the game's name; one that is not here is its own words ("barrel wait")."""
 
-_FALCON = ((347, "{0}"), (349, "{1}"), (353, "{2}"), (357, "{3}"), (364, ""))
-_SPACE_ANIMAL = ((341, "Blaster"), (347, "{0}"), (353, "{1}"), (360, "Reflector"), (370, "taunt"), (376, ""))
+_FALCON = "347 {}, 349 {}, 353 {}, 357 {}, 364"
+_SPACE_ANIMAL = "341 Blaster, 347 {}, 353 {}, 360 Reflector, 370 taunt, 376"
 _SWORD = (
-    *((341, "{0}"), (349, "{1} 1"), (350, "{1} 2"), (352, "{1} 3"), (355, "{1} 4"), (358, "{1} 1")),
-    *((359, "{1} 2"), (361, "{1} 3"), (364, "{1} 4"), (367, "{2}"), (369, "Counter"), (373, "")),
+    "341 {0}, 349 {1} 1, 350 {1} 2, 352 {1} 3, 355 {1} 4, 358 {1} 1, 359 {1} 2, 361 {1} 3, 364 {1} 4,"
+    "367 {2}, 369 Counter, 373"
 )
-_LINK = (
-    *((344, "{0}"), (350, "Boomerang"), (356, "Spin Attack"), (358, "Bomb"), (360, "air grapple"), (362, "")),
-)
-_PIKACHU = ((341, "Thunder Jolt"), (343, "Skull Bash"), (353, "{0}"), (359, "Thunder"), (367, ""))
-_MARIO = ((343, "{0}"), (345, "{1}"), (347, "Super Jump Punch"), (349, "{2}"), (351, ""))
-_PUFF_JUMPS = ((341, "jump 2"), (342, "jump 3"), (343, "jump 4"), (344, "jump 5"), (345, "jump 6"))
+_LINK = "344 {}, 350 Boomerang, 356 Spin Attack, 358 Bomb, 360 air grapple, 362"
+_PIKACHU = "341 Thunder Jolt, 343 Skull Bash, 353 {}, 359 Thunder, 367"
+_MARIO = "343 {}, 345 {}, 347 Super Jump Punch, 349 {}, 351"
+_JUMPS = "341 jump 2, 342 jump 3, 343 jump 4, 344 jump 5, 345 jump 6"
 
-
-def _with(family: tuple[tuple[int, str], ...], *moves: str) -> tuple[tuple[int, str], ...]:
-    return tuple((first, words.format(*moves)) for first, words in family)
-
-
-_OWN: dict[str, tuple[tuple[int, str], ...]] = {
-    "falcon": _with(_FALCON, "Falcon Punch", "Raptor Boost", "Falcon Dive", "Falcon Kick"),
-    "ganondorf": _with(_FALCON, "Warlock Punch", "Gerudo Dragon", "Dark Dive", "Wizard's Foot"),
-    "dk": (
-        *((351, "cargo carry"), (361, "cargo throw"), (369, "Giant Punch"), (379, "Headbutt")),
-        *((381, "Spinning Kong"), (383, "Hand Slap"), (386, "")),
-    ),
-    "fox": _with(_SPACE_ANIMAL, "Illusion", "Fire Fox"),
-    "falco": _with(_SPACE_ANIMAL, "Phantasm", "Fire Bird"),
+_OWN: dict[str, str] = {
+    "falcon": _FALCON.format("Falcon Punch", "Raptor Boost", "Falcon Dive", "Falcon Kick"),
+    "ganondorf": _FALCON.format("Warlock Punch", "Gerudo Dragon", "Dark Dive", "Wizard's Foot"),
+    "dk": "351 cargo carry, 361 cargo throw, 369 Giant Punch, 379 Headbutt, 381 Spinning Kong, 383 Hand Slap, 386",
+    "fox": _SPACE_ANIMAL.format("Illusion", "Fire Fox"),
+    "falco": _SPACE_ANIMAL.format("Phantasm", "Fire Bird"),
     "gameandwatch": (
-        *(
-            (341, "jab"),
-            (342, "rapid jab"),
-            (344, "rapid jab end"),
-            (345, "down tilt"),
-            (346, "forward smash"),
-        ),
-        *((347, "neutral air"), (348, "back air"), (349, "up air"), (350, "neutral air landing")),
-        *((351, "back air landing"), (352, "up air landing"), (353, "Chef")),
-        *((355 + number, f"Judge {number + 1}") for number in range(9)),
-        *((364 + number, f"Judge {number + 1}") for number in range(9)),
-        *((373, "Fire"), (375, "Oil Panic"), (381, "")),
+        "341 jab, 342 rapid jab, 344 rapid jab end, 345 down tilt, 346 forward smash, 347 neutral air,"
+        "348 back air, 349 up air, 350 neutral air landing, 351 back air landing, 352 up air landing, 353 Chef,"
+        "355 Judge 1, 356 Judge 2, 357 Judge 3, 358 Judge 4, 359 Judge 5, 360 Judge 6, 361 Judge 7, 362 Judge 8,"
+        "363 Judge 9, 364 Judge 1, 365 Judge 2, 366 Judge 3, 367 Judge 4, 368 Judge 5, 369 Judge 6, 370 Judge 7,"
+        "371 Judge 8, 372 Judge 9, 373 Fire, 375 Oil Panic, 381"
     ),
     "kirby": (
-        *_PUFF_JUMPS,
-        *((346 + number, f"jump {number + 2}") for number in range(5)),
-        *((351, "dash attack"), (353, "Inhale"), (383, "Hammer"), (385, "Final Cutter"), (393, "Stone")),
-        *(
-            (399, "copied Fireball"),
-            (401, "copied Bow"),
-            (407, "copied Charge Shot"),
-            (413, "copied Egg Lay"),
-        ),
-        *((423, "copied Blaster"), (429, "copied Thunder Jolt"), (431, "copied Fireball")),
-        *((433, "copied Falcon Punch"), (435, "copied PK Flash"), (443, "copied Fire Breath")),
-        *((449, "copied Toad"), (453, "copied Ice Shot"), (455, "copied Giant Punch")),
-        *((465, "copied Nayru's Love"), (467, "copied Needle Storm"), (475, "copied Rollout")),
-        *((492, "copied Shield Breaker"), (500, "copied Shadow Ball"), (510, "copied Chef")),
-        *((512, "copied Megavitamin"), (514, "copied Fire Bow"), (520, "copied Blaster")),
+        f"{_JUMPS}, 346 jump 2, 347 jump 3, 348 jump 4, 349 jump 5, 350 jump 6, 351 dash attack, 353 Inhale,"
+        "383 Hammer, 385 Final Cutter, 393 Stone, 399 copied Fireball, 401 copied Bow, 407 copied Charge Shot,"
+        "413 copied Egg Lay, 423 copied Blaster, 429 copied Thunder Jolt, 431 copied Fireball,"
+        "433 copied Falcon Punch, 435 copied PK Flash, 443 copied Fire Breath, 449 copied Toad,"
+        "453 copied Ice Shot, 455 copied Giant Punch, 465 copied Nayru's Love, 467 copied Needle Storm,"
+        "475 copied Rollout, 492 copied Shield Breaker, 500 copied Shadow Ball, 510 copied Chef,"
+        "512 copied Megavitamin, 514 copied Fire Bow, 520 copied Blaster"
     ),
-    "bowser": (
-        *(
-            (341, "Fire Breath"),
-            (347, "Koopa Klaw"),
-            (359, "Whirling Fortress"),
-            (361, "Bowser Bomb"),
-            (364, ""),
-        ),
-    ),
-    "link": ((341, "forward smash 2"), (342, ""), *_with(_LINK, "Bow")),
-    "younglink": ((341, "forward smash 2"), (342, "taunt"), *_with(_LINK, "Fire Bow")),
-    "luigi": (
-        *(
-            (341, "Fireball"),
-            (343, "Green Missile"),
-            (355, "Super Jump Punch"),
-            (357, "Luigi Cyclone"),
-            (359, ""),
-        ),
-    ),
-    "mario": _with(_MARIO, "Fireball", "Cape", "Mario Tornado"),
-    "drmario": ((341, "taunt"), *_with(_MARIO, "Megavitamin", "Super Sheet", "Dr. Tornado")),
-    "marth": _with(_SWORD, "Shield Breaker", "Dancing Blade", "Dolphin Slash"),
-    "roy": _with(_SWORD, "Flare Blade", "Double-Edge Dance", "Blazer"),
+    "bowser": "341 Fire Breath, 347 Koopa Klaw, 359 Whirling Fortress, 361 Bowser Bomb, 364",
+    "link": f"341 forward smash 2, 342, {_LINK.format('Bow')}",
+    "younglink": f"341 forward smash 2, 342 taunt, {_LINK.format('Fire Bow')}",
+    "luigi": "341 Fireball, 343 Green Missile, 355 Super Jump Punch, 357 Luigi Cyclone, 359",
+    "mario": _MARIO.format("Fireball", "Cape", "Mario Tornado"),
+    "drmario": f"341 taunt, {_MARIO.format('Megavitamin', 'Super Sheet', 'Dr. Tornado')}",
+    "marth": _SWORD.format("Shield Breaker", "Dancing Blade", "Dolphin Slash"),
+    "roy": _SWORD.format("Flare Blade", "Double-Edge Dance", "Blazer"),
     "mewtwo": (
-        *((341, "Shadow Ball charge"), (344, "Shadow Ball cancel"), (345, "Shadow Ball")),
-        *((346, "Shadow Ball charge"), (349, "Shadow Ball cancel"), (350, "Shadow Ball")),
-        *((351, "Confusion"), (353, "Teleport"), (359, "Disable"), (361, "")),
+        "341 Shadow Ball charge, 344 Shadow Ball cancel, 345 Shadow Ball, 346 Shadow Ball charge,"
+        "349 Shadow Ball cancel, 350 Shadow Ball, 351 Confusion, 353 Teleport, 359 Disable, 361"
     ),
     "ness": (
-        *(
-            (341, "forward smash"),
-            (342, "up smash"),
-            (345, "down smash"),
-            (348, "PK Flash"),
-            (356, "PK Fire"),
-        ),
-        *((358, "PK Thunder"), (367, "PSI Magnet"), (376, "")),
+        "341 forward smash, 342 up smash, 345 down smash, 348 PK Flash, 356 PK Fire, 358 PK Thunder,"
+        "367 PSI Magnet, 376"
     ),
     "peach": (
-        *((341, "float"), (342, "float end"), (344, "float neutral air"), (345, "float forward air")),
-        *((346, "float back air"), (347, "float up air"), (348, "float down air"), (349, "forward smash")),
-        *(
-            (352, "Vegetable"),
-            (354, "Peach Bomber"),
-            (361, "Parasol"),
-            (365, "Toad"),
-            (369, "Parasol"),
-            (371, ""),
-        ),
+        "341 float, 342 float end, 344 float neutral air, 345 float forward air, 346 float back air,"
+        "347 float up air, 348 float down air, 349 forward smash, 352 Vegetable, 354 Peach Bomber, 361 Parasol,"
+        "365 Toad, 369 Parasol, 371"
     ),
-    "pikachu": _with(_PIKACHU, "Quick Attack"),
-    "pichu": _with(_PIKACHU, "Agility"),
-    "iceclimbers": ((341, "Ice Shot"), (343, "Squall Hammer"), (347, "Belay"), (357, "Blizzard"), (359, "")),
-    "nana": (
-        *((341, "Ice Shot"), (343, ""), (357, "Blizzard"), (359, "Squall Hammer"), (361, "Belay"), (366, "")),
-    ),
-    "jigglypuff": (
-        *_PUFF_JUMPS,
-        *((346, "Rollout"), (363, "Pound"), (365, "Sing"), (369, "Rest"), (373, "")),
-    ),
-    "samus": (
-        *((341, "bomb jump"), (343, "Charge Shot"), (349, "Missile"), (353, "Screw Attack"), (355, "Bomb")),
-        *((357, "air grapple"), (359, "")),
-    ),
+    "pikachu": _PIKACHU.format("Quick Attack"),
+    "pichu": _PIKACHU.format("Agility"),
+    "iceclimbers": "341 Ice Shot, 343 Squall Hammer, 347 Belay, 357 Blizzard, 359",
+    "nana": "341 Ice Shot, 343, 357 Blizzard, 359 Squall Hammer, 361 Belay, 366",
+    "jigglypuff": f"{_JUMPS}, 346 Rollout, 363 Pound, 365 Sing, 369 Rest, 373",
+    "samus": "341 bomb jump, 343 Charge Shot, 349 Missile, 353 Screw Attack, 355 Bomb, 357 air grapple, 359",
     "yoshi": (
-        *(
-            (341, "shield start"),
-            (342, "shield"),
-            (343, "shield drop"),
-            (344, "shield stun"),
-            (345, "shield start"),
-            (346, "Egg Lay"),
-        ),
-        *((356, "Egg Roll"), (364, "Egg Throw"), (366, "Yoshi Bomb"), (369, "")),
+        "341 shield start, 342 shield, 343 shield drop, 344 shield stun, 345 shield start, 346 Egg Lay,"
+        "356 Egg Roll, 364 Egg Throw, 366 Yoshi Bomb, 369"
     ),
-    "zelda": (
-        *((341, "Nayru's Love"), (343, "Din's Fire"), (349, "Farore's Wind"), (355, "Transform"), (359, "")),
-    ),
-    "sheik": (*((341, "Needle Storm"), (349, "Chain"), (355, "Vanish"), (361, "Transform"), (365, "")),),
+    "zelda": "341 Nayru's Love, 343 Din's Fire, 349 Farore's Wind, 355 Transform, 359",
+    "sheik": "341 Needle Storm, 349 Chain, 355 Vanish, 361 Transform, 365",
 }
-"""Character → (first state, words) in order: each holds until the next, and empty words are "special"."""
+"""Character → the moves that are its own, each with the first of its states: it has those up to the next move's. A
+number alone begins states that nobody has words for."""
 
 
 def _own_names() -> dict[int, dict[int, str]]:
     names: dict[int, dict[int, str]] = {}
     for character, moves in _OWN.items():
         own = names.setdefault(by_name(character).internal_id, {})
-        ends = [*(first for first, _ in moves[1:]), LAST + 1]
-        for (first, words), end in zip(moves, ends, strict=True):
+        parts = [part.strip().partition(" ") for part in moves.split(",")]
+        starts = [int(number) for number, _, _ in parts]
+        for (_, _, words), first, end in zip(parts, starts, [*starts[1:], LAST + 1], strict=True):
             assert LAST_COMMON < first < end, f"{character}: {words} begins at {first} and ends at {end}"
             own.update(dict.fromkeys(range(first, end), words) if words else {})
     return names

@@ -47,7 +47,14 @@ def _json(value: Mapping[str, object]) -> bytes:
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    found: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        # safetensors holds no two names of one memory: what modules share is written under each.
+        found[name] = own.clone() if own.data_ptr() in seen else own
+        seen.add(own.data_ptr())
+    return found
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -> Path:

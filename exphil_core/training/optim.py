@@ -24,10 +24,15 @@ def learning_rate(config: TrainConfig, *, step: int, progress: float) -> float:
     return config.lr * warm * (config.lr_final + (1 - config.lr_final) * cosine)
 
 
-def _decays(name: str, parameter: Tensor) -> bool:
-    """Matrices decay; biases, gains and embedding tables don't (a rare row would only shrink), nor does a state
-    space's `A_log`: at zero it forgets, at a rate of 1, like at any other value."""
-    return parameter.ndim >= 2 and "embedding" not in name and not name.endswith("A_log")
+def _decaying(model: nn.Module) -> set[str]:
+    """Names of the matrices; biases, gains and embedding tables don't decay (a rare row would only shrink), nor does
+    a state space's `A_log`: at zero it forgets, at a rate of 1, like at any other value."""
+    tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
+    return {
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.ndim >= 2 and parameter not in tables and not name.endswith("A_log")
+    }
 
 
 @dataclass(slots=True)
@@ -42,8 +47,9 @@ class Optimizer:
 
     def __post_init__(self) -> None:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
-        decayed = [p for name, p in named if _decays(name, p)]
-        plain = [p for name, p in named if not _decays(name, p)]
+        decaying = _decaying(self.model)
+        decayed = [p for name, p in named if name in decaying]
+        plain = [p for name, p in named if name not in decaying]
         groups = [
             {"params": decayed, "weight_decay": self.config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
@@ -81,8 +87,12 @@ class Optimizer:
 
     def playing_weights(self) -> dict[str, Tensor]:
         """The state dict that is evaluated, saved for play and exported: averaged where EMA is on."""
-        state = {name: tensor.detach() for name, tensor in self.model.state_dict().items()}
-        return {**state, **self.average}
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        # A parameter that two modules share stands under both names, and is averaged under the first.
+        return {
+            name: self.average.get(names.get(tensor, name), tensor.detach())
+            for name, tensor in self.model.state_dict(keep_vars=True).items()
+        }
 
     def state_tensors(self) -> dict[str, Tensor]:
         """Everything that a resumed run needs beside the playing weights, by flat name."""

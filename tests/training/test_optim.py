@@ -85,3 +85,37 @@ def test_how_fast_a_state_space_forgets_does_not_decay(backbone: BackboneConfig)
     kept = {name.split(".")[-1] for name, p in net.named_parameters() if id(p) not in decayed}
     assert {"A_log", "D", "bias"} <= kept
     assert {name.split(".")[-1] for name, p in net.named_parameters() if id(p) in decayed} == {"weight"}
+
+
+class Sharing(nn.Module):
+    """Two modules with one table, as players and followers share that of the action states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        table = nn.Embedding(4, 3)
+        self.one, self.other = nn.ModuleDict({"table": table}), nn.ModuleDict({"table": table})
+        self.out = nn.Linear(3, 1)
+
+
+def test_what_two_modules_share_is_averaged_under_both_names() -> None:
+    net = Sharing()
+    optimizer = Optimizer(net, config(ema_decay=0.9))
+    for step in range(5):
+        net.out(net.one["table"].weight).square().mean().backward()
+        optimizer.step(step=step, progress=step / 20)
+    playing = optimizer.playing_weights()
+    assert torch.equal(playing["one.table.weight"], playing["other.table.weight"])
+    assert not torch.equal(playing["one.table.weight"], net.one["table"].weight)
+
+
+def test_tables_do_not_decay() -> None:
+    net = Sharing()
+    optimizer = Optimizer(net, config(weight_decay=0.5, ema_decay=0.0))
+    before = net.one["table"].weight.detach().clone()
+    for parameter in net.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    weight = net.out.weight.detach().clone()
+    optimizer.step(step=0, progress=0.0)
+    assert torch.equal(net.one["table"].weight, before)
+    assert (net.out.weight.abs() < weight.abs()).all()

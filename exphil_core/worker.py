@@ -11,7 +11,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from exphil_core.runs.helm import Helm
 if TYPE_CHECKING:
     import torch
 
+    from exphil_core.runs.helm import Save
     from exphil_core.training.loop import Finished
 
 PREEMPTED = 75
@@ -95,27 +96,63 @@ def _hold(run: RunDirectory, emit: Emit) -> int:
 def _train(run: RunDirectory, emit: Emit, helm: Helm, heartbeat: Heartbeat) -> "Finished":
     remove_partials(run.path)
     preset = run.preset()
+    from exphil_core.runs.pilot import PilotDirectory
+    from exphil_core.runs.pilot_place import own_cores, pilot_place
+    from exphil_core.runs.pilot_watch import PilotWatch
     from exphil_core.training.data import open_run_data
     from exphil_core.training.device import choose_device
     from exphil_core.training.keeper import Keeper
     from exphil_core.training.kept_split import read_split, write_split
     from exphil_core.training.loop import train
+    from exphil_core.training.publisher import Publisher
 
     device = choose_device(preset.train.device)
-    data = open_run_data(run, preset)
-    if read_split(run.path) != data.split:
-        write_split(run.path, data.split)
-    heartbeat.measure_gpu(lambda: _gpu(device))
-    return train(
-        preset,
-        data,
-        Keeper(run, keep=preset.train.keep_checkpoints, emit=emit),
-        device=device,
-        run_name=run.name,
-        emit=emit,
-        between_steps=helm.between_steps,
-        between_chunks=helm.between_chunks,
-    )
+    place = pilot_place(preset.pilot, trains_on=device.type, cores=own_cores())
+    with _keeping_to(place.run_cores):
+        data = open_run_data(run, preset)
+        if read_split(run.path) != data.split:
+            write_split(run.path, data.split)
+        heartbeat.measure_gpu(lambda: _gpu(device))
+        publisher = Publisher(PilotDirectory(run), every_seconds=preset.pilot.save_seconds, emit=emit)
+        watch = PilotWatch(run, place, emit=emit, snapshot_ms=lambda: publisher.snapshot_ms)
+        heartbeat.look_at_pilot = watch.look
+
+        def between_steps(step: int, save: "Save") -> None:
+            helm.between_steps(step, save)
+            watch.begin()
+
+        with closing(publisher), closing(watch):
+            return train(
+                preset,
+                data,
+                Keeper(run, keep=preset.train.keep_checkpoints, emit=emit),
+                device=device,
+                run_name=run.name,
+                emit=emit,
+                between_steps=between_steps,
+                between_chunks=helm.between_chunks,
+                publish=publisher.between_steps,
+            )
+
+
+@contextmanager
+def _keeping_to(cores: Sequence[int]) -> Iterator[None]:
+    """This process and torch's threads keep to `cores`; without any, all stays as it is."""
+    import torch
+
+    from exphil_core.runs.pilot_place import process_on
+
+    if not cores:
+        yield
+        return
+    before = torch.get_num_threads()
+    with process_on(cores):
+        # Threads that torch starts from now on keep to the cores of who starts them.
+        torch.set_num_threads(min(before, len(cores)))
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _gpu(device: "torch.device") -> Mapping[str, object]:

@@ -1,15 +1,17 @@
 """The workbench: which screen is open, and what holds on every one of them.
 
-In: the folder of runs, a run to open at once, which letters the terminal shows. Out: screens. What a reader gets
-wrong: it holds no run. Whatever is open or closed here, a run is a process of its own that goes on.
+In: the folder of runs, a run or replay to open at once, which letters the terminal shows. Out: screens. What a
+reader gets wrong: it holds no run. Whatever is open or closed here, a run is a process of its own that goes on.
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import work
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter, Monochrome, NoColor
@@ -62,8 +64,11 @@ class Workbench(App[None]):
         *,
         runs_dir: Path = Path("checkpoints"),
         run: str | None = None,
+        replay: Path | None = None,
+        checkpoint: str | None = None,
         glyphs: Glyphs | None = None,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
         launch: RunChild | None = None,
     ) -> None:
         self.glyphs = glyphs or UNICODE
@@ -73,9 +78,11 @@ class Workbench(App[None]):
         self.runs_dir = runs_dir
         self.clock = clock
         """Seconds since 1970."""
+        self.monotonic = monotonic
+        """Seconds that nobody sets: what is played follows them."""
         self.launch = launch or run_child
         """Runs `exphil …` beside the workbench."""
-        self._first_run = run
+        self._first_run, self._first_replay, self._first_checkpoint = run, replay, checkpoint
         for theme in THEMES:
             self.register_theme(theme)
         asked = os.environ.get("TEXTUAL_THEME", "")
@@ -84,6 +91,8 @@ class Workbench(App[None]):
     def on_mount(self) -> None:
         if self._first_run is not None:
             self.open_run(self._first_run)
+        if self._first_replay is not None:
+            self.open_replay(self._first_replay, self._first_checkpoint)
         self._mind_size(self.size)
 
     # What the terminal is like.
@@ -151,6 +160,37 @@ class Workbench(App[None]):
             self.say(str(error), severity="error")
             return
         self._open(CompareScreen(runs))
+
+    def open_replay(self, path: Path, checkpoint: str | None = None) -> None:
+        """A replay, with what the policy of that run or checkpoint would press where one is named."""
+        from exphil_tui.screens.replay import ReplayScreen
+
+        self._open(ReplayScreen(path, checkpoint=checkpoint))
+
+    def open_watch(self, run: str) -> None:
+        """What the pilot of that run plays now; a sentence where there is no such run."""
+        from exphil_core.errors import ExphilError
+        from exphil_core.runs.directory import RunDirectory
+        from exphil_tui.screens.replay import ReplayScreen
+
+        try:
+            found = RunDirectory.find(self.runs_dir, run)
+        except (ExphilError, OSError) as error:
+            self.say(str(error), severity="error")
+            return
+        self._open(ReplayScreen(watched=found))
+
+    @work(group="choose-replay", exclusive=True)
+    async def choose_replay(self, folders: Sequence[Path] = ()) -> None:
+        """Asks which replay to look into: one below those folders, or below those that are known."""
+        from exphil_tui.places import expanded
+        from exphil_tui.replay_list import recent_replays
+        from exphil_tui.screens.choose import ChooseOne
+
+        entries = await asyncio.to_thread(recent_replays, folders, now=self.clock())
+        chosen = await self.push_screen_wait(ChooseOne("Which replay?", entries, path=""))
+        if chosen is not None:
+            self.open_replay(expanded(chosen))
 
     def open_help(self) -> None:
         """How the screen that is open is read and which keys it has."""

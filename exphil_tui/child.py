@@ -1,7 +1,8 @@
-"""A command of exphil that the workbench runs beside itself: `exphil data build`, a dry run, a start.
+"""A command that the workbench runs beside itself: `exphil data build`, a dry run, the reader of a replay.
 
-In: its arguments. Out: each line it says while it runs, and how it ended. What a reader gets wrong: its session is
-its own, so the terminal's Ctrl-C is not for it; who gives up waiting (a cancelled task) ends it, and it may save.
+In: the command, or what follows `exphil`. Out: each line it says while it runs, and how it ended. What a reader
+gets wrong: its session is its own, so the terminal's Ctrl-C is not for it; who gives up waiting (a cancelled task)
+ends it, and it may save.
 """
 
 import asyncio
@@ -49,11 +50,13 @@ class RunChild(Protocol):
 
 async def run_child(arguments: Sequence[str], *, told: Callable[[str], None] = lambda line: None) -> Ended:
     """Run `exphil ARGUMENTS` to its end. OSError where it cannot be started."""
+    return await run_command([sys.executable, "-m", "exphil_tui", *arguments], told=told)
+
+
+async def run_command(command: Sequence[str], *, told: Callable[[str], None] = lambda line: None) -> Ended:
+    """Run a command to its end. OSError where it cannot be started."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "exphil_tui",
-        *arguments,
+        *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -26,15 +26,23 @@ def main() -> None:
     sys.exit(commands.main(arguments))
 
 
-def open_workbench(runs_dir: Path, run: str | None) -> int:
-    """Opens the workbench, on `run` where one is named, and returns the exit code once it is left."""
+def open_workbench(
+    runs_dir: Path, run: str | None, *, replay: Path | None = None, checkpoint: str | None = None
+) -> int:
+    """Opens the workbench, on a run or a replay where one is named, and returns the exit code once it is left."""
     if (lack := _lack_of_terminal()) is not None:
         print(lack, file=sys.stderr)
         return USAGE
     from exphil_tui.app import Workbench
     from exphil_tui.glyphs import glyphs_of
 
-    workbench = Workbench(runs_dir=runs_dir, run=run, glyphs=glyphs_of(os.environ, sys.stdout.encoding))
+    workbench = Workbench(
+        runs_dir=runs_dir,
+        run=run,
+        replay=replay,
+        checkpoint=checkpoint,
+        glyphs=glyphs_of(os.environ, sys.stdout.encoding),
+    )
     workbench.run()
     return workbench.return_code or 0
 

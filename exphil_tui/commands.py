@@ -128,12 +128,14 @@ class WorkbenchCommands(Provider):
         yield "Runs: all runs", "Open the screen", app.open_runs
         yield "New run: choose and start one", "Open the screen", app.open_new_run
         yield "Data: replays and datasets", "Open the screen", app.open_data
+        yield "Replay: look into one frame by frame", "Open the screen", app.choose_replay
         yield "Screenshot", "Save the screen as an SVG picture", partial(app.deliver_screenshot)
 
     def _runs(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
         app = self._workbench
         for run in app.known_runs:
             yield f"Open run {run.name}", f"{run.state}, step {run.step:,}", partial(app.open_run, run.name)
+            yield f"Watch run {run.name} play", "What its pilot does", partial(app.open_watch, run.name)
 
     @property
     def _workbench(self) -> "Workbench":

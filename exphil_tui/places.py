@@ -112,6 +112,14 @@ def shown(path: Path, limit: int = 400) -> str:
     return sanitise(text.encode("utf-8", "replace").decode(), limit=limit) or "?"
 
 
+def expanded(text: str) -> Path:
+    """What a person typed, from the folder that the workbench runs in; `~` is the home folder."""
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError:
+        return Path(text).absolute()
+
+
 def what_it_is(path: Path) -> str:
     """`folder`, `archive`, `replay` or `dataset`."""
     if is_dataset(path):

@@ -9,10 +9,10 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module, metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Protocol
 
 import typer
 
@@ -26,10 +26,34 @@ INTERRUPTED = 130
 _REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 """What a disk or its owner refuses: the path and the reason are all that a person can use."""
 
-workbench: Callable[[Path, str | None], int] | None = None
-"""Opens the workbench on a folder of runs, and on one of them where it is named; set by whoever has one."""
 
-COMMANDS = ("train", "attach", "eval", "export", "demo", "runs", "data", "presets", "bench", "doctor")
+class OpenWorkbench(Protocol):
+    """Opens the workbench on a folder of runs and returns the exit code once it is left."""
+
+    def __call__(
+        self, runs_dir: Path, run: str | None, *, replay: Path | None = None, checkpoint: str | None = None
+    ) -> int:
+        """On `run` where one is named; on `replay`, with the predictions of `checkpoint`."""
+
+
+workbench: OpenWorkbench | None = None
+"""Set by whoever has one."""
+
+COMMANDS = (
+    "train",
+    "attach",
+    "replay",
+    "eval",
+    "predict",
+    "export",
+    "demo",
+    "runs",
+    "data",
+    "presets",
+    "study",
+    "bench",
+    "doctor",
+)
 """Each is a file of this folder, which holds `NAME_command`, or `NAME_app` where it is a group."""
 
 _SEVERAL_VALUES = ("train", "eval")

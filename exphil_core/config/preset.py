@@ -233,6 +233,34 @@ class EvaluationConfig(BaseModel):
     """By how many nats a loss must be lower to count as better."""
 
 
+class PilotConfig(BaseModel):
+    """Who plays a held-out replay in real time beside a run, to show whether the policy could play."""
+
+    model_config = _FROZEN
+
+    device: Literal["off", "auto", "cpu", "cuda"] = "off"
+    """Where a pilot plays beside the run, at 60 frames a second; auto: on the GPU that trains, else on a processor
+    with three cores or more."""
+    threads: int = Field(default=1, ge=1, le=64)
+    """Processor threads that it plays with; a run on the processor leaves it as many cores."""
+    save_seconds: float = Field(default=20.0, ge=1)
+    """Seconds between two savings of the weights for it, also for a pilot that is started by hand."""
+
+    @model_validator(mode="after")
+    def _threads_play(self) -> Self:
+        if self.threads != 1 and self.device == "off":
+            raise ValueError(
+                f"threads is {self.threads} but device is 'off', so no pilot would play with them: set device to "
+                "'auto', 'cpu' or 'cuda', or leave threads out"
+            )
+        if self.threads != 1 and self.device == "cuda":
+            raise ValueError(
+                f"threads is {self.threads} but device is 'cuda', where one thread does all: leave threads out, or "
+                "set device to 'cpu'"
+            )
+        return self
+
+
 class Preset(BaseModel):
     """Everything that decides a run, but the data that it finds."""
 
@@ -254,6 +282,8 @@ class Preset(BaseModel):
     """How it is learned."""
     evaluation: EvaluationConfig = EvaluationConfig()
     """When it is measured."""
+    pilot: PilotConfig = PilotConfig()
+    """Who plays beside it."""
 
     @property
     def chunk_length(self) -> int:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psutil
 
 from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
 from exphil_core.config.toml import write_toml
@@ -250,6 +249,9 @@ class RunDirectory:
 
     def write_status(self, state: str, step: int | None) -> None:
         """Says how the run stands; the heartbeat is now, the process this one. Without a step: as before."""
+        # Only who holds a run, or doubts that it is held, needs it: the workbench's first picture does not.
+        import psutil
+
         assert state in STATES, state
         if step is None:
             before = self.status()
@@ -405,6 +407,8 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _is_behind(status: Status) -> bool:
     """Whether the process that said this is there, on this machine; a later one with its pid is another."""
+    import psutil
+
     if status.host != socket.gethostname() or status.state not in UNFINISHED:
         return False
     try:

@@ -35,6 +35,8 @@ class Heartbeat:
         self._clock = clock
         self.look: Callable[[], None] = lambda: None
         """Called many times a second."""
+        self.look_at_pilot: Callable[[], None] = lambda: None
+        """Called as often."""
         self.gone: Callable[[], None] = lambda: None
         """Called while the run's directory is found deleted."""
         self._state = "starting"
@@ -73,6 +75,7 @@ class Heartbeat:
         written, measured = now, now - RESOURCES_SECONDS + 1.0
         while not self._over.wait(_LOOK_SECONDS):
             self._guard(self.look)
+            self._guard(self.look_at_pilot)
             now = self._clock()
             if now - written >= EVERY_SECONDS:
                 written = now

@@ -129,6 +129,35 @@ class Latency(Event, frozen=True, tag="latency"):
     missed: Count
     budget_ms: float
     histogram: Annotated[list[Count], msgspec.Meta(max_length=4096)] = []
+    runtime: str = ""
+    parameters: Count | None = None
+    window_size: Count | None = None
+    step: Count | None = None
+    """Of the weights that were played last."""
+    weights: str = ""
+    """Their checksum, in hexadecimal."""
+    headroom_ms: Number = None
+    """The budget less the p99."""
+    late_p99_ms: Number = None
+    """How late frames began after their tick, apart from what they took."""
+    recent_max_ms: Number = None
+    """The slowest frame since the last such event."""
+    recent_missed: Count | None = None
+    total_frames: Count | None = None
+    """Since the pilot began; the percentiles are of the last `frames` of them."""
+    total_missed: Count | None = None
+    cpu: Number = None
+    """Cores that the pilot has in use."""
+    realtime: bool | None = None
+    """Whether the system lets it go before others on its core."""
+    threads: Count | None = None
+    character: str = ""
+    """Whose side is played."""
+    game: str = ""
+    """Content id of the game that is played."""
+    frame_index: Count | None = None
+    snapshot_ms: Number = None
+    """For how long the trainer stood still when it last copied its weights for the pilot; in a run's own events."""
 
 
 class Resources(Event, frozen=True, tag="resources"):

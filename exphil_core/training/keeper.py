@@ -104,7 +104,7 @@ def read_baselines(run: Path) -> Baselines:
 def load_for_play(directory: Path, device: torch.device) -> tuple[Checkpoint, Preset, Policy]:
     """A checkpoint directory's policy, ready to play or to be evaluated. CheckpointError where it is damaged."""
     checkpoint = load_checkpoint(directory, training=False)
-    preset = _with_any_kernel(preset_from_tables(checkpoint.config, where=str(directory / "config.json")))
+    preset = playable_preset(preset_from_tables(checkpoint.config, where=str(directory / "config.json")))
     policy = build_policy(preset)
     _refuse_other_weights(policy, checkpoint.model, kind=preset.backbone.kind, where=directory)
     policy.load_state_dict(dict(checkpoint.model))
@@ -159,7 +159,7 @@ def _shape(part: Tensor | None) -> str:
     return "absent" if part is None else str(list(part.shape))
 
 
-def _with_any_kernel(preset: Preset) -> Preset:
+def playable_preset(preset: Preset) -> Preset:
     """The machine that plays need not have the kernel that the one which trained was told to use."""
     backbone = preset.backbone
     if not isinstance(backbone, MambaConfig | Mamba2Config | JambaConfig):

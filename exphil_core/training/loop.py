@@ -63,6 +63,9 @@ class _Loss:
 Emit = Callable[..., None]
 """`emit(type, **fields)`: one event."""
 
+PlayingWeights = Callable[[], Mapping[str, Tensor]]
+"""Gives those of now: they change with the next step."""
+
 EVALUATIONS = 20
 """Evaluations over a run whose preset sets no interval."""
 
@@ -127,12 +130,14 @@ def train(
     emit: Emit,
     between_steps: Callable[[int, Save], None] = lambda step, save: None,
     between_chunks: Callable[[], None] = lambda: None,
+    publish: Callable[[int, PlayingWeights], None] = lambda step, weights: None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Finished:
     """Train from the newest whole checkpoint in `keeper` (or from the start) to the run's limit.
 
     `between_steps` may save, and may take its time: what it takes is not time trained. `between_chunks` is called
-    during evaluations. Where either raises Ending, the run saves a checkpoint and ends with that status.
+    during evaluations. Where either raises Ending, the run saves a checkpoint and ends with that status. `publish`
+    comes between steps, too, and may copy the weights that are played after so many.
     Raises DivergedError before a step with a loss or gradient that is not finite.
     """
     config = preset.train
@@ -294,6 +299,7 @@ def train(
                     break
                 asked = clock()
                 between_steps(state.step, save)
+                publish(state.step, optimizer.playing_weights)
                 started += clock() - asked
 
                 step_started = clock()

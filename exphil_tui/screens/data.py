@@ -29,7 +29,7 @@ from exphil_core.replays.folders import Counted, count_replays
 from exphil_core.replays.text import sanitise
 from exphil_tui import figures
 from exphil_tui.child import Ended
-from exphil_tui.places import Place, known_places, place_of, shown, what_it_is
+from exphil_tui.places import Place, expanded, known_places, place_of, shown, what_it_is
 
 if TYPE_CHECKING:
     from exphil_core.dataset.contents import Contents
@@ -47,6 +47,7 @@ class DataScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("b", "build", "Build"),
         Binding("n", "new_run", "New run on this"),
+        Binding("o", "open_replay", "Replay", tooltip="Look into a replay, frame by frame"),
         Binding("slash", "type", "Type a path", key_display="/"),
         Binding("x", "break_off", "Break off", show=False),
         Binding("r", "look", "Look again", show=False),
@@ -57,7 +58,8 @@ Left are the datasets in the cache (the newest first), the demo replays, and Sli
 Right is what the one under the cursor holds. Play counts sides that are imitated: a person plays them, and moves.
 A mark stands at characters with less than an hour of it: there is little to learn from.
 b reads replays into a dataset, by a process of its own; what was read before and has not changed is not read again.
-A build that is broken off keeps what it has read. n puts a new run together on what is under the cursor."""
+A build that is broken off keeps what it has read. n puts a new run together on what is under the cursor.
+o lists the replays of what is under the cursor, the newest first, to look into one frame by frame."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -415,6 +417,16 @@ A build that is broken off keeps what it has read. n puts a new run together on 
             return True
         return False
 
+    def action_open_replay(self) -> None:
+        place = self.current
+        if place is None or not place.written:
+            folders: list[Path] = []
+        elif place.dataset is not None:
+            folders = [Path(source) for source in place.dataset.sources]
+        else:
+            folders = [place.path]
+        self.workbench.choose_replay(folders)
+
     def action_type(self) -> None:
         self.query_one("#data-path").focus()
 
@@ -423,7 +435,7 @@ A build that is broken off keeps what it has read. n puts a new run together on 
         text = event.value.strip()
         if not text:
             return
-        path = _expanded(text)
+        path = expanded(text)
         if not _there(path):
             self.workbench.say(f"{shown(path)}: there is no such file or folder.", severity="warning")
             return
@@ -530,13 +542,6 @@ def _there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
-
-
-def _expanded(text: str) -> Path:
-    try:
-        return Path(text).expanduser().absolute()
-    except RuntimeError:
-        return Path(text).absolute()
 
 
 def _counted_as(counted: Counted) -> str:

@@ -157,6 +157,8 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
         ({"train.chunk_length": 30}, "train.chunk_length is 30 but backbone.window_size is 60"),
         ({"train.noise_share": 0.5, "train.noise_scale": 0}, "no noise would be added"),
         ({"train.balance_temperature": 0.5}, "balance_characters is off"),
+        ({"pilot.threads": 2}, "device is 'off', so no pilot would play with them"),
+        ({"pilot.threads": 2, "pilot.device": "cuda"}, "where one thread does all"),
         ({"data.characters": ["fox", "Fox"]}, "names fox more than once"),
         ({"data.characters": ["sandbag"]}, "cannot be selected"),
         ({"backbone.window_size": 1}, "greater than or equal to 2"),

@@ -11,6 +11,7 @@ from exphil_core.runs.records import (
     NAME_LIMIT,
     CharacterLoss,
     Evaluated,
+    Latency,
     Other,
     PressRate,
     RunStarted,
@@ -55,6 +56,58 @@ def test_a_record_holds_what_was_written(tmp_path: Path) -> None:
     assert isinstance(record, Step)
     assert (record.step, record.loss, record.lr, record.eta_s) == (3, None, 1e-5, None)
     assert record.per_character == {"link": CharacterLoss(loss=None, frames=7)}
+
+
+LATENCY = {
+    "device": "cpu",
+    "backbone": "gru",
+    "frames": 600,
+    "p50_ms": 4.5,
+    "p95_ms": 6.0,
+    "p99_ms": 7.5,
+    "max_ms": 20.0,
+    "missed": 1,
+    "budget_ms": 16.67,
+}
+
+
+def test_a_latency_of_before_the_pilot_is_read_and_says_nothing_of_what_it_does_not_tell() -> None:
+    record = decode(json.dumps({**HEAD, "type": "latency", **LATENCY}).encode())
+    assert isinstance(record, Latency)
+    told = {name: getattr(record, name) for name in record.__struct_fields__}
+    assert {name: told[name] for name in LATENCY} == LATENCY
+    assert all(told[name] in (None, "", []) for name in told.keys() - LATENCY.keys() - HEAD.keys())
+
+
+def test_a_latency_of_a_pilot_holds_all_that_it_tells(tmp_path: Path) -> None:
+    told = {
+        **LATENCY,
+        "histogram": [0] * 39 + [600],
+        "runtime": "eager",
+        "parameters": 20_000_000,
+        "window_size": 180,
+        "step": 1200,
+        "weights": "00ff" * 4,
+        "headroom_ms": 9.17,
+        "late_p99_ms": 0.2,
+        "recent_max_ms": 8.0,
+        "recent_missed": 0,
+        "total_frames": 3600,
+        "total_missed": 4,
+        "cpu": 0.4,
+        "realtime": True,
+        "threads": 1,
+        "character": "mewtwo",
+        "game": "ab" * 16,
+        "frame_index": 0,
+        "snapshot_ms": 21.5,
+    }
+    with EventLog(tmp_path / "events.jsonl") as log:
+        log.append("latency", **told)
+    record = decode((tmp_path / "events.jsonl").read_bytes())
+    assert isinstance(record, Latency)
+    assert {name: getattr(record, name) for name in told} == told
+    assert set(record.__struct_fields__) == told.keys() | HEAD.keys()
 
 
 def test_an_unknown_type_is_kept_and_a_damaged_known_one_is_not() -> None:

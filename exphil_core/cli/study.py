@@ -1,0 +1,253 @@
+"""`exphil study run|report|list`: runs along axes, and what came out of them.
+
+In: the name of a study or its file. Out: ordinary runs, and a report in the study's folder and on stdout. What a
+reader gets wrong: the same command is also how more workers join and how a study goes on: whatever has ended is not
+run again.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from exphil_core.cli.format import console, table
+from exphil_core.cli.options import ManyValues
+from exphil_core.errors import ExphilError, UsageError
+
+if TYPE_CHECKING:
+    from exphil_core.studies.report import Report
+    from exphil_core.studies.worker import Told
+
+study_app = typer.Typer(
+    help="Compare settings: runs along axes, over seeds, under one budget.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+DEFAULT_RUNS_DIR = Path("checkpoints")
+STUDIES = "studies"
+"""The studies' folder among the runs."""
+
+PREEMPTED = 75
+STATE_SECONDS = 30.0
+"""Between two lines of how things stand, where nobody watches a terminal."""
+
+
+@study_app.command("run", cls=ManyValues)
+def run_command(
+    study: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A study ('exphil study list').")],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The short form: minutes on a CPU instead of hours.")
+    ] = False,
+    replays: Annotated[
+        list[str] | None,
+        typer.Option(help="Learn from these instead of the dojo's games; several may follow."),
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="Instead of the study's: 0,1,2,3,4. What has ended is kept.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The study's folder (default: its name, with -quick and -replays).")
+    ] = None,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Run what of a study has not ended yet, then report. The same command elsewhere joins in the work."""
+    from exphil_core.studies.study import load_study
+
+    found = load_study(
+        study,
+        quick=quick,
+        replays=tuple(replays or ()),
+        seeds=_seeds(seeds),
+        name=name,
+        settings={} if device is None else {"train.device": device},
+    )
+    # Mistakes in the study are found before anything heavy is imported.
+    from exphil_core.studies.data import prepare
+    from exphil_core.studies.plan import cells_of
+    from exphil_core.studies.storage import StudyStorage
+    from exphil_core.studies.worker import Interrupted, Worker, hearing_signals
+
+    cells = cells_of(found)
+    with _told() as told, hearing_signals() as asked:
+        data = prepare(found, say=told.state)
+        storage = StudyStorage(runs_dir / STUDIES / found.name)
+        storage.describe(
+            about=found.about,
+            decides=found.decides,
+            quick=found.quick,
+            against=found.against,
+            data=data.told,
+            fingerprint=data.fingerprint,
+        )
+        added = storage.extend(cells)
+        told.line(f"study {found.name}: {len(cells)} runs, {added} of them new, in {storage.folder}")
+        worker = Worker(study=found, data=data, storage=storage, runs_dir=runs_dir, told=told, asked=asked)
+        try:
+            left = worker.work(cells)
+        except Interrupted:
+            told.line("ended as asked; the same command goes on from here")
+            raise typer.Exit(PREEMPTED) from None
+    _report(runs_dir, found.name, as_json=as_json)
+    if left:
+        each = "\n".join(f"  {run}: {why}" for run, why in left.items())
+        raise ExphilError(
+            f"{len(left)} runs of study {found.name} have not ended (the same command tries them again):\n{each}"
+        )
+
+
+@study_app.command("report")
+def report_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A study that was run.")],
+    quick: Annotated[bool, typer.Option("--quick", help="Of its quick form.")] = False,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
+    as_json: AsJson = False,
+) -> None:
+    """Say what came out of a study so far, and write it into the study's folder with its plots."""
+    _report(runs_dir, f"{name}-quick" if quick else name, as_json=as_json)
+
+
+@study_app.command("list")
+def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
+    """List the studies that come with exphil, and those that were run here."""
+    from exphil_core.studies.storage import StudyStorage
+    from exphil_core.studies.study import load_study, study_names
+
+    shipped = [load_study(name) for name in study_names()]
+    begun = []
+    for folder in _run_here(runs_dir):
+        trials = StudyStorage(folder).trials()
+        begun.append((folder.name, sum(trial.ended for trial in trials), len(trials)))
+    if as_json:
+        told: dict[str, object] = {
+            "studies": [
+                {
+                    "name": study.name,
+                    "about": study.about,
+                    "variants": [variant.name for variant in study.variants],
+                    "seeds": list(study.seeds),
+                }
+                for study in shipped
+            ],
+            "run": [{"name": name, "ended": ended, "runs": of} for name, ended, of in begun],
+        }
+        print(json.dumps(told))
+        return
+    width = max((len(study.name) for study in shipped), default=0)
+    for study in shipped:
+        runs = f"{len(study.variants)} variants × {len(study.seeds)} seeds"
+        print(f"{study.name:<{width}}  {study.about} ({runs})")
+    if begun:
+        print(f"\nIn {runs_dir / STUDIES}:")
+    for name, ended, of in begun:
+        print(f"  {name}: {ended} of {of} runs have ended")
+
+
+def _seeds(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageError(f"--seeds {text}: expected numbers, separated by commas, such as 0,1,2") from None
+
+
+def _run_here(runs_dir: Path) -> list[Path]:
+    from exphil_core.studies.storage import StudyStorage
+
+    folder = runs_dir / STUDIES
+    return sorted(path for path in folder.glob("*") if StudyStorage.exists(path))
+
+
+def _report(runs_dir: Path, name: str, *, as_json: bool) -> None:
+    from exphil_core.studies.publish import publish
+    from exphil_core.studies.storage import StudyStorage
+
+    folder = runs_dir / STUDIES / name
+    if not StudyStorage.exists(folder):
+        from difflib import get_close_matches
+
+        names = [path.name for path in _run_here(runs_dir)]
+        near = get_close_matches(name, names, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        raise UsageError(f"no study '{name}' was run in {runs_dir}; {hint}")
+    published = publish(StudyStorage(folder))
+    if as_json:
+        print(json.dumps(published.plain, allow_nan=False))
+        return
+    _print(published.report)
+    if published.lack:
+        print(published.lack, file=sys.stderr)
+    print(f"\n{published.path}")
+
+
+def _print(report: "Report") -> None:
+    from exphil_core.studies.tables import tables_of
+
+    out = console()
+    _lines(out, f"{report.name}: {report.about}", style="bold")
+    _lines(out, f"What decides it: {report.decides}")
+    _lines(out, f"{report.data}. {report.progress}{' (quick form)' if report.quick else ''}.")
+    tables = tables_of(report)
+    for group in report.groups:
+        out.print()
+        _lines(out, f"{group.title[0].upper()}{group.title[1:]}", style="bold underline")
+        for found in tables[group.budget]:
+            out.print()
+            shown = table((found.headings[0],), right=found.headings[1:], title=found.title)
+            for row in found.rows:
+                shown.add_row(*(Text(cell) for cell in row))
+            out.print(shown)
+            if found.note:
+                _lines(out, found.note, style="dim")
+        out.print()
+        for sentence in group.verdict:
+            _lines(out, f"• {sentence}")
+    for run, why in report.lost.items():
+        _lines(out, f"Without a result: {run}, {why}")
+    out.print()
+    for note in report.notes:
+        _lines(out, note, style="dim")
+
+
+def _lines(out: Console, text: str, style: str = "") -> None:
+    out.print(Text(text, style=style))
+
+
+@contextmanager
+def _told() -> Iterator["Told"]:
+    """Lines on stderr, and how things stand: on a terminal in a line that changes, elsewhere now and then."""
+    from exphil_core.studies.worker import Told
+
+    if sys.stderr.isatty():
+        screen = Console(stderr=True, highlight=False)
+        with screen.status(Text("looking at the study")) as status:
+            yield Told(
+                line=lambda text: screen.print(Text(text)),
+                state=lambda text: status.update(Text(text, overflow="ellipsis", no_wrap=True)),
+            )
+        return
+    due = time.monotonic() + STATE_SECONDS
+
+    def line(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    def state(text: str) -> None:
+        nonlocal due
+        if time.monotonic() >= due:
+            due = time.monotonic() + STATE_SECONDS
+            line(text)
+
+    yield Told(line=line, state=state)

@@ -1,0 +1,121 @@
+"""The newest weights of a run, for whoever plays while it learns.
+
+In: a run's weights for its pilot, and its newest promoted checkpoint. Out: `Weights` that nobody has seen yet, each
+once, and a sentence where they cannot be had. What a reader gets wrong: what is damaged, gone or of another policy is
+said once and changes nothing, since the weights that are played are still good; the next whole ones end that.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from exphil_core.errors import CheckpointError
+from exphil_core.models.weights import Weights, read_step, read_weights
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.pilot import PilotDirectory
+
+Seen = tuple[tuple[int, ...] | None, int | None]
+
+
+class NewestWeights:
+    """Remembers which ones it gave."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        *,
+        like: Mapping[str, Tensor],
+        read_checkpoint: Callable[[Path], Weights],
+        warn: Callable[[str, str], None],
+    ) -> None:
+        """`like` has the names and shapes of the policy that plays. `read_checkpoint` verifies what it reads or
+        raises CheckpointError, `warn` takes a code and a sentence."""
+        self._run = run
+        self._path = PilotDirectory(run).weights_path
+        self._shapes = {name: tensor.shape for name, tensor in like.items()}
+        self._read_checkpoint = read_checkpoint
+        self._warn = warn
+        self._seen: Seen | None = None
+        self._given: Weights | None = None
+        self._warned = False
+
+    def look(self) -> Weights | None:
+        """New ones; None where there are none, or none that are whole."""
+        try:
+            promoted = self._run.latest_step()
+        except CheckpointError as error:
+            promoted = None if self._seen is None else self._seen[1]
+            self._say("weights_damaged", str(error))
+        found = (_identity(self._path), promoted)
+        if found == self._seen:
+            return None
+        gone = self._seen is not None and self._seen[0] is not None and found[0] is None
+        self._seen = found
+        for read in self._candidates(*found):
+            try:
+                weights = read()
+                self._refuse_others(weights)
+            except CheckpointError as error:
+                self._say("weights_damaged", f"{error}; {self._instead()}")
+                continue
+            self._warned = False
+            if self._given is None or weights.checksum != self._given.checksum:
+                self._given = weights
+                return weights
+            return None
+        if gone:
+            self._say("weights_gone", f"{self._path} is gone; {self._instead()}")
+        elif self._given is None:
+            self._say("no_weights", f"run {self._run.name} has no weights yet; {self._instead()}")
+        return None
+
+    def forget(self) -> None:
+        """What was given last was not taken: it may be given again."""
+        self._given = None
+        self._seen = None
+
+    def _candidates(self, saved: tuple[int, ...] | None, promoted: int | None) -> list[Callable[[], Weights]]:
+        """Ways to get them, the newest first; none that would go back behind what was given."""
+        found: list[tuple[int, Callable[[], Weights]]] = []
+        if saved is not None:
+            # A header that cannot be read makes it the newest: its damage should be heard of.
+            step = read_step(self._path)
+            newest = promoted is None or step is None or step > promoted
+            found.append((1 if newest else -1, lambda: read_weights(self._path)))
+        if promoted is not None and (self._given is None or promoted > self._given.step):
+            directory = self._run.step_directory(promoted)
+            found.append((0, lambda: self._read_checkpoint(directory)))
+        return [read for _, read in sorted(found, key=lambda item: -item[0])]
+
+    def _refuse_others(self, weights: Weights) -> None:
+        shapes = {name: tensor.shape for name, tensor in weights.tensors.items()}
+        if shapes != self._shapes:
+            name = min(dict(shapes.items() ^ self._shapes.items()))
+            raise CheckpointError(
+                f"{self._run.path}: weights of step {weights.step} are not of this run's policy: {name} is "
+                f"{_shape(shapes.get(name))} and should be {_shape(self._shapes.get(name))}"
+            )
+
+    def _instead(self) -> str:
+        if self._given is None:
+            return "the pilot waits for the first whole ones"
+        return f"the pilot plays on with the weights of step {self._given.step}"
+
+    def _say(self, code: str, message: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(code, message)
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """Changes whenever the file does; None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else str(list(shape))

@@ -1,0 +1,1 @@
+"""Runs along axes, made comparable by a budget: what is asked, who works on it, and what came out."""

@@ -1,0 +1,192 @@
+"""A report's pictures: how each variant learned, and what loss each latency buys.
+
+In: a `Report` and a folder. Out: SVG and PNG files, where matplotlib (the extra `plots`) is installed. What a
+reader gets wrong: a band spans the lowest and the highest seed, it is no interval; and colours repeat what labels
+and marks say.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exphil_core.studies.measures import Point
+from exphil_core.studies.report import Group, Report, Row
+
+LACK = "No plots: matplotlib is not installed; 'pip install exphil[plots]' brings it."
+
+# Okabe and Ito's, which keep apart under every common colour blindness; black is the ninth.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#333333")
+_MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_INK, _FAINT = "#24292f", "#d0d7de"
+
+
+def can_plot() -> bool:
+    return find_spec("matplotlib") is not None
+
+
+def draw(report: Report, folder: Path) -> list[str]:
+    """Draws what there is to draw; returns the names of the SVG files. Nothing without matplotlib."""
+    if not can_plot():
+        return []
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams.update(
+        {
+            "svg.hashsalt": "exphil",
+            "svg.fonttype": "none",
+            "font.family": "sans-serif",
+            "font.size": 10,
+            "axes.edgecolor": _FAINT,
+            "axes.labelcolor": _INK,
+            "text.color": _INK,
+            "xtick.color": _INK,
+            "ytick.color": _INK,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+        }
+    )
+    names = []
+    for group in report.groups:
+        if any(len(curve) > 1 for row in group.rows for curve in row.curves.values()):
+            names.append(_save(_curves(report, group), folder, f"curves-{group.budget}"))
+        if sum(row.latency is not None for row in group.rows) > 1:
+            names.append(_save(_pareto(report, group), folder, f"pareto-{group.budget}"))
+    return names
+
+
+def _save(figure: Any, folder: Path, name: str) -> str:
+    import matplotlib.pyplot as plt
+
+    for kind in ("svg", "png"):
+        path = folder / f"{name}.{kind}"
+        partial = folder / f".{name}.partial.{kind}"
+        figure.savefig(
+            partial, dpi=150, metadata={"Date": None} if kind == "svg" else None, facecolor="white"
+        )
+        partial.replace(path)
+    plt.close(figure)
+    return f"{name}.svg"
+
+
+def _curves(report: Report, group: Group) -> Any:
+    """Validation loss over frames and over minutes."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.4), sharey=True, layout="constrained")
+    most = max(point.frames for row in group.rows for curve in row.curves.values() for point in curve)
+    scale, unit = (1e6, "million frames") if most >= 1e6 else (1e3, "thousand frames")
+    looks = dict(
+        zip(sorted(row.name for row in group.rows), cycle(zip(_COLOURS, _MARKS, strict=True)), strict=False)
+    )
+    for panel, of, label in (
+        (panels[0], lambda point: point.frames / scale, f"{unit} seen"),
+        (panels[1], lambda point: point.seconds / 60, "minutes trained"),
+    ):
+        for row in group.rows:
+            colour, mark = looks[row.name]
+            x, mean, low, high = _band(list(row.curves.values()), of)
+            panel.plot(
+                x,
+                mean,
+                color=colour,
+                lw=1.8,
+                marker=mark,
+                ms=4,
+                markevery=max(1, len(x) // 6),
+                label=row.name,
+            )
+            if len(row.curves) > 1:
+                panel.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+        panel.set_xlabel(label)
+        panel.grid(color=_FAINT, lw=0.6)
+        panel.set_axisbelow(True)
+        if group.target is not None:
+            panel.axhline(group.target, color=_INK, lw=0.8, ls=(0, (4, 3)))
+    panels[0].set_ylabel("loss on the watched games, nats per frame")
+    panels[0].set_ylim(*_limits(group))
+    panels[1].legend(frameon=False, title="variant", loc="upper right")
+    band = "line: mean over seeds, band: lowest to highest seed" if _seeds(group) > 1 else "one seed"
+    figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.text(0.01, 0.925, f"{band}; dashed: the loss that every run reached", fontsize=9, color="#57606a")
+    return figure
+
+
+def _band(curves: Sequence[Sequence[Point]], of: Any) -> tuple[Any, Any, Any, Any]:
+    """(x, mean, lowest, highest) where every seed has been."""
+    curves = [curve for curve in curves if curve]
+    first = max(of(curve[0]) for curve in curves)
+    last = min(of(curve[-1]) for curve in curves)
+    x = np.unique(np.clip([of(point) for point in max(curves, key=len)], first, last))
+    y = np.stack([np.interp(x, [of(p) for p in curve], [p.loss for p in curve]) for curve in curves])
+    return x, y.mean(0), y.min(0), y.max(0)
+
+
+def _limits(group: Group) -> tuple[float, float]:
+    """Of the losses that are worth looking at: the steep beginning would press the rest together."""
+    losses = [point.loss for row in group.rows for curve in row.curves.values() for point in curve]
+    lowest = min(losses)
+    highest = min(max(losses), float(np.quantile(losses, 0.9)) + 0.25 * (float(np.median(losses)) - lowest))
+    room = 0.06 * max(highest - lowest, 1e-3)
+    return lowest - room, highest + room
+
+
+def _seeds(group: Group) -> int:
+    return max(len(row.seeds) for row in group.rows)
+
+
+def _pareto(report: Report, group: Group) -> Any:
+    """Mean loss against p99, and the front of those that nothing beats in both."""
+    import matplotlib.pyplot as plt
+
+    figure, panel = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
+    timed = [row for row in group.rows if row.latency is not None]
+    looks = dict(
+        zip(sorted(row.name for row in group.rows), cycle(zip(_COLOURS, _MARKS, strict=True)), strict=False)
+    )
+    front = sorted((_p99(row), row.loss.mean) for row in timed if row.name in group.front)
+    panel.step(*zip(*front, strict=True), where="post", color=_INK, lw=1, ls=(0, (4, 3)), zorder=1)
+    for row in timed:
+        colour, mark = looks[row.name]
+        panel.errorbar(
+            _p99(row),
+            row.loss.mean,
+            yerr=row.loss.deviation,
+            color=colour,
+            marker=mark,
+            ms=7,
+            capsize=3,
+            lw=1.2,
+        )
+        panel.annotate(
+            row.name,
+            (_p99(row), row.loss.mean),
+            xytext=(8, 5),
+            textcoords="offset points",
+            fontweight="bold" if row.name in group.front else "normal",
+        )
+    budget = next(row.latency.budget_ms for row in timed if row.latency is not None)
+    least, most = min(map(_p99, timed)), max(map(_p99, timed))
+    panel.set_xlim(max(0.0, least - 0.12 * most), most * 1.25)
+    if most * 1.25 > budget:
+        panel.axvline(budget, color="#cf222e", lw=1)
+        panel.annotate(" 60 FPS", (budget, 1), xycoords=("data", "axes fraction"), color="#cf222e", va="top")
+    panel.set_xlabel(f"p99 of a frame in play, ms (budget {budget:.2f})")
+    panel.set_ylabel("held-out loss, nats per frame")
+    panel.grid(color=_FAINT, lw=0.6)
+    panel.set_axisbelow(True)
+    bars = "bars: standard deviation over seeds" if _seeds(group) > 1 else "one seed"
+    figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
+    figure.text(
+        0.01, 0.93, f"{bars}; bold and dashed: no other is better in both", fontsize=9, color="#57606a"
+    )
+    return figure
+
+
+def _p99(row: Row) -> float:
+    assert row.latency is not None
+    return row.latency.p99_ms

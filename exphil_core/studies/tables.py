@@ -1,0 +1,137 @@
+"""A report's tables: what Markdown and the console print.
+
+In: a `Report`. Out: `Table`s of text, one set a budget. What a reader gets wrong: a mean without ± is of one seed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from exphil_core.melee.characters import by_name, low_tier_first
+from exphil_core.studies.report import Group, Report, Row
+from exphil_core.studies.spread import Spread
+
+NOTHING = "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    title: str
+    headings: tuple[str, ...]
+    """The first is of words, the others of figures."""
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def tables_of(report: Report) -> dict[str, list[Table]]:
+    """By the budget of each group."""
+    return {group.budget: list(_tables(group)) for group in report.groups}
+
+
+def loss(found: Spread | None) -> str:
+    """`0.4321 ± 0.0012`, or the one number of one seed."""
+    if found is None:
+        return NOTHING
+    if found.deviation is None:
+        return f"{found.mean:.4f}"
+    return f"{found.mean:.4f} ± {found.deviation:.4f}"
+
+
+def short(count: float) -> str:
+    """`1.23 M`, `456 k`."""
+    for size, unit in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f}"
+
+
+def _tables(group: Group) -> Iterator[Table]:
+    yield _results(group)
+    yield _costs(group)
+    yield _by_character("Loss per character", {row.name: row.per_character for row in group.rows})
+    if all(row.cross for row in group.rows):
+        learned = {row.name: row.learns for row in group.rows}
+        yield _by_character(
+            "Trained on … (rows), evaluated on … (columns)",
+            {row.name: row.cross for row in group.rows},
+            learned=learned,
+            note="The same held-out games in every row. *: a character whose inputs the row's policy has learned.",
+        )
+
+
+def _results(group: Group) -> Table:
+    dojo = any(row.closed is not None for row in group.rows)
+    to = NOTHING if group.target is None else f"{group.target:.4f}"
+    headings = [
+        "variant",
+        "seeds",
+        "loss",
+        *(["closed"] if dojo else []),
+        "frames",
+        "minutes",
+        "to reach it",
+        "",
+    ]
+    return Table(
+        title="Held-out loss, best checkpoint",
+        headings=tuple(headings),
+        rows=tuple(_result(row, dojo=dojo) for row in group.rows),
+        note=f"Nats per frame, mean ± standard deviation over seeds. to reach it: frames and minutes to {to} on the "
+        "games watched in training, the lowest loss that every run reached."
+        + (" closed: share of the way from the best baseline to the floor." if dojo else ""),
+    )
+
+
+def _result(row: Row, *, dojo: bool) -> tuple[str, ...]:
+    share = [] if not dojo else [NOTHING if row.closed is None else f"{row.closed:.0%}"]
+    frames, seconds = row.reached_frames, row.reached_seconds
+    return (
+        row.name,
+        str(len(row.seeds)),
+        loss(row.loss),
+        *share,
+        short(row.frames),
+        f"{row.seconds / 60:.1f}",
+        NOTHING if frames is None else short(frames.mean),
+        NOTHING if seconds is None else f"{seconds.mean / 60:.1f} min",
+    )
+
+
+def _costs(group: Group) -> Table:
+    return Table(
+        title="What it costs",
+        headings=("variant", "parameters", "updates", "frames/s", "p50 ms", "p99 ms", "60 FPS"),
+        rows=tuple(_cost(row) for row in group.rows),
+        note="frames/s: of training. p50, p99: encode + step + sample + decode of a frame at 60 Hz, in eager torch.",
+    )
+
+
+def _cost(row: Row) -> tuple[str, ...]:
+    rate = NOTHING if row.frames_per_s is None else f"{row.frames_per_s:,.0f}"
+    found = row.latency
+    if found is None:
+        played: Sequence[str] = (NOTHING, NOTHING, NOTHING)
+    else:
+        played = (f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", "fits" if found.within_budget else "too slow")
+    return (row.name, f"{row.parameters:,}", f"{row.steps:,.0f}", rate, *played)
+
+
+def _by_character(
+    title: str,
+    losses: Mapping[str, Mapping[str, Spread]],
+    *,
+    learned: Mapping[str, Sequence[str]] | None = None,
+    note: str = "",
+) -> Table:
+    characters = sorted({name for found in losses.values() for name in found}, key=low_tier_first)
+
+    def cell(row: str, character: str) -> str:
+        text = loss(losses[row].get(character))
+        known = learned is not None and (not learned[row] or character in learned[row])
+        return f"{text} *" if known and text != NOTHING else text
+
+    return Table(
+        title=title,
+        headings=("variant", *(by_name(name).title for name in characters)),
+        rows=tuple((row, *(cell(row, character) for character in characters)) for row in losses),
+        note=note,
+    )

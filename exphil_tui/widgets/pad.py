@@ -1,0 +1,327 @@
+"""A controller: what a human holds, and what the policy would, in one picture.
+
+In: `show(human, policy, ...)`. Out: rows of letters: a drawn controller, or its values as text where there is little
+room. What a reader gets wrong: filled is the human's and outlined the policy's, in sticks, triggers and buttons.
+"""
+
+import math
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+from exphil_core.melee.controller import BUTTONS, Controller
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.text_panel import fitted
+
+_DRAWN_ROWS: Final = 6
+"""Below the title, from which a controller is drawn."""
+_START: Final = 0x1000
+"""Start pauses a game; it is none of `BUTTONS`, for a policy never presses it."""
+_LABELS: Final = {button: button for button in BUTTONS} | {"D_UP": "↑"}
+_ARROWS: Final = "→↗↑↖←↙↓↘"
+_NEUTRAL: Final = 0.2
+"""Of a stick's way: a stick nearer to the middle points nowhere."""
+_OCTAGON: Final = np.arange(9) * np.pi / 4
+_BUTTONS_WIDE, _BUTTONS_NARROW = 13, 7
+
+
+class _Ink(IntEnum):
+    NOTHING = 0
+    TITLE = 1
+    TEXT = 2
+    MUTED = 3
+    RULE = 4
+    HUMAN = 5
+    PRESSED = 6
+    POLICY = 7
+    TRAIL = 8
+    GATE = 9
+
+
+_LOOKS = {
+    _Ink.NOTHING: Look(colour="foreground"),
+    _Ink.TITLE: Look(colour="foreground", bold=True),
+    _Ink.TEXT: Look(colour="foreground"),
+    _Ink.MUTED: Look(colour="foreground-muted"),
+    _Ink.RULE: Look(colour="border-blurred"),
+    _Ink.HUMAN: Look(colour="foreground", bold=True),
+    _Ink.PRESSED: Look(colour="foreground", bold=True, reverse=True),
+    _Ink.POLICY: Look(colour="primary", bold=True),
+    _Ink.TRAIL: Look(colour="foreground", strength=0.6),
+    _Ink.GATE: Look(colour="foreground", strength=0.35),
+}
+
+
+class Pad(CanvasWidget):
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._human: Controller | None = None
+        self._policy: Controller | None = None
+        self._title = ""
+        self._presses: tuple[float, ...] | None = None
+        self._trail: tuple[tuple[float, float], ...] = ()
+
+    def show(
+        self,
+        human: Controller | None,
+        policy: Controller | None = None,
+        *,
+        title: str,
+        presses: Sequence[float] | None = None,
+        trail: Sequence[tuple[float, float]] = (),
+    ) -> None:
+        """`presses`: the policy's probability of each of `BUTTONS`. `trail`: where the main stick just was."""
+        self._human, self._policy, self._title = human, policy, title
+        self._presses = None if presses is None else tuple(presses)
+        self._trail = tuple(trail)
+        self.update()
+
+    def looks(self) -> Sequence[Look]:
+        return [_LOOKS[ink] for ink in _Ink]
+
+    def picture(self, width: int, height: int) -> Canvas:
+        page = Canvas(width, height)
+        top = 1 if height >= 2 else 0
+        if top:
+            self._rule(page)
+        if self._human is None and self._policy is None:
+            page.text(2, top, fitted("no inputs known", width - 2, self.glyphs), _Ink.MUTED)
+        elif height - top >= _DRAWN_ROWS and width >= 24:
+            self._draw_controller(page, top)
+        else:
+            self._write_values(page, top)
+        return page
+
+    def _rule(self, page: Canvas) -> None:
+        """`─ P1 Fox ──── ■ human  □ policy ─`."""
+        ascii = self.glyphs.ascii
+        page.text(0, 0, ("-" if ascii else "─") * page.columns, _Ink.RULE)
+        filled, outlined = _marks(self.glyphs)
+        key = f" {filled} human  {outlined} policy " if self._policy is not None else ""
+        room = page.columns - 5
+        if len(self._title) + len(key) + 1 > room:
+            key = ""
+        page.text(1, 0, f" {fitted(self._title, room, self.glyphs)} ", _Ink.TITLE)
+        if key:
+            at = page.columns - len(key) - 1
+            page.text(at, 0, key, _Ink.MUTED)
+            page.text(at + 1, 0, filled, _Ink.HUMAN)
+            page.text(at + 10, 0, outlined, _Ink.POLICY)
+
+    # Drawn.
+
+    def _draw_controller(self, page: Canvas, top: int) -> None:
+        self._draw_triggers(page, top)
+        top += 1
+        rows = page.rows - top
+        single = rows >= len(BUTTONS)
+        if single:
+            wide = _BUTTONS_WIDE if self._presses is not None else _BUTTONS_NARROW
+        else:
+            wide = 11 if self._presses is not None else 9
+        room = page.columns - wide - 2
+        # Two sticks side by side, the main one half as large again.
+        main = min(math.floor(room * 0.6), 2 * rows)
+        second = min(room - main - 1, math.floor(main * 0.7))
+        spare = rows - math.ceil(main / 2)
+        with_values = spare >= 1
+        up = top + (spare - 1) // 2 if with_values else top
+        main_rows = math.ceil(main / 2)
+        self._draw_stick(page, 0, up, main, "main", trail=self._trail)
+        down = up + main_rows - math.ceil(second / 2)
+        self._draw_stick(page, main + 1, down, second, "c", trail=())
+        if with_values:
+            self._write_sticks(page, up + main_rows, main)
+        page.text(main + 1 + second // 2, down - 1, "C", _Ink.MUTED)
+        at = page.columns - wide
+        if single:
+            gap = (rows - len(BUTTONS)) // 2
+            for index, button in enumerate(BUTTONS):
+                self._draw_button(page, at, top + gap + index, button, wide)
+        else:
+            gap = (rows - 4) // 2
+            for index, button in enumerate(BUTTONS):
+                column, row = divmod(index, 4)
+                self._draw_button(page, at + column * (wide // 2 + 1), top + gap + row, button, wide // 2)
+        if self._human is not None and self._human.buttons & _START:
+            page.text(at, page.rows - 1, "START", _Ink.PRESSED)
+
+    def _draw_stick(
+        self,
+        page: Canvas,
+        left: int,
+        top: int,
+        columns: int,
+        which: str,
+        *,
+        trail: Sequence[tuple[float, float]],
+    ) -> None:
+        if columns < 4:
+            return
+        rows = math.ceil(columns / 2)
+        gate = Canvas(columns, rows)
+        reach = min(DOTS_WIDE * columns, DOTS_HIGH * rows) / 2 - 0.5
+        middle_x, middle_y = DOTS_WIDE * columns / 2, DOTS_HIGH * rows / 2
+        corners_x, corners_y = middle_x + reach * np.cos(_OCTAGON), middle_y - reach * np.sin(_OCTAGON)
+        gate.polyline(corners_x, corners_y, _Ink.GATE)
+        gate.plot(np.array([middle_x]), np.array([middle_y]), _Ink.GATE)
+        inner = reach - 2
+
+        def place(x: float, y: float) -> tuple[float, float]:
+            return middle_x + inner * x, middle_y - inner * y
+
+        human, policy = (_stick(held, which) for held in (self._human, self._policy))
+        if trail and human is not None:
+            ways = np.array([place(x, y) for x, y in (*trail, human)])
+            gate.polyline(ways[:, 0], ways[:, 1], _Ink.TRAIL)
+        size = max(1.2, 0.13 * reach)
+        if human is not None:
+            x, y = place(*human)
+            if self.glyphs.ascii:
+                gate.text(math.floor(x / DOTS_WIDE), math.floor(y / DOTS_HIGH), "#", _Ink.HUMAN)
+            else:
+                gate.disc(x, y, size, _Ink.HUMAN)
+        if policy is not None:
+            x, y = place(*policy)
+            if self.glyphs.ascii:
+                gate.text(math.floor(x / DOTS_WIDE), math.floor(y / DOTS_HIGH), "o", _Ink.POLICY)
+            else:
+                around = np.linspace(0, 2 * np.pi, 25)
+                ring = size + 1.3
+                gate.polyline(x + ring * np.cos(around), y + ring * np.sin(around), _Ink.POLICY)
+        page.cover(gate, left, top)
+
+    def _draw_triggers(self, page: Canvas, row: int) -> None:
+        """`L ━━━━━──────  R ───────────`: how far each is pressed, and where the policy would have it."""
+        each = (page.columns - 2) // 2
+        for at, button in ((0, "L"), (each + 2, "R")):
+            self._draw_bar(page, at, row, button, each)
+
+    def _draw_bar(self, page: Canvas, left: int, row: int, button: str, width: int) -> None:
+        human, policy = (_trigger(held, button) for held in (self._human, self._policy))
+        clicked = self._human is not None and self._human.pressed(button)
+        page.text(left, row, button, _Ink.PRESSED if clicked else _Ink.MUTED)
+        cells = width - 2
+        if human is None:
+            page.text(left + 2, row, self.glyphs.dash, _Ink.MUTED)
+        else:
+            full = round(cells * min(max(human, 0.0), 1.0))
+            bar, rest = ("#", ".") if self.glyphs.ascii else ("━", "─")
+            page.text(left + 2, row, bar * full, _Ink.HUMAN)
+            page.text(left + 2 + full, row, rest * (cells - full), _Ink.GATE)
+        if policy is not None:
+            at = left + 2 + round((cells - 1) * min(max(policy, 0.0), 1.0))
+            page.text(at, row, _marks(self.glyphs)[1], _Ink.POLICY)
+
+    def _draw_button(self, page: Canvas, left: int, row: int, button: str, width: int) -> None:
+        """`■ A □ ━━── 73`: the human's mark, the policy's, and how likely it is to press."""
+        filled, outlined = _marks(self.glyphs)
+        pressed = self._human is not None and self._human.pressed(button)
+        label = "^" if self.glyphs.ascii and button == "D_UP" else _LABELS[button]
+        page.text(left, row, filled if pressed else " ", _Ink.HUMAN)
+        page.text(left + 1, row, label, _Ink.PRESSED if pressed else _Ink.MUTED)
+        if self._policy is not None and self._policy.pressed(button):
+            page.text(left + 2, row, outlined, _Ink.POLICY)
+        if self._presses is None:
+            return
+        probability = self._presses[BUTTONS.index(button)]
+        if not math.isfinite(probability):
+            return
+        share = min(max(probability, 0.0), 1.0)
+        if width < 8:
+            levels = self.glyphs.blocks
+            page.text(left + 3, row, levels[math.ceil(share * (len(levels) - 1) - 0.05)], _Ink.POLICY)
+            return
+        cells = width - 8
+        full = round(cells * share)
+        bar, rest = ("#", ".") if self.glyphs.ascii else ("━", "─")
+        page.text(left + 4, row, bar * full, _Ink.POLICY)
+        page.text(left + 4 + full, row, rest * (cells - full), _Ink.GATE)
+        page.text(left + 4 + cells, row, f"{100 * share:3.0f}%", _Ink.MUTED if share < 0.5 else _Ink.TEXT)
+
+    def _write_sticks(self, page: Canvas, row: int, main: int) -> None:
+        """Below the sticks, as far as there are rows: the human's values, then the policy's."""
+        held = [(self._human, _Ink.TEXT), (self._policy, _Ink.POLICY)]
+        for offset, (controller, ink) in enumerate([one for one in held if one[0] is not None]):
+            if row + offset < page.rows and controller is not None:
+                page.text(max(main // 2 - 6, 0), row + offset, _values(_stick(controller, "main")), ink)
+
+    # Written.
+
+    def _write_values(self, page: Canvas, top: int) -> None:
+        """A row for the human and one for the policy."""
+        filled, outlined = _marks(self.glyphs)
+        rows = [(self._human, filled, _Ink.HUMAN)]
+        if self._policy is not None:
+            rows.append((self._policy, outlined, _Ink.POLICY))
+        for offset, (held, mark, ink) in enumerate(rows[: page.rows - top]):
+            page.text(0, top + offset, mark, ink)
+            if held is None:
+                page.text(2, top + offset, self.glyphs.dash, _Ink.MUTED)
+            else:
+                self._write_controller(page, top + offset, held, ink)
+
+    def _write_controller(self, page: Canvas, row: int, held: Controller, ink: int) -> None:
+        """`■ ↗ +0.71 +0.70  C·  L▃ R   A·X·····`, and less of it where there is less room."""
+        wide = page.columns >= 38
+        at = 2
+        page.text(at, row, _arrow(_stick(held, "main"), self.glyphs), ink)
+        at += 2
+        if wide:
+            page.text(at, row, _values(_stick(held, "main")), _Ink.TEXT)
+            at += 13
+        page.text(at, row, "C", _Ink.MUTED)
+        page.text(at + 1, row, _arrow(_stick(held, "c"), self.glyphs), ink)
+        at += 3 if not wide else 4
+        for button in ("L", "R"):
+            value = _trigger(held, button)
+            levels = self.glyphs.blocks
+            share = 0.0 if value is None else min(max(value, 0.0), 1.0)
+            page.text(at, row, button.lower(), _Ink.MUTED)
+            level = self.glyphs.dash if value is None else levels[math.ceil(share * (len(levels) - 1))]
+            page.text(at + 1, row, level, ink)
+            at += 2 if not wide else 3
+        at += 1
+        for button in BUTTONS:
+            pressed = held.pressed(button)
+            label = "^" if self.glyphs.ascii and button == "D_UP" else _LABELS[button]
+            dot = "." if self.glyphs.ascii else "·"
+            looks = (_Ink.PRESSED if ink == _Ink.HUMAN else ink) if pressed else _Ink.GATE
+            page.text(at, row, label if pressed else dot, looks)
+            at += 1
+
+
+def _marks(glyphs: Glyphs) -> tuple[str, str]:
+    return ("#", "o") if glyphs.ascii else ("■", "□")
+
+
+def _stick(held: Controller | None, which: str) -> tuple[float, float] | None:
+    """None where it is not known."""
+    if held is None:
+        return None
+    found = (held.main_x, held.main_y) if which == "main" else (held.c_x, held.c_y)
+    return found if all(math.isfinite(part) for part in found) else None
+
+
+def _trigger(held: Controller | None, button: str) -> float | None:
+    if held is None:
+        return None
+    found = held.trigger_l if button == "L" else held.trigger_r
+    return found if math.isfinite(found) else None
+
+
+def _values(stick: tuple[float, float] | None) -> str:
+    return "" if stick is None else f"{stick[0]:+.2f} {stick[1]:+.2f}"
+
+
+def _arrow(stick: tuple[float, float] | None, glyphs: Glyphs) -> str:
+    if stick is None:
+        return glyphs.dash
+    if math.hypot(*stick) < _NEUTRAL:
+        return "." if glyphs.ascii else "·"
+    octant = round(math.atan2(stick[1], stick[0]) / (math.pi / 4)) % 8
+    return (">/^\\</v\\" if glyphs.ascii else _ARROWS)[octant]

@@ -1,0 +1,144 @@
+"""What the policy would press in a frame, beside what the human pressed: component by component.
+
+In: a `Forecast`, or a sentence on why there is none. Out: a panel, more of it the higher it is. What a reader gets
+wrong: each component's probabilities are given what the *human* did in the components before it, so "buttons" says
+what the policy would press with the stick where the human's is.
+"""
+
+from exphil_tui import figures
+from exphil_tui.forecast import Forecast, Option, Part
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, fitted, left, right, wrapped
+
+_BAR = 8
+_MOST_ROWS = 8
+"""Of one component: its title, the human's, two of the policy, three others, a blank."""
+_TABLE_NAME, _TABLE_LABEL, _SHARE = 12, 12, 6
+_WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + 7
+
+
+class PredictionPanel(TextPanel, can_focus=False):
+    TITLE = "prediction"
+    DEFAULT_CSS = """
+    PredictionPanel { overflow-y: hidden; }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._forecast: Forecast | None = None
+        self._agreement: float | None = None
+        self._why = ""
+
+    def show(self, forecast: Forecast | None, *, agreement: float | None, why: str = "") -> None:
+        """`agreement`: share of the last second's frames. `why`: there is no forecast."""
+        shown = (forecast, agreement, why)
+        if shown != (self._forecast, self._agreement, self._why):
+            self._forecast, self._agreement, self._why = shown
+            self.update()
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        found = self._forecast
+        head: list[Line] = [
+            (
+                ("  loss ", "dim"),
+                (figures.loss(None if found is None else found.nats, glyphs), "strong"),
+                (" nats", "dim"),
+                (f"  {glyphs.bullet} agrees on ", "dim"),
+                (figures.percent(self._agreement, glyphs), "strong"),
+                (" of the last second", "dim") if width >= 52 else (" of 1 s", "dim"),
+            )
+        ]
+        if found is None:
+            words = wrapped(self._why, max(10, width - 4)) if self._why else []
+            return Picture(head=tuple(head), lines=tuple(((f"  {text}", "dim"),) for text in words))
+        room = self.size.height - 1 - len(head)
+        rows = min(_MOST_ROWS, room // len(found.parts))
+        lines: list[Line] = []
+        if rows < 3:
+            with_nats = width >= _WITH_NATS
+            lines.append(_table_head(with_nats=with_nats))
+            lines += [_table_row(part, glyphs, with_nats=with_nats) for part in found.parts]
+        else:
+            for part in found.parts:
+                lines += _block(part, rows, width, glyphs)
+        notes = (f"step {found.step:,} {glyphs.bullet} weights {found.weights}", f"step {found.step:,}")
+        return Picture(head=tuple(head), lines=tuple(lines[:room]), notes=notes)
+
+
+def _table_head(*, with_nats: bool) -> Line:
+    human, policy = (right(word, _TABLE_LABEL + _SHARE) for word in ("human", "policy"))
+    nats = right("nats", 7) * with_nats
+    return ((" " * (2 + _TABLE_NAME) + human + policy + nats, "dim"),)
+
+
+def _table_row(part: Part, glyphs: Glyphs, *, with_nats: bool) -> Line:
+    human = part.human or Option(label=glyphs.dash, probability=float("nan"))
+    sign, look = _agreement(part.agrees, glyphs)
+    return (
+        (f"{sign} ", look),
+        (left(part.name, _TABLE_NAME, glyphs), "dim"),
+        (_fixed(human.label, _TABLE_LABEL, glyphs), ""),
+        (right(_share(human.probability, glyphs), _SHARE), "dim"),
+        (_fixed(part.likeliest.label, _TABLE_LABEL, glyphs), look if part.agrees is False else ""),
+        (right(_share(part.likeliest.probability, glyphs), _SHARE), "dim"),
+        (right(figures.loss(part.nats, glyphs), 7) * with_nats, "dim"),
+    )
+
+
+def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """`rows` lines: its title, what the human did, what the policy would, what else it might."""
+    sign, look = _agreement(part.agrees, glyphs)
+    word = {None: "", True: "agrees", False: "differs"}[part.agrees]
+    nats = f"{figures.loss(part.nats, glyphs)} nats"
+    gap = width - 3 - len(part.name) - len(nats) - len(word) - 3
+    lines: list[Line] = [
+        (
+            (f"{sign} ", look),
+            (part.name, "strong"),
+            (f"  {word}", look),
+            (" " * max(1, gap), ""),
+            (nats, "dim"),
+        ),
+        _option("human", part.human, width, glyphs, look=""),
+        _option("policy", part.likeliest, width, glyphs, look=look if part.agrees is False else ""),
+    ]
+    if rows >= 5:
+        lines.append(_option("drawn", part.sampled, width, glyphs, look=""))
+    others = [option for option in part.options if option not in (part.human, part.likeliest)]
+    for option in others[: max(0, rows - len(lines) - (rows >= 6))]:
+        lines.append(_option("or", option, width, glyphs, look="dim"))
+    return [*lines, *[((" ", ""),)] * (rows - len(lines))]
+
+
+def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look: str) -> Line:
+    """`    human  +0.95 -0.29  ━━━━━─── 62 %`."""
+    if option is None:
+        return ((f"    {who:<8}", "dim"), (glyphs.dash, "dim"))
+    room = max(4, width - 12 - _BAR - _SHARE - 3)
+    full, rest = bar(option.probability, _BAR, glyphs)
+    return (
+        (f"    {who:<8}", "dim"),
+        (left(option.label, room, glyphs), look),
+        (" ", ""),
+        (full, "accent"),
+        (rest, "rule"),
+        (right(_share(option.probability, glyphs), _SHARE), look or ""),
+    )
+
+
+def _agreement(agrees: bool | None, glyphs: Glyphs) -> tuple[str, str]:
+    """A sign and its look."""
+    if agrees is None:
+        return " ", ""
+    return ("=", "good") if agrees else ("x" if glyphs.ascii else "≠", "warn")
+
+
+def _share(share: float, glyphs: Glyphs) -> str:
+    """`62 %`, with no figure after the point: it changes with every frame."""
+    if share != share:
+        return glyphs.dash
+    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def _fixed(text: str, width: int, glyphs: Glyphs) -> str:
+    return right(fitted(text, width, glyphs), width)

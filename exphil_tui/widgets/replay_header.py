@@ -1,0 +1,97 @@
+"""Two lines over a replay: which game it is and who plays; how it is played back and where one is.
+
+In: a `ReplayFacts`. Out: lines that drop what matters least where the terminal is narrow. What a reader gets wrong: a
+frame is told by its frame id, from -123, and a time by the game's own clock, which begins at frame 0.
+"""
+
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.transport import speed_name, time_of
+from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, fitted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayFacts:
+    title: str = ""
+    """Who plays."""
+    about: tuple[str, ...] = ()
+    """Version, length, file: what matters most first."""
+    playing: bool = False
+    live: bool = False
+    """The newest frame of the pilot is shown, whichever it is."""
+    speed: float = 1.0
+    frame_id: int | None = None
+    last_frame_id: int = 0
+    policy: str = ""
+    """Whose predictions are shown."""
+    policy_look: str = "accent"
+
+
+class ReplayHeader(TextPanel, can_focus=False):
+    DEFAULT_CSS = """
+    ReplayHeader { height: 2; overflow-y: hidden; background: $surface; padding: 0 1; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._facts = ReplayFacts()
+
+    def show(self, facts: ReplayFacts) -> None:
+        if facts != self._facts:
+            self._facts = facts
+            self.update()
+
+    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+        return Picture(lines=(_which(self._facts, width, glyphs), _where(self._facts, width, glyphs)))
+
+
+def _which(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
+    brand: Part = ("exphil", "accent")
+    title = fitted(facts.title, width - 8, glyphs)
+    return _spread([brand, ("  ", ""), (title, "strong")], facts.about, width, glyphs)
+
+
+def _where(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
+    """`▶ ×1  1:23.5  frame 5,010 of 7,521`, and whose predictions at the right."""
+    if facts.frame_id is None:
+        return ((" ", ""),)
+    if facts.live:
+        sign = ("(o) live", "good")
+    elif facts.playing:
+        sign = (f"{'>' if glyphs.ascii else '▶'} x{speed_name(facts.speed, ascii=glyphs.ascii)}", "good")
+    else:
+        sign = (f"{'||' if glyphs.ascii else '‖'} x{speed_name(facts.speed, ascii=glyphs.ascii)}", "strong")
+    parts: list[Part] = [
+        (f"{sign[0]:<6}", sign[1]),
+        (f"{time_of(facts.frame_id, tenths=True):>8}", "strong"),
+        (f" of {time_of(facts.last_frame_id)}", "dim"),
+        ("  frame ", "dim"),
+        (f"{facts.frame_id:,}", "strong"),
+        (f" of {facts.last_frame_id:,}", "dim"),
+    ]
+    return _spread(parts, (facts.policy,), width, glyphs, look=facts.policy_look, cut=True)
+
+
+def _spread(
+    parts: list[Part],
+    notes: tuple[str, ...],
+    width: int,
+    glyphs: Glyphs,
+    *,
+    look: str = "dim",
+    cut: bool = False,
+) -> Line:
+    """The parts at the left, and of the notes as many as there is room for at the right."""
+    room = width - sum(cell_len(text) for text, _ in parts) - 2
+    said = ""
+    for note in notes:
+        longer = f"{said}  {note}" if said else note
+        if note and cell_len(longer) <= room:
+            said = longer
+    if cut and not said and notes and room >= 8:
+        said = fitted(notes[0], room, glyphs)
+    gap = " " * max(0, room + 2 - cell_len(said))
+    return (*parts, (gap, ""), (said, look))

@@ -1,0 +1,329 @@
+"""The picture of one frame: the stage, and whoever and whatever is on it, as a `Canvas`.
+
+In: a `Scene`, the `View` of a camera and a size in cells. Out: a `Canvas`. Pure: nothing here knows of a widget or a
+colour. What a reader gets wrong: an ink is only a number; `StageInk` and `ink_of_port` say which is whose.
+
+From below to above: the stage's earth, its lines, things, fighters, letters. A fighter hides the fighters below it,
+and takes the colour of what lines it touches without breaking them. The ego is above all others.
+"""
+
+import math
+from enum import IntEnum
+from typing import Final
+
+import numpy as np
+
+from exphil_core.melee.action_states import BY_NAME
+from exphil_tui.glyphs import Glyphs
+from exphil_tui.scene import Fighter, Scene, Thing
+from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
+from exphil_tui.widgets.camera import View
+from exphil_tui.widgets.figure import Pose, build_of, figure, letters, phase_of, pose_of
+from exphil_tui.widgets.stage_outlines import outline
+
+_EARTH_MASK: Final = 0x01 | 0x20
+"""The dots of a cell that the inside of a stage keeps: so few that it stays behind whatever hangs before it."""
+_LEAST_DOTS: Final = 8
+"""A figure is never lower, from however far it is seen."""
+_LETTER_DOTS: Final = 12
+"""The same in letters, which have one size."""
+_NANA: Final = 0.85
+"""The partner beside its leader; in the game they are of one size."""
+_LENS: Final = 8
+"""Radius in dots of the magnifying glass at the edge, with somebody in it who is outside."""
+_FULL_SHIELD, _SMALLEST_SHIELD = 60.0, 0.15
+_NAMED_THINGS: Final = 4
+_REBIRTH: Final = (BY_NAME["REBIRTH"], BY_NAME["REBIRTH_WAIT"])
+_CIRCLE: Final = np.linspace(0, 2 * np.pi, 49)
+_COS: Final = np.cos(_CIRCLE)
+_SIN: Final = np.sin(_CIRCLE)
+
+
+class StageInk(IntEnum):
+    NOTHING = 0
+    TITLE = 1
+    TEXT = 2
+    MUTED = 3
+    RULE = 4
+    GROUND = 5
+    EARTH = 6
+    BLAST = 7
+    THING = 8
+    WARN = 9
+
+
+def ink_of_port(port: int) -> int:
+    """Of a player's figure; the two that follow are of its letters and of what is faint about it."""
+    return len(StageInk) + 3 * (port - 1)
+
+
+def ink_of_label(port: int) -> int:
+    return ink_of_port(port) + 1
+
+
+def ink_of_faint(port: int) -> int:
+    return ink_of_port(port) + 2
+
+
+def draw(scene: Scene, view: View, columns: int, rows: int, *, ego: int | None, glyphs: Glyphs) -> Canvas:
+    drawing = _Drawing(scene, view, columns, rows, glyphs)
+    drawing.stage()
+    drawing.things()
+    # Nana below Popo, the ego above the others.
+    for fighter in sorted(scene.fighters, key=lambda one: (one.slot == ego, not one.follower)):
+        drawing.fighter(fighter)
+    return drawing.finish()
+
+
+class _Drawing:
+    def __init__(self, scene: Scene, view: View, columns: int, rows: int, glyphs: Glyphs) -> None:
+        self.scene, self.view, self.glyphs = scene, view, glyphs
+        self.columns, self.rows = columns, rows
+        self.scale = DOTS_WIDE * columns / view.wide
+        self.earth = Canvas(columns, rows)
+        self.lines = Canvas(columns, rows)
+        self.figures = Canvas(columns, rows)
+        self.labels = Canvas(columns, rows)
+
+    def x(self, units: float) -> float:
+        return (units - self.view.left) * self.scale
+
+    def y(self, units: float) -> float:
+        return (self.view.top - units) * self.scale
+
+    def stage(self) -> None:
+        corners = outline(self.scene.stage)
+        if corners is not None:
+            x, y = (corners[0] - self.view.left) * self.scale, (self.view.top - corners[1]) * self.scale
+            if not self.glyphs.ascii:
+                self.earth.polygon(x, y, StageInk.EARTH)
+                self.earth.masks &= _EARTH_MASK
+            self.lines.polyline(np.append(x, x[:1]), np.append(y, y[:1]), StageInk.GROUND)
+        else:
+            self._bare_floor()
+        for platform in self.scene.platforms:
+            left, right, y = self.x(platform.left), self.x(platform.right), self.y(platform.height)
+            self.lines.line(left, y, right - 1, y, StageInk.GROUND)
+            # Below it a second line: broken where the platform moves.
+            under = np.arange(math.floor(left) + 1, math.floor(right) - 1)
+            if platform.moving:
+                under = under[(under - under[0]) % 6 < 3] if under.size else under
+            self.lines.plot(under + 0.0, np.full(under.size, y + 1), StageInk.GROUND)
+        self._blast_lines()
+
+    def _bare_floor(self) -> None:
+        """Of a stage that nobody measured: a line where its edges are said to be, or where somebody stands."""
+        edge = self.scene.edge
+        if edge is not None:
+            self.lines.line(self.x(-edge), self.y(0), self.x(edge), self.y(0), StageInk.GROUND)
+            return
+        for fighter in self.scene.fighters:
+            if fighter.airborne is False:
+                x, y = self.x(fighter.x), self.y(fighter.y)
+                self.lines.line(x - 12 * self.scale, y, x + 12 * self.scale, y, StageInk.GROUND)
+
+    def _blast_lines(self) -> None:
+        if self.scene.blast is None:
+            return
+        left, right, bottom, top = self.scene.blast
+        across = np.arange(self.x(left), self.x(right), 4)
+        down = np.arange(self.y(top), self.y(bottom), 4)
+        for units in (bottom, top):
+            self.lines.plot(across, np.full(across.size, self.y(units)), StageInk.BLAST)
+        for units in (left, right):
+            self.lines.plot(np.full(down.size, self.x(units)), down, StageInk.BLAST)
+
+    def things(self) -> None:
+        named: set[str] = set()
+        for thing in self.scene.things:
+            x, y = self.x(thing.x), self.y(thing.y)
+            ink = StageInk.THING if thing.owner is None else self._ink_of_slot(thing.owner)
+            if thing.projectile and thing.velocity is not None and math.hypot(*thing.velocity) > 0.5:
+                # A streak as long as it flies in two frames.
+                vx, vy = thing.velocity
+                share = min(1.0, 10 / math.hypot(vx, vy))
+                self.lines.line(x, y, x - vx * self.scale * share, y + vy * self.scale * share, ink)
+            reach = max(1.0, 1.2 * self.scale)
+            self.lines.polygon(
+                np.array((x - reach, x, x + reach, x)), np.array((y, y - reach, y, y + reach)), ink
+            )
+            if thing.name not in named and len(named) < _NAMED_THINGS:
+                named.add(thing.name)
+                self._name_thing(thing, x, y)
+
+    def _name_thing(self, thing: Thing, x: float, y: float) -> None:
+        column = math.floor(x / DOTS_WIDE) - len(thing.name) // 2
+        for row in (math.floor(y / DOTS_HIGH) - 1, math.floor(y / DOTS_HIGH) + 1):
+            if self.labels.is_free(column, row, len(thing.name)):
+                self.labels.text(column, row, thing.name, StageInk.MUTED)
+                return
+
+    def _ink_of_slot(self, slot: int) -> int:
+        ports = [fighter.port for fighter in self.scene.fighters if fighter.slot == slot]
+        return ink_of_port(ports[0]) if ports else StageInk.THING
+
+    def fighter(self, fighter: Fighter) -> None:
+        x, y = self.x(fighter.x), self.y(fighter.y)
+        inside = 0 <= x < self.lines.dots_wide and 0 <= y < self.lines.dots_high + 4
+        if fighter.dead:
+            self._lost(fighter, x, y)
+            return
+        build = build_of(fighter.character)
+        units = build.height * (_NANA if fighter.follower else 1.0)
+        height = max(round(units * self.scale), _LEAST_DOTS)
+        if self.glyphs.ascii:
+            height = _LETTER_DOTS
+        if not inside:
+            self._outside(fighter, x, y)
+            return
+        pose = pose_of(fighter.action_state, fighter.airborne)
+        hangs = pose == "ledge" and self.scene.edge is not None and fighter.y < 0
+        if hangs:
+            # Stretched, so that the arms reach the ledge from where the game says that the feet are.
+            height = min(max(height, round((y - self.y(0)) / 1.2)), round(1.5 * height))
+        layer = Canvas(self.columns, self.rows)
+        self._figure(layer, fighter, pose, x, y, height)
+        if fighter.shielding:
+            self._shield(layer, fighter, x, y, height)
+        if hangs and not self.glyphs.ascii:
+            self._arms(layer, fighter, x, y - 0.62 * height)
+        if pose in ("tumble", "hurt"):
+            self._streaks(fighter, x, y - 0.5 * height)
+            if fighter.hitlag:
+                self._burst(x, y - 0.5 * height, 0.7 * height)
+        if fighter.action_state in _REBIRTH:
+            layer.line(x - 0.5 * height, y, x + 0.5 * height, y, ink_of_port(fighter.port))
+        self.figures.cover(layer)
+        self._label(fighter, x, y - 1.05 * height, y, below=hangs)
+
+    def _arms(self, layer: Canvas, fighter: Fighter, x: float, shoulder: float) -> None:
+        assert self.scene.edge is not None
+        ledge = self.x(math.copysign(self.scene.edge, fighter.x))
+        inwards = -math.copysign(1.0, fighter.x)
+        for offset in (0.0, 1.0):
+            layer.line(
+                x + offset, shoulder, ledge + inwards * (1 + offset), self.y(0), ink_of_port(fighter.port)
+            )
+
+    def _figure(self, layer: Canvas, fighter: Fighter, pose: Pose, x: float, y: float, height: int) -> None:
+        ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_port(fighter.port)
+        facing = fighter.facing or 0
+        if self.glyphs.ascii:
+            feet = math.floor((y - 1) / DOTS_HIGH)
+            for row, text in enumerate(letters(pose, facing)):
+                for column, letter in enumerate(text):
+                    if letter != " ":
+                        place = math.floor(x / DOTS_WIDE) + column - 1
+                        layer.text(place, feet + row - 2, letter, ink)
+            return
+        phase = phase_of(pose, fighter.state_age, self.scene.frame_index)
+        hollow = fighter.invulnerability == "intangible"
+        across, down = figure(pose, phase, height, build_of(fighter.character), facing, hollow=hollow)
+        layer.plot(math.floor(x) + across, math.floor(y) + down, ink)
+        if fighter.invulnerability == "invulnerable":
+            reach = 0.72 * height
+            halo_x, halo_y = x + reach * _COS[::2], y - 0.5 * height + reach * _SIN[::2]
+            layer.plot(halo_x, halo_y, ink_of_faint(fighter.port))
+
+    def _shield(self, layer: Canvas, fighter: Fighter, x: float, y: float, height: int) -> None:
+        """As large as its health: at none it is a seventh of the full one."""
+        health = _FULL_SHIELD if fighter.shield is None else min(max(fighter.shield, 0.0), _FULL_SHIELD)
+        radius = 0.72 * height * (_SMALLEST_SHIELD + (1 - _SMALLEST_SHIELD) * health / _FULL_SHIELD)
+        ring = Canvas(self.columns, self.rows)
+        middle = y - 0.48 * height
+        ring.polyline(x + radius * _COS, middle + radius * _SIN, ink_of_port(fighter.port))
+        # A gap between the ring and the body, where they would touch.
+        gap = Canvas(self.columns, self.rows)
+        for inner in (radius - 1.2, radius - 2):
+            if inner > 0:
+                gap.polyline(x + inner * _COS, middle + inner * _SIN, 1)
+        layer.masks &= ~gap.masks
+        layer.masks |= ring.masks
+        layer.inks[ring.masks != 0] = ink_of_port(fighter.port)
+
+    def _streaks(self, fighter: Fighter, x: float, y: float) -> None:
+        """Where it came from, for who flies fast."""
+        if fighter.velocity is None or math.hypot(*fighter.velocity) < 1.0:
+            return
+        vx, vy = fighter.velocity
+        back = np.arange(2, 9) * 1.5
+        self.lines.plot(x - back * vx * self.scale, y + back * vy * self.scale, ink_of_faint(fighter.port))
+
+    def _burst(self, x: float, y: float, radius: float) -> None:
+        for angle in np.arange(8) * np.pi / 4:
+            cos, sin = math.cos(angle), math.sin(angle)
+            self.lines.line(
+                x + 0.75 * radius * cos,
+                y + 0.75 * radius * sin,
+                x + radius * cos,
+                y + radius * sin,
+                StageInk.WARN,
+            )
+
+    def _lost(self, fighter: Fighter, x: float, y: float) -> None:
+        """A mark where it crossed the blast line, at the edge where that is outside."""
+        if not (math.isfinite(x) and math.isfinite(y)):
+            return
+        text = f"{'x' if self.glyphs.ascii else '✖'} P{fighter.port}"
+        column = min(max(math.floor(x / DOTS_WIDE) - 1, 0), self.columns - len(text))
+        row = min(max(math.floor(y / DOTS_HIGH), 0), self.rows - 1)
+        self.labels.text(column, row, text, ink_of_label(fighter.port))
+
+    def _outside(self, fighter: Fighter, x: float, y: float) -> None:
+        """In a magnifying glass at the edge, with an arrow to where it is and how far that is."""
+        if not (math.isfinite(x) and math.isfinite(y)):
+            return
+        wide, high = self.lines.dots_wide, self.lines.dots_high
+        lens = min(_LENS, high // 4)
+        margin = lens + 3
+        at_x, at_y = min(max(x, margin), wide - margin - 1), min(max(y, margin), high - margin - 1)
+        ink = ink_of_port(fighter.port)
+        layer = Canvas(self.columns, self.rows)
+        layer.polyline(at_x + lens * _COS, at_y + lens * _SIN, ink)
+        inside = Canvas(self.columns, self.rows)
+        height = max(lens + 2, 6)
+        pose = pose_of(fighter.action_state, fighter.airborne)
+        self._figure(inside, fighter, pose, at_x, at_y + 0.55 * height, height)
+        layer.masks |= inside.masks
+        layer.inks[inside.masks != 0] = ink
+        angle = math.atan2(y - at_y, x - at_x)
+        cos, sin = math.cos(angle), math.sin(angle)
+        tip_x, tip_y = at_x + (lens + 3) * cos, at_y + (lens + 3) * sin
+        base_x, base_y = at_x + lens * cos, at_y + lens * sin
+        layer.polygon(
+            np.array((tip_x, base_x - 3 * sin, base_x + 3 * sin)),
+            np.array((tip_y, base_y + 3 * cos, base_y - 3 * cos)),
+            ink,
+        )
+        self.figures.cover(layer)
+        self._label(fighter, at_x, at_y - lens, at_y + lens)
+
+    def _label(self, fighter: Fighter, x: float, head: float, feet: float, *, below: bool = False) -> None:
+        """Above the head; further up where another's is, or below the feet."""
+        percent = self.glyphs.dash if fighter.percent is None else f"{fighter.percent:.0f}"
+        stunned = "!" if (fighter.hitstun or 0) > 0 else ""
+        who = fighter.character if fighter.follower else f"P{fighter.port} {fighter.character}"
+        over, under = math.floor(head / DOTS_HIGH) - 1, math.floor(feet / DOTS_HIGH) + 1
+        rows = (under, under + 1) if below else (over, over - 1, over - 2, under, under + 1)
+        for text in (f"{who} {percent}%{stunned}", f"P{fighter.port} {percent}%{stunned}"):
+            column = min(max(math.floor(x / DOTS_WIDE) - len(text) // 2, 0), self.columns - len(text))
+            for row in rows:
+                row = min(max(row, 0), self.rows - 1)
+                if self.labels.is_free(column, row, len(text)):
+                    ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_label(fighter.port)
+                    self.labels.text(column, row, text, ink)
+                    return
+
+    def finish(self) -> Canvas:
+        page = self.earth
+        drawn = (self.figures.masks != 0) | (self.figures.letters >= 0)
+        # The earth gives way to a figure; lines go on behind it and take its colour.
+        page.masks[drawn] = 0
+        lit = self.lines.masks != 0
+        page.masks[lit] = 0
+        page.inks[lit] = self.lines.inks[lit]
+        page.masks |= self.lines.masks | self.figures.masks
+        page.inks[drawn] = self.figures.inks[drawn]
+        page.letters[drawn] = self.figures.letters[drawn]
+        page.cover(self.labels)
+        return page

@@ -47,11 +47,14 @@ class Match:
     stage: Stage
     external_ids: tuple[int, int]
     port_indices: tuple[int, int]
+    echo: int = 0
+    """Frames after which both bots go where the opponent went then; 0 for bots that don't."""
 
     @property
     def file_name(self) -> str:
         first, second = (LOW_TIER[_EXTERNAL_IDS.index(external_id)] for external_id in self.external_ids)
-        return f"dojo_{self.seed}_{self.number:05d}_{first}_vs_{second}_{self.stage.name}.slp"
+        echo = f"_echo{self.echo}" if self.echo else ""
+        return f"dojo{echo}_{self.seed}_{self.number:05d}_{first}_vs_{second}_{self.stage.name}.slp"
 
 
 @dataclass(slots=True)
@@ -73,7 +76,7 @@ class _Tally:
         }
 
 
-def plan_match(seed: int, number: int) -> Match:
+def plan_match(seed: int, number: int, *, echo: int = 0) -> Match:
     """Who plays whom, where, and from which ports: rounds of all 25 pairings, each round in an order of its own."""
     round_number, place = divmod(number, len(_PAIRINGS))
     order = list(_PAIRINGS)
@@ -85,6 +88,7 @@ def plan_match(seed: int, number: int) -> Match:
         stage=DOJO_STAGES[chance.randrange(len(DOJO_STAGES))],
         external_ids=order[place],
         port_indices=_PORTS[chance.randrange(len(_PORTS))],
+        echo=echo,
     )
 
 
@@ -92,10 +96,10 @@ def play_match(match: Match) -> bytes:
     """The replay of a match."""
     world = World(match.stage, match.external_ids, match.port_indices)
     bots = tuple(_bot(external_id) for external_id in match.external_ids)
-    sights = tuple(Sight(match.stage, bot.style.delay) for bot in bots)
+    sights = tuple(Sight(match.stage, bot.style.delay, echo=match.echo) for bot in bots)
     dice = tuple(_random(match.seed, "inputs", match.number, player).random for player in (0, 1))
     tallies = (_Tally(), _Tally())
-    match_id = f"mode.dojo-{match.seed}-{match.number}"
+    match_id = f"mode.dojo-{match.seed}-{match.number}" + (f"-echo{match.echo}" if match.echo else "")
     writer = SlpWriter(
         world, random_seed=_random(match.seed, "game", match.number).getrandbits(32), match_id=match_id
     )
@@ -127,7 +131,8 @@ def play_match(match: Match) -> bytes:
     players: dict[str, Value] = {
         str(port): tally.metadata() for port, tally in zip(match.port_indices, tallies, strict=True)
     }
-    return writer.finish(dojo={"version": DOJO_VERSION, "players": players})
+    known: dict[str, Value] = {"version": DOJO_VERSION, "players": players}
+    return writer.finish(dojo={**known, "echo": match.echo} if match.echo else known)
 
 
 def write_match(out: Path, match: Match) -> Path:
@@ -142,10 +147,10 @@ def write_match(out: Path, match: Match) -> Path:
     return path
 
 
-def iterate_demo(out: Path, *, games: int, seed: int, workers: int = 1) -> Iterator[Path]:
+def iterate_demo(out: Path, *, games: int, seed: int, echo: int = 0, workers: int = 1) -> Iterator[Path]:
     """The files as they are written, in order."""
     out.mkdir(parents=True, exist_ok=True)
-    matches = [plan_match(seed, number) for number in range(games)]
+    matches = [plan_match(seed, number, echo=echo) for number in range(games)]
     if workers <= 1:
         yield from (write_match(out, match) for match in matches)
         return
@@ -153,9 +158,9 @@ def iterate_demo(out: Path, *, games: int, seed: int, workers: int = 1) -> Itera
         yield from pool.map(partial(write_match, out), matches)
 
 
-def write_demo(out: Path, *, games: int, seed: int, workers: int = 1) -> tuple[Path, ...]:
+def write_demo(out: Path, *, games: int, seed: int, echo: int = 0, workers: int = 1) -> tuple[Path, ...]:
     """Write `games` replays and return their paths in order."""
-    return tuple(iterate_demo(out, games=games, seed=seed, workers=workers))
+    return tuple(iterate_demo(out, games=games, seed=seed, echo=echo, workers=workers))
 
 
 _BOTS: dict[int, Bot] = {}

@@ -22,6 +22,8 @@ from exphil_core.melee.controller import NEUTRAL
 
 
 def on_ground(style: Style, now: Situation) -> Options:
+    if now.echo is not None and now.foe not in (Foe.GONE, Foe.AWAY):
+        return _follow(style, now, now.echo)
     return mix(_chance(style, now), _plan(style, now), [(let_up(now.held), 1.0)])
 
 
@@ -147,6 +149,19 @@ def _adapt(style: Style, now: Situation) -> Options:
             (NEUTRAL, 0.5),
         ]
     return [(bits_held(side, 0, style.jump_bit), 2.0), (stick(side, 0), 2.0 if now.band == MIDDLE else 6.0)]
+
+
+def _follow(style: Style, now: Situation, echo: float) -> Options:
+    """Go where the opponent went then, and attack it where it is near."""
+    plan: Options = [
+        (press(0, 0, "A"), (2.0 if now.band <= CLOSE else 0.1) * style.attack),
+        (bits_held(echo, 0, style.jump_bit), 0.4 * style.jump),
+        (style.guard, 0.3 * style.shield if now.foe == Foe.ATTACKING else 0.0),
+    ]
+    wanted, held = stick(echo, 0), let_up(now.held)
+    if held == wanted:
+        return mix(0.04 if now.band >= MIDDLE else 0.2, plan, [(held, 1.0)])
+    return mix(0.5, [(wanted, 8.0), *plan], [(held, 1.0)])
 
 
 def _edge_guard(style: Style, now: Situation) -> Options:

@@ -17,6 +17,9 @@ TOUCHING, CLOSE, MIDDLE, FAR = range(4)
 LEVEL, ABOVE, BELOW = range(3)
 NO_THREAT, FROM_GROUND, FROM_AIR = range(3)
 
+MOVING = 0.4
+"""Units a frame from which on an opponent goes somewhere."""
+
 MEMORY_FRAMES = 180
 """How long a bot remembers that the opponent attacked or shielded."""
 
@@ -69,6 +72,9 @@ class Situation(NamedTuple):
     threat: int
     """The opponent's last attack in the last seconds: NO_THREAT, FROM_GROUND or FROM_AIR."""
     shielded_lately: bool
+    echo: float | None = None
+    """Where the opponent moved `echo` frames before the input acts: -1 left, 1 right, 0 nowhere; None for a bot that
+    does not remember it."""
 
 
 class Sight:
@@ -80,17 +86,19 @@ class Sight:
         "_foes",
         "_held",
         "_held_for",
+        "_moves",
         "_since_attack",
         "_since_shield",
         "_surfaces",
         "_threat",
     )
 
-    def __init__(self, stage: Stage, delay: int) -> None:
+    def __init__(self, stage: Stage, delay: int, *, echo: int = 0) -> None:
         self._edge = stage.edge
         self._surfaces = stage.platforms
         self._delay = delay
         self._foes: deque[Post] = deque(maxlen=delay)
+        self._moves: deque[float] | None = deque(maxlen=echo) if echo else None
         self._held: Controller = NEUTRAL
         self._held_for = 3
         self._since_attack = MEMORY_FRAMES
@@ -119,6 +127,12 @@ class Sight:
             self._since_shield = 0
         else:
             self._since_shield += 1
+
+        echo = None
+        if self._moves is not None:
+            speed = foe_now.velocity_air_x + foe_now.velocity_ground_x
+            self._moves.append((speed > MOVING) * 1.0 - (speed < -MOVING) * 1.0)
+            echo = self._moves[0]
 
         state = own.action_state
         kind = KIND[state]
@@ -167,6 +181,7 @@ class Sight:
             stunned,
             self._threat,
             self._since_shield < MEMORY_FRAMES,
+            echo,
         )
 
     def _clearance(self, x: float, y: float) -> float:

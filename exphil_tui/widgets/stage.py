@@ -13,7 +13,7 @@ from exphil_tui.scene import Scene
 from exphil_tui.widgets import fighter_table, stage_drawing
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
 from exphil_tui.widgets.camera import Camera, whole
-from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look, draw_rule
 from exphil_tui.widgets.stage_drawing import StageInk
 
 _PORTS = 4
@@ -90,10 +90,9 @@ class StageView(CanvasWidget):
         return page
 
     def _rule(self, page: Canvas, title: str, note: str) -> None:
-        rule = "-" if self.glyphs.ascii else "─"
+        draw_rule(page, StageInk.RULE, self.glyphs)
         if self.glyphs.ascii:
             title = normalize("NFKD", title).encode("ascii", "ignore").decode()
-        page.text(0, 0, rule * page.columns, StageInk.RULE)
         page.text(2, 0, f" {title} ", StageInk.TITLE)
         if note and page.columns - len(title) - len(note) >= 10:
             page.text(page.columns - len(note) - 4, 0, f" {note} ", StageInk.MUTED)

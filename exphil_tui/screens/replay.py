@@ -94,7 +94,7 @@ class ReplayScreen(Screen[None]):
     AUTO_FOCUS = ""
     BINDING_GROUP_TITLE = "Replay"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play or pause", key_display="space"),
+        Binding("space", "play", "Play", key_display="space", tooltip="Play or pause"),
         Binding("left", "move(-1)", "Back", tooltip="One frame back, and stand", show=False),
         Binding("right", "move(1)", "On", tooltip="One frame on, and stand", show=False),
         Binding("shift+left", "move(-10)", "Ten frames back", show=False),
@@ -108,13 +108,14 @@ class ReplayScreen(Screen[None]):
         Binding("S", "moment('stock', -1)", "Loss of a stock before", show=False),
         Binding("h", "moment('hit', 1)", "Hit", tooltip="Next hit"),
         Binding("H", "moment('hit', -1)", "Hit before", show=False),
-        Binding("d", "moment('disagreement', 1)", "Disagreement", tooltip="Where the policy differs next"),
+        Binding("d", "moment('disagreement', 1)", "Differs", tooltip="Where the policy differs next"),
         Binding("D", "moment('disagreement', -1)", "Where the policy differed before", show=False),
         Binding("e", "ego", "Side", tooltip="The other player's side: whose predictions are shown"),
         Binding("p", "panel", "Predictions", tooltip="Predictions in place of the stage"),
         Binding("c", "policy", "Policy", tooltip="Choose whose predictions are shown"),
-        Binding("l", "drawn", "Likeliest or drawn", tooltip="On the pad: the likeliest, or what was drawn"),
-        Binding("z", "whole", "Whole stage", tooltip="The whole stage, or where the players are", show=False),
+        Binding("c", "another_policy", "Show another policy's predictions", show=False),
+        Binding("l", "drawn", "On the pad: the likeliest, or what was drawn", show=False),
+        Binding("z", "whole", "The whole stage, or where the players are", show=False),
         Binding("home", "move_to(0)", "First frame", show=False),
         Binding("end", "end", "Last frame; what is played now", show=False),
         Binding("escape", "leave", "Go back", show=False),
@@ -363,7 +364,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
     def _predicted(self) -> Predicted | None:
         """Where there is anything to show of a policy for this game."""
         if self._broadcast is None:
-            return self._file
+            return self._file if self._file is not None and self._ego in self._file.slots else None
         now, replay = self._broadcast.now, self._replay
         on_air = now is not None and replay is not None and now.content_id == replay.game.content_id
         return self._broadcast if on_air else None
@@ -427,7 +428,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         now = broadcast.now
         if now is None:
             return
-        if self._wanted_game != now.content_id:
+        if self._wanted_game != now.content_id and self._live:
             self._wanted_game = now.content_id
             self._reading = True
             self._open_stored(now.content_id)
@@ -567,8 +568,10 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         predicted = self._predicted
         if self._caution:
             return self._caution
+        if predicted is None and self._broadcast is not None:
+            return "the pilot plays another game now: End goes there"
         if predicted is None:
-            return self._predicting or "no predictions of this game"
+            return self._predicting or "this side is not predicted"
         horizon = predicted.layout.horizon
         if self._broadcast is not None:
             if self._broadcast.now is not None and self._ego != self._broadcast.now.slot:
@@ -576,9 +579,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
             return "the pilot has forgotten what it said of this frame, or did not play it"
         if at < horizon:
             return f"nothing is said of the first {horizon} frames: a policy has to see something first"
-        if at >= predicted.done(self._ego) + horizon:
-            return "this frame is not predicted yet"
-        return "this side is not predicted"
+        return "this frame is not predicted yet"
 
     def _read_tracks(self, predicted: Predicted) -> Tracks:
         """Anew where more was predicted, but not with every paint: they are long."""
@@ -617,9 +618,11 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         if action == "panel":
             return self._with_policy and self.has_class("-compact")
         if action == "policy":
-            return self._watched is None
-        if action in ("drawn", "ego") or (action == "moment" and parameters[:1] == ("disagreement",)):
-            return self._with_policy or action == "ego"
+            return not self._with_policy
+        if action == "another_policy":
+            return self._checkpoint is not None
+        if action == "drawn" or (action == "moment" and parameters[0] == "disagreement"):
+            return self._with_policy
         return True
 
     def _move(self, transport: Transport) -> None:
@@ -629,7 +632,9 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
 
     def action_play(self) -> None:
         if self._transport is not None:
-            self._move(self._transport.toggled(self.workbench.monotonic()))
+            # What is live is halted, to be looked at.
+            now = self.workbench.monotonic()
+            self._move(self._transport if self._live else self._transport.toggled(now))
 
     def action_move(self, frames: int) -> None:
         if self._transport is not None:
@@ -695,6 +700,9 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         self._panel = not self._panel
         self._arrange()
         self.call_after_refresh(self._hurry)
+
+    def action_another_policy(self) -> None:
+        self.action_policy()
 
     @work(group="choose")
     async def action_policy(self) -> None:

@@ -9,12 +9,15 @@ from exphil_tui import figures
 from exphil_tui.forecast import Forecast, Option, Part
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, fitted, left, right, wrapped
+from exphil_tui.widgets.text_panel import Part as Text
 
 _BAR = 8
 _MOST_ROWS = 8
 """Of one component: its title, the human's, two of the policy, three others, a blank."""
 _TABLE_NAME, _TABLE_LABEL, _SHARE = 12, 12, 6
-_WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + 7
+_NATS = 8
+_WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + _NATS
+_WITH_DRAWN = _WITH_NATS + _TABLE_LABEL + _SHARE
 
 
 class PredictionPanel(TextPanel, can_focus=False):
@@ -55,9 +58,8 @@ class PredictionPanel(TextPanel, can_focus=False):
         rows = min(_MOST_ROWS, room // len(found.parts))
         lines: list[Line] = []
         if rows < 3:
-            with_nats = width >= _WITH_NATS
-            lines.append(_table_head(with_nats=with_nats))
-            lines += [_table_row(part, glyphs, with_nats=with_nats) for part in found.parts]
+            lines.append(_table_head(width))
+            lines += [_table_row(part, width, glyphs) for part in found.parts]
         else:
             for part in found.parts:
                 lines += _block(part, rows, width, glyphs)
@@ -65,24 +67,26 @@ class PredictionPanel(TextPanel, can_focus=False):
         return Picture(head=tuple(head), lines=tuple(lines[:room]), notes=notes)
 
 
-def _table_head(*, with_nats: bool) -> Line:
-    human, policy = (right(word, _TABLE_LABEL + _SHARE) for word in ("human", "policy"))
-    nats = right("nats", 7) * with_nats
-    return ((" " * (2 + _TABLE_NAME) + human + policy + nats, "dim"),)
+def _table_head(width: int) -> Line:
+    words = ["human", "policy", *(["drawn"] if width >= _WITH_DRAWN else [])]
+    columns = "".join(right(word, _TABLE_LABEL) + " " * _SHARE for word in words)
+    nats = right("nats", _NATS) if width >= _WITH_NATS else ""
+    return ((" " * (2 + _TABLE_NAME) + columns + nats, "dim"),)
 
 
-def _table_row(part: Part, glyphs: Glyphs, *, with_nats: bool) -> Line:
-    human = part.human or Option(label=glyphs.dash, probability=float("nan"))
+def _table_row(part: Part, width: int, glyphs: Glyphs) -> Line:
     sign, look = _agreement(part.agrees, glyphs)
-    return (
-        (f"{sign} ", look),
-        (left(part.name, _TABLE_NAME, glyphs), "dim"),
-        (_fixed(human.label, _TABLE_LABEL, glyphs), ""),
-        (right(_share(human.probability, glyphs), _SHARE), "dim"),
-        (_fixed(part.likeliest.label, _TABLE_LABEL, glyphs), look if part.agrees is False else ""),
-        (right(_share(part.likeliest.probability, glyphs), _SHARE), "dim"),
-        (right(figures.loss(part.nats, glyphs), 7) * with_nats, "dim"),
-    )
+    found: list[Text] = [(f"{sign} ", look), (left(part.name, _TABLE_NAME, glyphs), "strong")]
+    options = [(part.human, ""), (part.likeliest, look if part.agrees is False else "")]
+    if width >= _WITH_DRAWN:
+        options.append((part.sampled, ""))
+    for option, look in options:
+        label, share = (glyphs.dash, "") if option is None else (option.label, _share(option.probability))
+        found.append((right(fitted(label, _TABLE_LABEL - 1, glyphs), _TABLE_LABEL), look))
+        found.append((right(share, _SHARE), "dim"))
+    if width >= _WITH_NATS:
+        found.append((right(figures.loss(part.nats, glyphs), _NATS), ""))
+    return tuple(found)
 
 
 def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
@@ -122,7 +126,7 @@ def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look
         (" ", ""),
         (full, "accent"),
         (rest, "rule"),
-        (right(_share(option.probability, glyphs), _SHARE), look or ""),
+        (right(_share(option.probability), _SHARE), look or ""),
     )
 
 
@@ -133,12 +137,6 @@ def _agreement(agrees: bool | None, glyphs: Glyphs) -> tuple[str, str]:
     return ("=", "good") if agrees else ("x" if glyphs.ascii else "≠", "warn")
 
 
-def _share(share: float, glyphs: Glyphs) -> str:
+def _share(share: float) -> str:
     """`62 %`, with no figure after the point: it changes with every frame."""
-    if share != share:
-        return glyphs.dash
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
-
-
-def _fixed(text: str, width: int, glyphs: Glyphs) -> str:
-    return right(fitted(text, width, glyphs), width)

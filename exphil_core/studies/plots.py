@@ -127,12 +127,12 @@ def _band(curves: Sequence[Sequence[Point]], of: Any) -> tuple[Any, Any, Any, An
 
 
 def _limits(group: Group) -> tuple[float, float]:
-    """Of the losses that are worth looking at: the steep beginning would press the rest together."""
-    losses = [point.loss for row in group.rows for curve in row.curves.values() for point in curve]
-    lowest = min(losses)
-    highest = min(max(losses), float(np.quantile(losses, 0.9)) + 0.25 * (float(np.median(losses)) - lowest))
-    room = 0.06 * max(highest - lowest, 1e-3)
-    return lowest - room, highest + room
+    """Of the losses after the first fifth: the steep beginning would press the rest together."""
+    curves = [curve for row in group.rows for curve in row.curves.values() if curve]
+    lowest = min(point.loss for curve in curves for point in curve)
+    late = [point.loss for curve in curves for point in curve if point.frames >= curve[-1].frames / 5]
+    room = 0.06 * max(max(late) - lowest, 1e-3)
+    return lowest - room, max(late) + room
 
 
 def _seeds(group: Group) -> int:

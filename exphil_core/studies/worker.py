@@ -84,6 +84,10 @@ class Worker:
     runs_dir: Path
     told: Told
     asked: Asked = field(default_factory=Asked)
+    launch: Callable[[RunDirectory], object] = start
+    """Starts a run's process and returns when it holds the run."""
+    latency: Callable[..., Mapping[str, Any]] = latency
+    losses: Callable[..., Mapping[str, Any]] = losses
 
     def work(self, cells: Sequence[Cell]) -> Mapping[str, str]:
         """Until every cell has ended, here or elsewhere. Returns the runs that this worker had to leave, and why.
@@ -221,7 +225,7 @@ class Worker:
 
     def _start(self, run: RunDirectory) -> None:
         try:
-            start(run)
+            self.launch(run)
         except UsageError as error:
             # A run that fails at once has said why, and one that somebody else started goes on.
             state, _ = run.standing()
@@ -235,7 +239,7 @@ class Worker:
             # What a frame costs does not depend on the seed.
             self.told.state(f"{run.name}: measuring what a frame costs in play")
             try:
-                measured = latency(run, frames=LATENCY_FRAMES[self.study.quick])
+                measured = self.latency(run, frames=LATENCY_FRAMES[self.study.quick])
                 changed["latency"] = msgspec.convert(measured, LatencyMeasured)
             except Unmeasured as error:
                 notes.append(f"latency: {error}")
@@ -243,7 +247,7 @@ class Worker:
         if self.study.cross:
             self.told.state(f"{run.name}: evaluating it on every character")
             try:
-                said = losses(run, self.study.cross, device=cell.preset.train.device)
+                said = self.losses(run, self.study.cross, device=cell.preset.train.device)
                 changed["cross"] = judged(said)
             except Unmeasured as error:
                 notes.append(f"cross-evaluation: {error}")

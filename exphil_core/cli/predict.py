@@ -64,7 +64,7 @@ def predict_command(
     game = two_players(replay)
     torch.set_num_threads(threads)
     loaded, preset, policy = load_for_play(directory, where)
-    predictor = Predictor(policy, weights=checksum(loaded.model), step=loaded.step)
+    predictor = Predictor(policy, weights=checksum(policy.state_dict()), step=loaded.step)
     meta = describe(predictor, preset, game, run=run.name)
     for warning in _warnings(meta, preset.data.characters, game.external_stage_id):
         print(f"warning: {replay}: {warning}", file=sys.stderr)
@@ -104,7 +104,7 @@ def _warnings(meta: "Meta", learned: Sequence[str], external_stage_id: int) -> I
 
 
 def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | None":
-    """The finished file of the same weights and replay, where it is there; what else has its name is made anew.
+    """The finished file of the same weights and replay, where it is there. Another one is taken away.
 
     UsageError where `path` is something else than predictions, which is not for us to write over.
     """
@@ -116,10 +116,13 @@ def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | N
         raise UsageError(f"{path} is there and holds no predictions: give another file with --out")
     try:
         found = PredictionFile.open(path)
+        if (found.layout, found.meta) == (layout, meta):
+            return found
     except DataError as error:
         print(f"warning: {error}; it is written anew", file=sys.stderr)
-        return None
-    return found if (found.layout, found.meta) == (layout, meta) else None
+    # Whoever looks for predictions now is to find those that are being made.
+    path.unlink()
+    return None
 
 
 def _object(file: "PredictionFile", *, reused: bool, seconds: float) -> dict[str, object]:

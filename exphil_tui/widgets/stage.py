@@ -21,8 +21,6 @@ _LEAST_PICTURE = 5
 """Rows that the stage keeps, whatever else there is to say."""
 _RULE_FROM = 9
 """Rows from which the stage's name has one."""
-_TITLES_FROM = 14
-"""Rows from which the table's columns have their names."""
 
 _LOOKS = {
     StageInk.NOTHING: Look(colour="foreground"),
@@ -64,7 +62,7 @@ class StageView(CanvasWidget):
     def looks(self) -> Sequence[Look]:
         table = [_LOOKS[ink] for ink in StageInk]
         for colour in COLOURS[:_PORTS]:
-            table += [Look(colour=colour), Look(colour=colour, bold=True), Look(colour=colour, strength=0.65)]
+            table += [Look(colour=colour), Look(colour=colour, bold=True), Look(colour=colour, strength=0.72)]
         return table
 
     def picture(self, width: int, height: int) -> Canvas:
@@ -77,8 +75,8 @@ class StageView(CanvasWidget):
             page.text(2, top, "No frame to show.", StageInk.MUTED)
             return page
         fighters = sorted(scene.fighters, key=lambda one: (one.slot != self._ego, one.slot, one.follower))
-        lines = len(fighters) + (1 if height >= _TITLES_FROM else 0)
-        lines = min(lines, max(height - top - _LEAST_PICTURE, 0))
+        wanted = fighter_table.rows_wanted(fighters, width, height)
+        lines = min(wanted, max(height - top - _LEAST_PICTURE, 0))
         rows = height - top - lines
         shape = DOTS_WIDE * width / max(DOTS_HIGH * rows, 1)
         view = whole(scene, shape) if self._whole else self._camera.follow(scene, shape)

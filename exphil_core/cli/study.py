@@ -126,7 +126,8 @@ def report_command(
 def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
     """List the studies that come with exphil, and those that were run here."""
     from exphil_core.studies.storage import StudyStorage
-    from exphil_core.studies.study import load_study, study_names
+    from exphil_core.studies.study import load_study
+    from exphil_core.studies.study_file import study_names
 
     shipped = [load_study(name) for name in study_names()]
     begun = []

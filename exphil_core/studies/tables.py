@@ -75,8 +75,8 @@ def _results(group: Group) -> Table:
         notes.append("closed: share of the way from the best baseline to the floor.")
     if group.target is not None:
         notes.append(
-            f"to reach it: frames and minutes to {group.target:.4f} on the games watched in training, the lowest loss "
-            "that every run reached."
+            f"to reach it: frames and minutes to {group.target:.4f} on the games watched in training, the lowest "
+            "loss that every run reached."
         )
     return Table(
         title="Held-out loss, best checkpoint",

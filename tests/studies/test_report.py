@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
+from exphil_core.studies.caveats import NLL_SENTENCE
 from exphil_core.studies.cells import Trial
 from exphil_core.studies.markdown import markdown
 from exphil_core.studies.measures import Judged, LatencyMeasured, Measures, Point, measures_of
+from exphil_core.studies.outcome import report_of
 from exphil_core.studies.plots import draw
 from exphil_core.studies.publish import plain_report
-from exphil_core.studies.report import Report, report_of
+from exphil_core.studies.report import Report
 from exphil_core.studies.spread import difference, spread, student_t
-from exphil_core.studies.verdict import NLL_SENTENCE
 
 FIVE = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 
@@ -186,7 +187,7 @@ def test_every_report_says_that_the_loss_does_not_rank_play() -> None:
 
 def test_latency_is_said_to_fit_or_not() -> None:
     late = [trial("slow", 0, measured(0.4, p99=21.0)), trial("fast", 0, measured(0.5, p99=2.0))]
-    assert "do not fit 60 FPS: slow" in verdict(report(late))
+    assert "slow does not fit 60 FPS" in verdict(report(late))
     assert "too slow" in markdown(report(late), [])
     early = [trial("slow", 0, measured(0.4, p99=11.0)), trial("fast", 0, measured(0.5, p99=2.0))]
     assert "all fit 60 FPS (p99 from 2.0 to 11.0 ms" in verdict(report(early))
@@ -231,6 +232,10 @@ def test_policies_of_different_characters_are_compared_on_what_both_learned_alon
     assert group.comparisons == ()
     told = {(each.ours, each.theirs, each.on, each.tie) for each in group.by_character}
     assert told == {("mewtwo", "unified", "Mewtwo", False), ("zelda", "unified", "Zelda", True)}
+    assert "mewtwo against unified, by character: higher on Mewtwo (+0.0200, " in verdict(found)
+    assert "zelda against unified, by character: a tie on Zelda (" in verdict(found)
+    assert (group.front, group.target) == ((), None)
+    assert "lowest mean loss" not in verdict(found)
     assert "unified gets 2 times the budget of the others." in found.notes
     assert any("judged on other frames" in note for note in found.notes)
     # Twice the frames for twice the budget is even.

@@ -10,7 +10,8 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.errors import UsageError
 from exphil_core.studies.budget import MOST_ROUNDING, Budget, frames_per_step
 from exphil_core.studies.plan import cells_of
-from exphil_core.studies.study import Study, load_study, study_names
+from exphil_core.studies.study import Study, load_study
+from exphil_core.studies.study_file import study_names
 
 Write = Callable[..., Path]
 

@@ -83,9 +83,13 @@ class StageView(CanvasWidget):
         drawn = stage_drawing.draw(scene, view, width, rows, ego=self._ego, glyphs=self.glyphs)
         page.cover(drawn, 0, top)
         if top:
-            self._rule(page, scene.stage, scene.note)
+            self._rule(page, scene.stage, self._note(scene))
         fighter_table.draw(page, height - lines, lines, fighters, ego=self._ego, glyphs=self.glyphs)
         return page
+
+    def _note(self, scene: Scene) -> str:
+        items = "" if scene.things_known else f"items {self.glyphs.dash}"
+        return "   ".join(note for note in (scene.note, items) if note)
 
     def _rule(self, page: Canvas, title: str, note: str) -> None:
         draw_rule(page, StageInk.RULE, self.glyphs)

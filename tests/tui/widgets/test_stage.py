@@ -251,6 +251,15 @@ async def test_what_a_version_does_not_tell_is_a_dash_and_zero_a_zero() -> None:
     assert "–" not in second
 
 
+async def test_items_that_a_version_does_not_tell_are_said_to_be_unknown() -> None:
+    for known in (True, False):
+        async with StageApp([scene(fighter(), things_known=known)]).run_test(size=(80, 20)) as pilot:
+            await pilot.pause()
+            app = pilot.app
+            assert isinstance(app, StageApp)
+            assert ("items –" in app.text()[0]) is not known
+
+
 async def test_the_background_of_the_theme_stands_behind_every_cell() -> None:
     async with StageApp([scene(fighter())]).run_test(size=(80, 20)) as pilot:
         await pilot.pause()

@@ -22,6 +22,7 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.predictions import PredictionFile, partial_of
 from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
+from tests.replays.handmade import Handmade
 
 
 @pytest.fixture
@@ -178,6 +179,16 @@ def test_a_replay_without_the_policys_character_is_warned_about(
     assert [side["known"] for side in found["sides"]] == [False, False]
     file = PredictionFile.open(Path(found["path"]))
     assert not any(side.known for side in file.meta.sides)
+
+
+def test_a_stage_that_no_policy_has_seen_is_warned_about(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = tmp_path / "elsewhere.slp"
+    replay.write_bytes(Handmade(stage=10, frame_ids=range(-123, 20)).build())
+    capsys.readouterr()
+    assert predict(runs, replay) == 0
+    assert "run has never seen this stage" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_a_sentence(

@@ -115,7 +115,7 @@ class CanvasWidget(Widget):
         variables = self.app.get_css_variables()
         table = []
         for look in self.looks():
-            colour = Color.parse(look.colour if look.colour.startswith("#") else variables[look.colour])
+            colour = _parsed(look.colour if look.colour.startswith("#") else variables[look.colour])
             colour = _legible(colour, background)
             strength = look.strength * colour.a
             if known and strength < 1:
@@ -130,6 +130,13 @@ class CanvasWidget(Widget):
                 )
             )
         return table
+
+
+def _parsed(colour: str) -> Color:
+    """A theme's variable may be `ansi_default 50%`, which is for its stylesheets alone."""
+    name, _, share = colour.partition(" ")
+    found = Color.parse(name)
+    return found.with_alpha(found.a * float(share.rstrip("%")) / 100) if share else found
 
 
 def draw_rule(page: Canvas, ink: int, glyphs: Glyphs) -> None:

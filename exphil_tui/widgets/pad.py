@@ -79,10 +79,11 @@ class Pad(CanvasWidget):
         trail: Sequence[tuple[float, float]] = (),
     ) -> None:
         """`presses`: the policy's probability of each of `BUTTONS`. `trail`: where the main stick just was."""
-        self._human, self._policy, self._title = human, policy, title
-        self._presses = None if presses is None else tuple(presses)
-        self._trail = tuple(trail)
-        self.update()
+        chances = None if presses is None else tuple(presses)
+        shown = (human, policy, title, chances, tuple(trail))
+        if shown != (self._human, self._policy, self._title, self._presses, self._trail):
+            self._human, self._policy, self._title, self._presses, self._trail = shown
+            self.update()
 
     def looks(self) -> Sequence[Look]:
         return [_LOOKS[ink] for ink in _Ink]

@@ -46,6 +46,8 @@ class StageView(CanvasWidget):
 
     def show(self, scene: Scene | None, *, ego: int | None = None) -> None:
         """`ego`: the slot of the player that stands out."""
+        if scene is self._scene and ego == self._ego:
+            return
         self._scene, self._ego = scene, ego
         self.update()
 

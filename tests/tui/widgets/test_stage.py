@@ -272,6 +272,16 @@ async def test_the_background_of_the_theme_stands_behind_every_cell() -> None:
             }
 
 
+async def test_every_theme_has_the_colours_that_it_needs() -> None:
+    async with StageApp([scene(fighter(), fighter(slot=1, port=2, x=20.0))]).run_test(size=(80, 20)) as pilot:
+        app = pilot.app
+        assert isinstance(app, StageApp)
+        for name in app.available_themes:
+            app.theme = name
+            await pilot.pause()
+            assert any("P2 Fox" in row for row in app.text())
+
+
 # Figures.
 
 

@@ -62,12 +62,10 @@ def caveats(
             f"{len(shared)} of {len(done)} runs shared their machine with another worker of the study: they took "
             "longer than a run alone, and their latencies may be longer, too."
         )
-    for what, names in (
-        ("machines", {found.host for _, found in done}),
-        ("revisions of exphil", {found.revision for _, found in done if found.revision}),
-    ):
-        if len(names) > 1:
-            yield f"The runs are of {len(names)} {what}: compare their seconds with care."
+    if len(hosts := {found.host for _, found in done}) > 1:
+        yield f"The runs are of {len(hosts)} machines: their seconds, speeds and latencies are not of one kind."
+    if len(revisions := {found.revision for _, found in done if found.revision}) > 1:
+        yield f"The runs were begun with {len(revisions)} revisions of exphil, which may have learned differently."
     for trial, found in done:
         for note in found.notes:
             yield f"{trial.run}, not measured: {note}"

@@ -15,6 +15,8 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
 
 STEP_SECONDS = 0.004
+IMPORT_SECONDS = 0.6
+"""Of torch, in a run that does not pretend: longer than a second process waits for the first one's lock."""
 
 
 def train(run: RunDirectory) -> int:
@@ -27,6 +29,7 @@ def train(run: RunDirectory) -> int:
     with run.lock(), EventLog(run.events_path) as log:
         step = json.loads(kept.read_text())["step"] if kept.exists() else 0
         run.write_status("running", step=step)
+        time.sleep(IMPORT_SECONDS)
         log.append(
             "run_started", run=run.name, preset=preset.name, backbone="attention", window_size=16, parameters=1000,
             device="cpu", precision="fp32", dataset={}, resumed_from=step or None,

@@ -91,6 +91,7 @@ def names(seeds: int) -> set[str]:
     return {f"tiny.{width}.{seed}" for width in WIDTHS for seed in range(seeds)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_every_variant_ends_once_whoever_is_killed_whenever(
     number: int, write_study: Callable[..., Path], runs: Path, started: Callable[..., "subprocess.Popen[str]"]
@@ -176,6 +177,7 @@ def test_a_worker_that_is_asked_to_end_saves_its_run_and_leaves_it_to_the_next(
     assert ended(runs) == {"tiny.narrow.0": 1, "tiny.wide.0": 1}
 
 
+@pytest.mark.slow
 def test_more_seeds_and_values_are_added_and_nothing_that_ended_runs_again(
     write_study: Callable[..., Path], runs: Path, started: Callable[..., "subprocess.Popen[str]"]
 ) -> None:

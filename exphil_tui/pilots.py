@@ -130,6 +130,7 @@ async def _left_alone(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         with suppress(ProcessLookupError):
             process.kill()
+        await process.wait()
     finally:
         # Else its pipe would complain once the event loop is gone.
         process._transport.close()  # type: ignore[attr-defined]

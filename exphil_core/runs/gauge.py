@@ -42,6 +42,8 @@ Line = tuple[Part, ...]
 _STRIP_FRAMES = 600
 """As many as the percentiles are of, at least, are in the strip."""
 
+_END = f"{SCALE_MS:.0f} ms"
+
 _LEFT = 2
 """Blanks before every line."""
 
@@ -189,17 +191,18 @@ class _Scale:
 
     def __init__(self, room: int, letters: _Letters) -> None:
         # The budget lies between two cells where they are a multiple of three, and so does each bin where of thirty.
-        step = _BINS_SHOWN if room > _BINS_SHOWN else 3
-        self._cells = (room - 1) // step * step
+        room -= len(_END)
+        step = _BINS_SHOWN if room >= _BINS_SHOWN else 3
+        self._cells = room // step * step
         self._budget = self._cells * 2 // 3
         self._letters = letters
 
     def labels(self) -> Line:
-        budget, end = f"{FRAME_MS:.2f} ms", f"{SCALE_MS:.0f} ms"
-        row = list(" " * (self._cells + 1 + len(end)))
+        budget = f"{FRAME_MS:.2f} ms"
+        row = list(" " * (self._cells + len(_END)))
         at = self._budget - len(budget) // 2
         row[at : at + len(budget)] = budget
-        row[self._cells : self._cells + len(end)] = end
+        row[self._cells :] = _END
         for ms in (0, 10, 5, 20, 15):
             place = round(self._place(ms)) + (ms > FRAME_MS)
             around = row[max(0, place - 2) : place + 4]

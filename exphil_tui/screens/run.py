@@ -646,6 +646,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         """Ends the pilot that plays, whoever started it; starts one where none does."""
         if self._pilot_doing.ours:
             self._pilot.end()
+            self._pilot_doing = PilotDoing(ours=True, ending=True)
             self.workbench.say("The pilot ends.")
         elif self.pilot.alive:
             self._end_other_pilot()

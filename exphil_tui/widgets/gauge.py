@@ -50,7 +50,8 @@ class PilotDoing:
     """Of a pilot that this workbench starts."""
 
     ours: bool = False
-    """It plays, or is being started."""
+    """It plays, or is being started or ended."""
+    ending: bool = False
     problem: str = ""
     """Why it ended, where nobody asked."""
 
@@ -72,18 +73,14 @@ def reading(
         current, moments = run_alive and ago < PASSED_ON_S, state.moments
     if current:
         return Reading(latency=latency, moments=moments)
-    then = figures.duration(ago, glyphs)
-    return Reading(
-        latency=latency,
-        moments=moments,
-        stale=f"silent for {then}" if pilot.alive else f"stopped {then} ago",
-        sentence=sentence,
-        look=look,
-    )
+    stale = f"stopped {figures.duration(ago, glyphs)} ago"
+    return Reading(latency=latency, moments=moments, stale=stale, sentence=sentence, look=look)
 
 
 def _why_nothing(pilot: PilotSight, doing: PilotDoing) -> tuple[str, str]:
     """In a sentence, and how that looks."""
+    if doing.ending:
+        return "The pilot is ending.", "dim"
     if pilot.alive:
         since = " yet" if pilot.latency is None else " since"
         return pilot.warning or f"The pilot is there; it has not played{since}.", "dim"

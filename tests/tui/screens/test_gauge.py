@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from exphil_core.lock import hold
 from exphil_core.runs.directory import RunDirectory
@@ -200,3 +201,137 @@ def test_without_colour_and_without_its_letters_it_looks_as_it_did(
     keys = ["f"] if whole else ["tab"] if size == SMALL else []
     app = workbench(run, glyphs=ASCII if how == "ascii" else UNICODE)
     assert snap_compare(app, run_before=pressing(*keys), terminal_size=size)
+
+
+# Keys.
+
+
+async def test_g_starts_a_pilot_that_says_what_it_costs_and_g_ends_it(
+    make_run: MakeRun, workbench: Open, stand_in: Callable[[str], None]
+) -> None:
+    run = make_run("running")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing()(pilot)
+        assert "no pilot: g starts one; it takes about 0.7 of a core" in " ".join(shown(pilot).split())
+        await pilot.press("g")
+        assert "takes about 0.7 of a core" in said(pilot)
+        await until(lambda: "✓ in time" in shown(pilot))
+        assert PilotDirectory(run).alive()
+        await pilot.press("g")
+        await until(lambda: "stopped" in shown(pilot))
+        await until(lambda: "no pilot: g starts one" in shown(pilot))
+        assert not PilotDirectory(run).alive()
+        assert said(pilot) == "The pilot ends."
+
+
+async def test_leaving_the_run_ends_its_pilot(
+    make_run: MakeRun, workbench: Open, stand_in: Callable[[str], None]
+) -> None:
+    run = make_run("running")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing("g")(pilot)
+        await until(PilotDirectory(run).alive)
+        await pilot.press("escape")
+        await until(lambda: not PilotDirectory(run).alive())
+
+
+async def test_a_pilot_that_refuses_is_a_sentence(
+    make_run: MakeRun, workbench: Open, stand_in: Callable[[str], None]
+) -> None:
+    stand_in("import sys; print('run x has no held-out replay [/]', file=sys.stderr); sys.exit(3)")
+    async with workbench(make_run("running")).run_test(size=LARGE) as pilot:
+        await pressing("g")(pilot)
+        await until(lambda: "ended: run x has no held-out replay [/]" in said(pilot))
+        await until(lambda: "ended: run x has no held-out replay [/] (g starts" in shown(pilot))
+
+
+async def test_a_pilot_that_another_started_is_shown_and_can_be_ended(
+    make_run: MakeRun, plays: Plays, workbench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[PilotDirectory] = []
+
+    def stop(self: PilotDirectory) -> bool:
+        asked.append(self)
+        return True
+
+    monkeypatch.setattr(PilotDirectory, "stop", stop)
+    run = make_run("running")
+    plays(run, "borderline")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing()(pilot)
+        assert "≈ just in time" in shown(pilot)
+        await pilot.press("g")
+        await until(lambda: "It was not started here" in said(pilot))
+        assert asked
+
+
+async def test_a_pilot_on_another_machine_is_said_to_be_one(
+    make_run: MakeRun, plays: Plays, workbench: Open
+) -> None:
+    run = make_run("running")
+    plays(run, "fast")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing("g")(pilot)
+        await until(lambda: said(pilot) == "The pilot plays on another machine: it ends there.")
+
+
+async def test_what_the_run_passed_on_serves_where_no_pilot_s_file_is(
+    make_run: MakeRun, workbench: Open
+) -> None:
+    run = make_run("running")
+    seq = run.events_path.read_bytes().count(b"\n")
+    with run.events_path.open("a") as events:
+        for event in map(json.loads, lines("over", 2.0).splitlines()):
+            events.write(json.dumps(event | {"seq": seq + event["seq"]}) + "\n")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing()(pilot)
+        assert "✗ not in time" in shown(pilot)
+
+
+@SIZES
+async def test_f_gives_the_gauge_the_whole_screen_and_back(
+    size: tuple[int, int], make_run: MakeRun, plays: Plays, workbench: Open
+) -> None:
+    run = make_run("running")
+    plays(run, "over")
+    async with workbench(run).run_test(size=size) as pilot:
+        await pressing("f")(pilot)
+        gauge = screen_of(pilot).query_one(Gauge)
+        assert gauge.has_focus
+        assert gauge.size.height >= size[1] - 5
+        assert "461 frames in the budget │ 139 over" in shown(pilot)
+        await pilot.press("l", "f", "f")
+        await pilot.pause()
+        assert not gauge.has_focus
+        assert gauge.size.height < size[1] - 5
+
+
+async def test_w_watches_and_starts_a_pilot_where_none_plays(
+    make_run: MakeRun, workbench: Open, stand_in: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[str] = []
+    monkeypatch.setattr(Workbench, "open_watch", lambda self, run: watched.append(run))
+    run = make_run("running")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing("w")(pilot)
+        assert watched == [run.name]
+        await until(PilotDirectory(run).alive)
+
+
+async def test_in_the_background_the_gauge_is_not_drawn(
+    make_run: MakeRun, plays: Plays, workbench: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run("running")
+    files = plays(run, "fast")
+    async with workbench(run).run_test(size=LARGE) as pilot:
+        await pressing()(pilot)
+        screen = screen_of(pilot)
+        pilot.app.push_screen(Screen())
+        await pilot.pause()
+        drawn: list[int] = []
+        monkeypatch.setattr(screen, "_show_gauge", lambda: drawn.append(1))
+        before = screen.pilot.latency
+        files.events_path.write_text(lines("over", 0.0))
+        await until(lambda: screen.pilot.latency != before)
+        await asyncio.sleep(0.3)
+        assert not drawn

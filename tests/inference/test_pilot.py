@@ -474,6 +474,21 @@ def test_a_frame_that_has_passed_is_said_to_be_late_and_the_weights_wait_for_ano
     assert [int(record["step"]) for record in desk.records] == [4] * 120 + [7] * 30
 
 
+def test_a_frame_that_comes_before_the_last_byte_keeps_its_weights(desk: Desk) -> None:
+    desk.pilot.play(lambda: False, frames=10)
+    # No time is left for a single piece.
+    desk.pilot.act_s = 0.016
+    desk.send_weights(7)
+    desk.cues.waiting.append(SwapReady(game=0, frame=20, since=20))
+    desk.pilot.play(lambda: False, frames=20)
+    assert desk.answers() == [SwapLate()]
+    desk.pilot.act_s = 0.005
+    desk.cues.waiting.append(SwapReady(game=0, frame=60, since=60))
+    desk.pilot.play(lambda: False, frames=50)
+    assert desk.answers() == [Swapped()]
+    assert [int(record["step"]) for record in desk.records] == [4] * 60 + [7] * 20
+
+
 def test_weights_that_change_on_their_way_are_not_played(desk: Desk) -> None:
     desk.pilot.play(lambda: False, frames=5)
     desk.send_weights(7, damage=True)

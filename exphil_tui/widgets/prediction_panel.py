@@ -11,7 +11,9 @@ from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, fitted, left, right, wrapped
 from exphil_tui.widgets.text_panel import Part as Text
 
-_BAR = 8
+_BAR, _LABEL = 8, 26
+_ONE_LINE = 72
+"""Cells in which loss and agreement stand side by side."""
 _MOST_ROWS = 8
 """Of one component: its title, the human's, two of the policy, three others, a blank."""
 _TABLE_NAME, _TABLE_LABEL, _SHARE = 12, 12, 6
@@ -41,16 +43,14 @@ class PredictionPanel(TextPanel, can_focus=False):
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         found = self._forecast
+        loss = figures.loss(None if found is None else found.nats, glyphs)
+        agreement = figures.percent(self._agreement, glyphs)
         head: list[Line] = [
-            (
-                ("  loss ", "dim"),
-                (figures.loss(None if found is None else found.nats, glyphs), "strong"),
-                (" nats", "dim"),
-                (f"  {glyphs.bullet} agrees on ", "dim"),
-                (figures.percent(self._agreement, glyphs), "strong"),
-                (" of the last second", "dim") if width >= 52 else (" of 1 s", "dim"),
-            )
+            (("  loss of this frame ", "dim"), (loss, "strong"), (" nats", "dim")),
+            (("  agreement ", "dim"), (agreement, "strong"), (" of the last second", "dim")),
         ]
+        if width >= _ONE_LINE:
+            head = [(*head[0], *head[1])]
         if found is None:
             words = wrapped(self._why, max(10, width - 4)) if self._why else []
             return Picture(head=tuple(head), lines=tuple(((f"  {text}", "dim"),) for text in words))
@@ -94,7 +94,7 @@ def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
     sign, look = _agreement(part.agrees, glyphs)
     word = {None: "", True: "agrees", False: "differs"}[part.agrees]
     nats = f"{figures.loss(part.nats, glyphs)} nats"
-    gap = width - 3 - len(part.name) - len(nats) - len(word) - 3
+    gap = min(width - 2, 12 + _LABEL + 1 + _BAR + _SHARE) - 4 - len(part.name) - len(word) - len(nats)
     lines: list[Line] = [
         (
             (f"{sign} ", look),
@@ -118,7 +118,7 @@ def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look
     """`    human  +0.95 -0.29  ━━━━━─── 62 %`."""
     if option is None:
         return ((f"    {who:<8}", "dim"), (glyphs.dash, "dim"))
-    room = max(4, width - 12 - _BAR - _SHARE - 3)
+    room = min(_LABEL, max(4, width - 12 - _BAR - _SHARE - 3))
     full, rest = bar(option.probability, _BAR, glyphs)
     return (
         (f"    {who:<8}", "dim"),

@@ -14,7 +14,6 @@ from exphil_core.replays.game import Game
 from exphil_core.runs.predictions import UNKNOWN, ComponentLayout, Layout, Meta, PredictionFile, Side
 
 HORIZON = 3
-STEP = 1200
 WEIGHTS = 0x1234_5678_9ABC_DEF0
 
 _MAIN = ((0.0, 0.0), (1.0, 0.0), (-1.0, 0.0), (0.0, 1.0), (0.0, -1.0))
@@ -42,7 +41,7 @@ LAYOUT = Layout(
 )
 
 
-def records(game: Game, slot: int) -> np.ndarray:
+def records(game: Game, slot: int, *, step: int = 1200) -> np.ndarray:
     """One a frame, by the frame that is observed."""
     frames = np.arange(game.frames)
     wanted = frames + HORIZON
@@ -65,7 +64,7 @@ def records(game: Game, slot: int) -> np.ndarray:
     found = np.zeros(game.frames, LAYOUT.dtype)
     found["frame_index"], found["frame_id"] = frames, game.frame_id
     found["content_id"], found["slot"] = game.content_id, slot
-    found["weights"], found["step"], found["since"] = WEIGHTS, STEP, 0
+    found["weights"], found["step"], found["since"] = WEIGHTS, step, 0
     found["human"] = np.where(there[:, None], human, UNKNOWN)
     found["likeliest"] = found["sampled"] = likeliest
     chances = np.concatenate(
@@ -95,12 +94,12 @@ def _chances(likeliest: np.ndarray, human: np.ndarray, size: int) -> np.ndarray:
     return chances
 
 
-def meta(game: Game, *, run: str = "quick", known: tuple[int, ...] = (0, 1)) -> Meta:
+def meta(game: Game, *, known: tuple[int, ...], step: int) -> Meta:
     return Meta(
         content_id=game.content_id,
         frames=game.frames,
-        run=run,
-        step=STEP,
+        run="quick",
+        step=step,
         weights=WEIGHTS,
         backbone="attention",
         window_size=60,
@@ -120,15 +119,19 @@ def meta(game: Game, *, run: str = "quick", known: tuple[int, ...] = (0, 1)) -> 
 
 
 def begin(
-    path: Path, game: Game, *, until: int | None = None, known: tuple[int, ...] = (0, 1)
+    path: Path,
+    game: Game,
+    *,
+    step: int = 1200,
+    until: int | None = None,
+    known: tuple[int, ...] = (0, 1),
 ) -> PredictionFile:
     """A file whose frames up to `until` are predicted, still to be finished."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = PredictionFile.create(path, LAYOUT, meta(game, known=known))
+    file = PredictionFile.create(path, LAYOUT, meta(game, known=known, step=step))
     for slot in range(len(game.players)):
-        file.write(slot, 0, records(game, slot)[:until])
+        file.write(slot, 0, records(game, slot, step=step)[:until])
     return file
 
 
-def write(path: Path, game: Game, *, known: tuple[int, ...] = (0, 1)) -> None:
-    begin(path, game, known=known).finish()
+def write(path: Path, game: Game, *, step: int = 1200, known: tuple[int, ...] = (0, 1)) -> None:
+    begin(path, game, step=step, known=known).finish()

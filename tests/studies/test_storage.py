@@ -53,10 +53,25 @@ def test_a_cell_that_was_left_is_taken_before_one_that_waits(
     again = storage.take(by_run(cells))
     assert again is not None
     assert (again.cell.run, again.again) == (second.cell.run, True)
-    assert storage.workers_here() == 2
     for each in (first, again):
         each.claim.release()
-    assert storage.workers_here() == 0
+
+
+def test_a_run_beside_which_another_worker_was_busy_is_known_to_whoever_takes_it_up(
+    storage: StudyStorage, cells: list[Cell]
+) -> None:
+    first = storage.take(by_run(cells))
+    assert first is not None
+    storage.look_beside(first.cell.run)
+    assert not storage.was_shared(first.cell.run)
+    second = storage.take(by_run(cells))
+    assert second is not None
+    storage.look_beside(first.cell.run)
+    for each in (first, second):
+        each.claim.release()
+    storage.look_beside(second.cell.run)
+    assert StudyStorage(storage.folder).was_shared(first.cell.run)
+    assert not storage.was_shared(second.cell.run)
 
 
 def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: list[Cell]) -> None:

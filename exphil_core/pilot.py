@@ -90,8 +90,8 @@ def fly(run: RunDirectory, options: Options) -> None:
                 code, message = type(error).__name__, str(error)
                 notes.write(lambda: notes.event("error", code=code, message=message))
                 raise
-        if over():
-            print(f"the pilot of run {run.name} ends: {over.why}", file=sys.stderr, flush=True)
+            if over():
+                print(f"the pilot of run {run.name} ends: {over.why}", file=sys.stderr, flush=True)
 
 
 def _play(run: RunDirectory, pilot: PilotDirectory, options: Options, over: Over, notes: "_Notes") -> None:

@@ -48,6 +48,7 @@ SETTINGS: dict[str, Setting] = {
     "prediction": Setting(key="policy.prediction", option="--prediction"),
     "delay": Setting(key="policy.delay", option="--delay", number=int),
     "device": Setting(key="train.device", option="--device"),
+    "pilot": Setting(key="pilot.device", option="--pilot"),
     "minutes": Setting(key="train.max_minutes", option="--max-minutes", number=float, may_be_none=True),
     "steps": Setting(key="train.max_steps", option="--max-steps", number=int, may_be_none=True),
     "epochs": Setting(key="train.epochs", option="--epochs", number=float, may_be_none=True),

@@ -6,16 +6,29 @@ was to be seen then; whoever asks `for_frame` gets that one.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from exphil_core.melee.controller import Controller
 from exphil_core.melee.frames import FRAMES_PER_SECOND
-from exphil_core.runs.predictions import UNKNOWN, Layout, controller_of
+from exphil_core.runs.predictions import UNKNOWN, ComponentLayout, Layout, controller_of
+
+HELD_NOTHING = "–"
+"""The label of a token that stands for nothing held."""
 
 OPTIONS = 4
 """Of each component, the likeliest tokens that are named."""
+
+_NOTHING = {
+    "stick": "neutral",
+    "axis": "neutral",
+    "trigger": "released",
+    "buttons": "none",
+    "button": "released",
+}
+"""By the kind of component, what is shown where nothing is held: a dash stands for what is not known."""
 
 _NAMES = {
     "main": "main stick",
@@ -92,14 +105,9 @@ def forecast_of(record: np.void, layout: Layout) -> Forecast:
     parts = []
     for k, (component, span) in enumerate(zip(layout.components, layout.spans, strict=True)):
         chances = record["probabilities"][span].astype(np.float32)
-
-        def option(
-            token: int, chances: np.ndarray = chances, labels: tuple[str, ...] = component.labels
-        ) -> Option:
-            return Option(label=labels[token], probability=float(chances[token]))
-
         human = int(record["human"][k])
         order = np.argsort(-chances, kind="stable")[:OPTIONS]
+        option = partial(_option, component, chances)
         parts.append(
             Part(
                 name=_NAMES.get(component.name, component.name),
@@ -120,6 +128,13 @@ def forecast_of(record: np.void, layout: Layout) -> Forecast:
         step=int(record["step"]),
         weights=f"{int(record['weights']):016x}"[:8],
         observed=int(record["frame_index"]),
+    )
+
+
+def _option(component: ComponentLayout, chances: np.ndarray, token: int) -> Option:
+    label = component.labels[token]
+    return Option(
+        label=_NOTHING[component.kind] if label == HELD_NOTHING else label, probability=float(chances[token])
     )
 
 

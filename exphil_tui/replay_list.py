@@ -21,6 +21,7 @@ from exphil_tui.screens.choose import Entry
 
 MOST = 300
 """Replays that are listed."""
+_LETTERS = 58
 
 
 def recent_replays(folders: Sequence[Path], *, now: float) -> list[Entry]:
@@ -34,10 +35,15 @@ def recent_replays(folders: Sequence[Path], *, now: float) -> list[Entry]:
             value=str(path.absolute()),
             title=sanitise(path.stem, limit=120) or "?",
             detail=f"{figures.duration(max(0.0, now - changed), UNICODE)} old",
-            group=shown(path.parent, limit=60),
+            group=_end_of(shown(path.parent)),
         )
         for changed, path in newest
     ]
+
+
+def _end_of(path: str) -> str:
+    """The end of it: folders differ there."""
+    return path if len(path) <= _LETTERS else "…" + path[1 - _LETTERS :]
 
 
 def _replays(folder: Path) -> Iterator[tuple[float, Path]]:

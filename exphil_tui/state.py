@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from exphil_core.replays.text import sanitise
+from exphil_core.runs.gauge import Moment, moments_after
 from exphil_core.runs.records import (
     TEXT_LIMIT,
     CheckpointSaved,
@@ -77,6 +78,9 @@ class RunState:
     frames: Mapping[str, int] = field(default_factory=dict)
     """Training frames seen by character, since the run began; what was trained twice counts twice."""
     latency: Latency | None = None
+    """The newest that a pilot left in the run's own history."""
+    moments: tuple[Moment, ...] = ()
+    """Of those."""
     resources: Resources | None = None
     log: tuple[LogLine, ...] = ()
     """The newest `LOG_LINES`."""
@@ -133,6 +137,7 @@ class _Reduction:
         self.evaluated = state.evaluated
         self.previous_evaluated = state.previous_evaluated
         self.latency = state.latency
+        self.moments = state.moments
         self.resources = state.resources
         self.finished = state.finished
         self.checkpoints = set(state.checkpoints)
@@ -157,6 +162,7 @@ class _Reduction:
                 self._judged(record)
             case Latency():
                 self.latency = record
+                self.moments = moments_after(self.moments, record)
             case Resources():
                 self.resources = record
             case CheckpointSaved():
@@ -195,6 +201,7 @@ class _Reduction:
             ),
             frames=self.frames,
             latency=_shown(self.latency, self.state.latency),
+            moments=self.moments,
             resources=_shown(self.resources, self.state.resources),
             log=(*self.state.log, *(_line(record) for record in self.said[-LOG_LINES:]))[-LOG_LINES:],
             checkpoints=tuple(sorted(self.checkpoints)),

@@ -74,7 +74,9 @@ def eval_command(
         for notice in data.warnings:
             print(f"warning: {notice.message}", file=sys.stderr)
         index = data.store.index
-        games = tuple(sorted({ego.game for ego in data.validation}))
+        # All that are held out, whoever plays: --character may ask for others than the run has learned.
+        held_out = data.split.validation
+        games = tuple(number for number, game in enumerate(index.games) if game.content_id in held_out)
     egos = select_egos(
         index,
         games,

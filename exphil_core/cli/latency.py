@@ -1,8 +1,8 @@
 """`exphil bench latency`: what one frame costs each backbone in each runtime, as a player feels it.
 
-In: backbones by name, sizes, windows and runtimes, or one checkpoint. Out: a table a window, or one JSON object.
-What a reader gets wrong: weights are fresh unless a checkpoint is given. What a frame costs does not depend on what
-they have learned, and the step-against-forward error is of the same weights on both sides.
+In: backbones by name, sizes, windows and runtimes, or one checkpoint, or a run's pilot. Out: a table and gauges a
+window, or one JSON object. What a reader gets wrong: weights are fresh unless a run is named. What a frame costs does
+not depend on what they have learned, and the step-against-forward error is of the same weights on both sides.
 """
 
 import json
@@ -19,16 +19,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.text import Text
 
 from exphil_core.cli.choices import chosen_names
 from exphil_core.cli.format import console, table
+from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
 from exphil_core.inference.cores import wait_awake
+from exphil_core.runs import records
+from exphil_core.runs.gauge import gauge_lines
 
 if TYPE_CHECKING:
     from exphil_core.inference.measure import Latency
@@ -80,6 +83,10 @@ def latency_command(
         str | None,
         typer.Option(help="Measure a run's policy instead: its name or directory, or a checkpoint's."),
     ] = None,
+    pilot: Annotated[
+        str | None,
+        typer.Option(help="Measure what plays beside this run, or the run's newest weights for a while."),
+    ] = None,
     threads: Annotated[
         int | None,
         typer.Option(help="Processor threads of a policy (default: two, or one where there is one core)."),
@@ -90,6 +97,15 @@ def latency_command(
     """Measure encode + step + sample + decode of one frame at 60 Hz, beside the budget of 16.67 ms."""
     wait_awake()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if pilot is not None:
+        _refuse_beside_pilot(
+            ("--backbone", backbone),
+            ("--size", size),
+            ("--window", window),
+            ("--runtime", runtime),
+            ("--checkpoint", checkpoint),
+        )
+    wanted_threads = threads
     threads = min(PLAY_THREADS, cores) if threads is None else threads
     if not 1 <= threads <= cores:
         raise UsageError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
@@ -99,6 +115,9 @@ def latency_command(
         raise UsageError(
             "--checkpoint says which policy is measured: leave out --backbone, --size and --window"
         )
+    if pilot is not None:
+        _measure_pilot(runs_dir, pilot, frames=frames, threads=wanted_threads, cores=cores, as_json=as_json)
+        return
 
     import torch
 
@@ -145,6 +164,37 @@ def latency_command(
     console().print(latency_report(rows, threads=threads))
 
 
+def _refuse_beside_pilot(*options: tuple[str, str | None]) -> None:
+    beside = [option for option, value in options if value is not None]
+    if beside:
+        raise UsageError(
+            f"--pilot measures what a run's pilot plays, so {', '.join(beside)} would be ignored: leave it out"
+        )
+
+
+def _measure_pilot(
+    runs_dir: Path, name: str, *, frames: int, threads: int | None, cores: int, as_json: bool
+) -> None:
+    from exphil_core.cli.pilot_latency import measure_pilot, pilot_report, pilot_result, watching
+    from exphil_core.inference.latency import BUDGET_MS, RATE
+    from exphil_core.runs.directory import RunDirectory
+
+    run = RunDirectory.find(runs_dir, name)
+    with watching(run, frames, quiet=as_json) as see:
+        played = measure_pilot(run, frames=frames, threads=threads, see=see)
+    if not as_json:
+        console().print(pilot_report(run, played))
+        return
+    told = {
+        "machine": machine(cores),
+        "threads": played.said.threads,
+        "rate_hz": RATE,
+        "budget_ms": BUDGET_MS,
+        "results": [pilot_result(run, played)],
+    }
+    print(json.dumps(told, allow_nan=False))
+
+
 def _presets(backbone: str, size: str, window: str) -> list[Subject]:
     """Every backbone, size and window that was asked for and exists."""
     from exphil_core.config.loader import list_presets, load_preset
@@ -164,8 +214,12 @@ def _presets(backbone: str, size: str, window: str) -> list[Subject]:
                 continue
             preset = load_preset(preset_name)
             for window_size in windows:
-                changed = preset.backbone.model_copy(update={"window_size": window_size})
-                found.append(Subject(preset=preset.model_copy(update={"backbone": changed}), size=each_size))
+                changed = {
+                    "backbone": preset.backbone.model_copy(update={"window_size": window_size}),
+                    # What it is trained on goes with the window, where the preset's own might be too short.
+                    "train": preset.train.model_copy(update={"chunk_length": None}),
+                }
+                found.append(Subject(preset=preset.model_copy(update=changed), size=each_size))
     return sorted(found, key=lambda subject: subject.preset.backbone.window_size)
 
 
@@ -236,6 +290,8 @@ def latency_report(rows: Sequence[Row], *, threads: int) -> RenderableType:
     for window_size, size in sorted({(row.window_size, row.size) for row in rows}):
         group = _ordered([row for row in rows if (row.window_size, row.size) == (window_size, size)])
         parts += [_figures(group, title=f"Window {window_size}, {size}: milliseconds a frame"), Text()]
+        told = [_told(row, threads) for row in group]
+        parts += [GaugeView(latency=told[0]) if len(rows) == 1 else _Bars(told), Text()]
         if any(row.latency.parts_p50_ms for row in group):
             parts += [_parts(group), Text()]
     return Group(*parts, *(Text(line) for line in _notes(rows, threads)))
@@ -256,11 +312,10 @@ def _figures(rows: Sequence[Row], *, title: str) -> RenderableType:
     above = ""
     for row in rows:
         latency, took = row.latency, row.latency.took
-        on_gpu = " (GPU)" if latency.device != "cpu" and latency.runtime != "cuda_graph" else ""
         late = "" if took.within_budget else "!"
         found.add_row(
             "" if row.backbone == above else row.backbone,
-            f"{latency.runtime}{on_gpu}",
+            f"{latency.runtime}{_on_gpu(latency.device, latency.runtime)}",
             f"{took.p50_ms:.2f}",
             f"{took.p95_ms:.2f}",
             Text(f"{late}{took.p99_ms:.2f}", style="bold red" if late else ""),
@@ -271,6 +326,53 @@ def _figures(rows: Sequence[Row], *, title: str) -> RenderableType:
         )
         above = row.backbone
     return found
+
+
+def _told(row: Row, threads: int) -> records.Latency:
+    """A row as a pilot would say it."""
+    from exphil_core.inference.latency import BUDGET_MS
+
+    latency, took = row.latency, row.latency.took
+    return records.Latency(
+        seq=0,
+        ts="",
+        device=latency.device,
+        backbone=row.backbone,
+        frames=took.frames,
+        p50_ms=took.p50_ms,
+        p95_ms=took.p95_ms,
+        p99_ms=took.p99_ms,
+        max_ms=took.max_ms,
+        missed=took.missed,
+        budget_ms=BUDGET_MS,
+        histogram=list(latency.histogram),
+        runtime=latency.runtime,
+        window_size=row.window_size,
+        late_p99_ms=latency.late_p99_ms,
+        realtime=latency.realtime,
+        threads=threads,
+    )
+
+
+class _Bars:
+    """The gauges of several rows on one scale: a bar up to the p95, a notch at the p50, a line at the budget."""
+
+    def __init__(self, rows: Sequence[records.Latency]) -> None:
+        self._rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = [f"{row.backbone} {row.runtime}{_on_gpu(row.device, row.runtime)}" for row in self._rows]
+        left = max(map(len, names))
+        width = min(options.max_width, WIDEST) - left
+        for place, (name, row) in enumerate(zip(names, self._rows, strict=True)):
+            scale, bar = gauge_lines(row, (), width=width, height=2, ascii=options.ascii_only)
+            for heading, line in ((" ", scale), (name, bar)) if place == 0 else ((name, bar),):
+                parts = [(text, STYLES[look]) for text, look in line]
+                yield Text.assemble(heading.ljust(left), *parts, no_wrap=True, overflow="crop")
+
+
+def _on_gpu(device: str, runtime: str) -> str:
+    return " (GPU)" if device != "cpu" and runtime != "cuda_graph" else ""
 
 
 def _parts(rows: Sequence[Row]) -> RenderableType:

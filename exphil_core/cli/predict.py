@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from exphil_core.replays.pack import PackedGame
     from exphil_core.runs.predictions import Layout, Meta, PredictionFile
 
-PLAY_THREADS = 2
-"""At most, unless told otherwise: whoever looks on wants the other cores."""
-
 
 def predict_command(
     checkpoint: Annotated[str, typer.Argument(help="A run's name or directory, or a checkpoint directory.")],
@@ -35,15 +32,14 @@ def predict_command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
-        int | None, typer.Option(help="Processor threads (default: two, or one where there is one core).")
-    ] = None,
+        int, typer.Option(help="Processor threads; more than one pays where nothing else runs.")
+    ] = 1,
     runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Predict both players' controllers in every frame of a replay, as a player meets them."""
     wait_awake()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = min(PLAY_THREADS, cores) if threads is None else threads
     if not 1 <= threads <= cores:
         raise UsageError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
     if not replay.is_file():
@@ -62,9 +58,10 @@ def predict_command(
     run, directory = find_checkpoint(runs_dir, checkpoint)
     where = choose_device(device)
     game = two_players(replay)
+    # One unless told otherwise: beside a training, two threads that wait for each other were ten times as slow.
     torch.set_num_threads(threads)
     loaded, preset, policy = load_for_play(directory, where)
-    predictor = Predictor(policy, weights=checksum(loaded.model), step=loaded.step)
+    predictor = Predictor(policy, weights=checksum(policy.state_dict()), step=loaded.step)
     meta = describe(predictor, preset, game, run=run.name)
     for warning in _warnings(meta, preset.data.characters, game.external_stage_id):
         print(f"warning: {replay}: {warning}", file=sys.stderr)
@@ -104,7 +101,7 @@ def _warnings(meta: "Meta", learned: Sequence[str], external_stage_id: int) -> I
 
 
 def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | None":
-    """The finished file of the same weights and replay, where it is there; what else has its name is made anew.
+    """The finished file of the same weights and replay, where it is there. Another one is taken away.
 
     UsageError where `path` is something else than predictions, which is not for us to write over.
     """
@@ -116,10 +113,13 @@ def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | N
         raise UsageError(f"{path} is there and holds no predictions: give another file with --out")
     try:
         found = PredictionFile.open(path)
+        if (found.layout, found.meta) == (layout, meta):
+            return found
     except DataError as error:
         print(f"warning: {error}; it is written anew", file=sys.stderr)
-        return None
-    return found if (found.layout, found.meta) == (layout, meta) else None
+    # Whoever looks for predictions now is to find those that are being made.
+    path.unlink()
+    return None
 
 
 def _object(file: "PredictionFile", *, reused: bool, seconds: float) -> dict[str, object]:

@@ -81,7 +81,7 @@ def run_command(
     from exphil_core.studies.worker import Interrupted, Worker, hearing_signals
 
     cells = cells_of(found)
-    with _told() as told, hearing_signals() as asked:
+    with _told() as told:
         data = prepare(found, say=told.state)
         storage = StudyStorage(runs_dir / STUDIES / found.name)
         storage.describe(
@@ -94,9 +94,12 @@ def run_command(
         )
         added = storage.extend(cells)
         told.line(f"study {found.name}: {len(cells)} runs, {added} of them new, in {storage.folder}")
-        worker = Worker(study=found, data=data, storage=storage, runs_dir=runs_dir, told=told, asked=asked)
         try:
-            left = worker.work(cells)
+            with hearing_signals() as asked:
+                worker = Worker(
+                    study=found, data=data, storage=storage, runs_dir=runs_dir, told=told, asked=asked
+                )
+                left = worker.work(cells)
         except Interrupted:
             told.line("ended as asked; the same command goes on from here")
             raise typer.Exit(PREEMPTED) from None
@@ -104,7 +107,7 @@ def run_command(
     if left:
         each = "\n".join(f"  {run}: {why}" for run, why in left.items())
         raise ExphilError(
-            f"{len(left)} runs of study {found.name} have not ended (the same command tries them again):\n{each}"
+            f"study {found.name}: not every run has ended; the same command tries these again:\n{each}"
         )
 
 
@@ -123,7 +126,8 @@ def report_command(
 def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
     """List the studies that come with exphil, and those that were run here."""
     from exphil_core.studies.storage import StudyStorage
-    from exphil_core.studies.study import load_study, study_names
+    from exphil_core.studies.study import load_study
+    from exphil_core.studies.study_file import study_names
 
     shipped = [load_study(name) for name in study_names()]
     begun = []

@@ -44,6 +44,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "lr": ("train.lr", "--lr"),
     "seed": ("train.seed", "--seed"),
     "device": ("train.device", "--device"),
+    "pilot": ("pilot.device", "--pilot"),
 }
 """Parameter → preset key and what people type for it."""
 
@@ -86,6 +87,12 @@ def train_command(
     lr: Annotated[float | None, typer.Option(help="Learning rate after the warm-up.")] = None,
     seed: Annotated[int | None, typer.Option(help="Decides weights, batches and augmentation.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    pilot: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the policy plays at 60 FPS meanwhile: off, auto, cpu (leaves it a core) or cuda."
+        ),
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other preset key: section.key=value.", metavar="KEY=VALUE"),

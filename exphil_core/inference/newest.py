@@ -81,8 +81,10 @@ class NewestWeights:
         if saved is not None:
             # A header that cannot be read makes it the newest: its damage should be heard of.
             step = read_step(self._path)
-            newest = promoted is None or step is None or step > promoted
-            found.append((1 if newest else -1, lambda: read_weights(self._path)))
+            if step is None or promoted is None or step > promoted:
+                found.append((1, lambda: read_weights(self._path)))
+            elif self._given is None or step > self._given.step:
+                found.append((-1, lambda: read_weights(self._path)))
         if promoted is not None and (self._given is None or promoted > self._given.step):
             directory = self._run.step_directory(promoted)
             found.append((0, lambda: self._read_checkpoint(directory)))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
 
+from exphil_core.melee.characters import CHARACTERS
 from exphil_core.melee.frames import FRAME_MS, FRAMES_PER_SECOND
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.records import Latency
@@ -41,14 +42,19 @@ Line = tuple[Part, ...]
 _STRIP_FRAMES = 600
 """As many as the percentiles are of, at least, are in the strip."""
 
+_END = f"{SCALE_MS:.0f} ms"
+
 _LEFT = 2
 """Blanks before every line."""
 
 _BINS_SHOWN = round(SCALE_MS / FRAME_MS * BINS_PER_BUDGET)
 _BIN_LOOKS = ("good",) * BINS_PER_BUDGET + ("bad",) * (_BINS_SHOWN - BINS_PER_BUDGET)
-_LEAST_HISTOGRAM, _MOST_HISTOGRAM = 5, 12
+_LEAST_HISTOGRAM, _MOST_HISTOGRAM = 5, 20
 _AIRY, _TALL = 24, 32
 """Lines from which on there is room between the parts, and for a strip twice as high."""
+
+
+_TITLES = {character.name: character.title for character in CHARACTERS}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,10 +159,10 @@ def gauge_lines(
     else:
         between: list[Line] = [()] if height >= _AIRY else []
         strip = _high_strip(moments, room, letters, rows=2 if height >= _TALL else 1)
-        left = height - len(dial) - len(said) - len(strip) - 2 * len(between)
+        left = height - len(dial) - len(said) - len(strip) - 3 * len(between)
         facts = facts[: max(2, left - _LEAST_HISTOGRAM)]
         shape = scale.histogram(latency.histogram, rows=min(_MOST_HISTOGRAM, left - len(facts)))
-        lines = [*shape, *dial, *said, *between, *strip, *between, *facts]
+        lines = [*shape, *dial, *between, *said, *between, *strip, *between, *facts]
     if stale:
         lines = [tuple((text, look if text == stale else "dim") for text, look in line) for line in lines]
     return tuple(lines[:height])
@@ -185,17 +191,18 @@ class _Scale:
 
     def __init__(self, room: int, letters: _Letters) -> None:
         # The budget lies between two cells where they are a multiple of three, and so does each bin where of thirty.
-        step = _BINS_SHOWN if room > _BINS_SHOWN else 3
-        self._cells = (room - 1) // step * step
+        room -= len(_END)
+        step = _BINS_SHOWN if room >= _BINS_SHOWN else 3
+        self._cells = room // step * step
         self._budget = self._cells * 2 // 3
         self._letters = letters
 
     def labels(self) -> Line:
-        budget, end = f"{FRAME_MS:.2f} ms", f"{SCALE_MS:.0f} ms"
-        row = list(" " * (self._cells + 1 + len(end)))
+        budget = f"{FRAME_MS:.2f} ms"
+        row = list(" " * (self._cells + len(_END)))
         at = self._budget - len(budget) // 2
         row[at : at + len(budget)] = budget
-        row[self._cells : self._cells + len(end)] = end
+        row[self._cells :] = _END
         for ms in (0, 10, 5, 20, 15):
             place = round(self._place(ms)) + (ms > FRAME_MS)
             around = row[max(0, place - 2) : place + 4]
@@ -352,11 +359,13 @@ def _high_strip(moments: Sequence[Moment], room: int, letters: _Letters, *, rows
 
 def _strip_words(moments: Sequence[Moment], room: int, columns: int, letters: _Letters) -> str:
     frames = _moments_a_column(moments, room) * _frames_a_moment(moments)
-    each = f"each column the slowest of {frames:.0f} frames" if frames > 1 else "each column a frame"
-    return (
-        f"the last {frames * columns / FRAMES_PER_SECOND:.0f} s, {each}; "
-        f"{letters.level} the budget; {letters.missed} missed its deadline"
+    phrases = (
+        f"last {frames * columns / FRAMES_PER_SECOND:.0f} s",
+        f"each column the slowest of {frames:.0f} frames" if frames > 1 else "each column a frame",
+        f"{letters.level} budget",
+        f"{letters.missed} missed",
     )
+    return f" {letters.bullet} ".join(phrases)
 
 
 # The words.
@@ -382,10 +391,10 @@ def _judged(latency: Latency, letters: _Letters, stale: str) -> list[Line]:
     missed: Line = (
         (f"{letters.missed} missed ", "dim"),
         (f"{latency.missed:,}", "bad" if latency.missed else "strong"),
-        (f" of {latency.frames:,}", "dim"),
+        (f"/{latency.frames:,}", "dim"),
     )
     if latency.total_frames is not None and latency.total_missed is not None:
-        missed = (*missed, (f", {latency.total_missed:,} of {latency.total_frames:,} in all", "dim"))
+        missed = (*missed, (f", {latency.total_missed:,}/{latency.total_frames:,} in all", "dim"))
     phrases: list[Line] = []
     if stale:
         phrases.append(((stale, "warn"),))
@@ -411,25 +420,24 @@ def _verdict(latency: Latency) -> tuple[str, str]:
 
 
 def _facts(latency: Latency) -> list[Line]:
-    """What was measured, of what, and what it costs: as much as the record tells."""
+    """What was measured, of what, and what that costs: as much as the record tells, what matters most first."""
     threads = "" if latency.threads is None else f", {_counted(latency.threads, 'thread')}"
-    where = f"at {FRAMES_PER_SECOND} Hz on {sanitise(latency.device)}{threads}"
-    facts = [f"encode + step + sample + decode of one frame {where}"]
+    facts = ["encode + step + sample + decode", f"on {sanitise(latency.device)}{threads}"]
     if latency.step is not None:
         facts.append(f"weights of step {latency.step:,}")
-    if latency.cpu is not None:
-        facts.append(f"takes {latency.cpu:.2f} of a core")
+    facts.append(f"at {FRAMES_PER_SECOND} Hz")
     if latency.late_p99_ms is not None:
         facts.append(f"woken {latency.late_p99_ms:.2f} ms late (p99), apart from this")
     if latency.realtime is not None:
         facts.append("with real-time priority" if latency.realtime else "without real-time priority")
+    if latency.cpu is not None:
+        facts.append(f"takes {latency.cpu:.2f} of a core")
     if latency.snapshot_ms is not None:
-        facts.append(f"copying its weights holds the training up for {latency.snapshot_ms:.1f} ms")
+        facts.append(f"copying the weights held the training up for {latency.snapshot_ms:.1f} ms")
     kind = sanitise(latency.backbone)
-    if latency.window_size is not None:
-        facts.append(f"{kind}, window {latency.window_size}")
+    facts.append(kind if latency.window_size is None else f"{kind}, window {latency.window_size}")
     if latency.character:
-        facts.append(f"as {sanitise(latency.character)}")
+        facts.append(f"as {_TITLES.get(latency.character) or sanitise(latency.character)}")
     return [((fact, "dim"),) for fact in facts]
 
 

@@ -50,7 +50,6 @@ class PilotWatch:
         self._start = start
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._log_begins = 0
         self._tail: Tail[Record] = Tail(self._pilot.events_path, decode=decode)
         self._looked: float | None = None
         self._looking = threading.Lock()
@@ -71,7 +70,8 @@ class PilotWatch:
         try:
             self._pilot.path.mkdir(exist_ok=True)
             with self._pilot.log_path.open("ab") as log, thread_on(self._place.cores):
-                self._log_begins = log.tell()
+                # What an earlier pilot said is not this one's reason.
+                log.truncate(0)
                 self._process = self._start(
                     words,
                     stdin=subprocess.DEVNULL,
@@ -117,7 +117,7 @@ class PilotWatch:
         if code == 0:
             # Somebody asked it to end.
             return
-        said = "; ".join(last_lines(self._pilot.log_path, _LOG_LINES, after=self._log_begins))
+        said = "; ".join(last_lines(self._pilot.log_path, _LOG_LINES))
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         self._emit(
             "warning",

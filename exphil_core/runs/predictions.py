@@ -272,16 +272,25 @@ class _Mapped:
 
 
 def _open(path: Path, magic: bytes) -> _Mapped:
+    found = _open_if_there(path, magic)
+    if found is None:
+        raise DataError(f"{path}: no predictions there yet")
+    return found
+
+
+def _open_if_there(path: Path, magic: bytes) -> _Mapped | None:
     try:
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: no predictions there yet") from error
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     try:
         return _Mapped(path, handle, magic)
-    except BaseException:
+    except BaseException as error:
         os.close(handle)
+        if isinstance(error, OSError):
+            raise DataError(f"{path} cannot be read: {error.strerror}") from error
         raise
 
 
@@ -324,9 +333,12 @@ def partial_of(path: Path) -> Path:
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether the file was made by `PredictionFile.create`, which writes this last."""
-    with path.open("rb") as file:
-        return file.read(len(_WHOLE)) == _WHOLE
+    """Whether a file is there that `PredictionFile.create` has made, which writes this last."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_WHOLE)) == _WHOLE
+    except FileNotFoundError:
+        return False
 
 
 def _header_bytes(magic: bytes, layout: Layout, meta: Mapping[str, Any], records: int) -> bytes:
@@ -516,18 +528,15 @@ class PredictionFile:
         cls, path: Path, *, content_id: str | None = None, frames: int | None = None
     ) -> "PredictionFile | None":
         """The whole file, or the one that is being written; None where neither is there yet."""
-        if path.is_file():
-            return cls.open(path, content_id=content_id, frames=frames)
         partial = partial_of(path)
-        try:
-            if not is_predictions(partial):
-                return None
-            found = cls(path, _open(partial, _WHOLE))
-        except FileNotFoundError:
-            # It has become the whole file just now, or was taken away.
-            return cls.open(path, content_id=content_id, frames=frames) if path.is_file() else None
-        found._refuse_other(content_id, frames)
-        return found
+        if not path.is_file() and is_predictions(partial):
+            mapped = _open_if_there(partial, _WHOLE)
+            if mapped is not None:
+                found = cls(path, mapped)
+                found._refuse_other(content_id, frames)
+                return found
+        # Looked for last: an unfinished file may have got its name just now.
+        return cls.open(path, content_id=content_id, frames=frames) if path.is_file() else None
 
     def _refuse_other(self, content_id: str | None, frames: int | None) -> None:
         if content_id is not None and content_id != self.meta.content_id:

@@ -146,6 +146,8 @@ class Latency(Event, frozen=True, tag="latency"):
     total_frames: Count | None = None
     """Since the pilot began; the percentiles are of the last `frames` of them."""
     total_missed: Count | None = None
+    skipped: Count | None = None
+    """Frames among those on which nothing was played, since one before them took more than a second."""
     cpu: Number = None
     """Cores that the pilot has in use."""
     realtime: bool | None = None

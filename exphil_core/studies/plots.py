@@ -54,7 +54,7 @@ def draw(report: Report, folder: Path) -> list[str]:
     for group in report.groups:
         if any(len(curve) > 1 for row in group.rows for curve in row.curves.values()):
             names.append(_save(_curves(report, group), folder, f"curves-{group.budget}"))
-        if sum(row.latency is not None for row in group.rows) > 1:
+        if group.front and sum(row.latency is not None for row in group.rows) > 1:
             names.append(_save(_pareto(report, group), folder, f"pareto-{group.budget}"))
     return names
 
@@ -112,7 +112,8 @@ def _curves(report: Report, group: Group) -> Any:
     panels[1].legend(frameon=False, title="variant", loc="upper right")
     band = "line: mean over seeds, band: lowest to highest seed" if _seeds(group) > 1 else "one seed"
     figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
-    figure.text(0.01, 0.925, f"{band}; dashed: the loss that every run reached", fontsize=9, color="#57606a")
+    dashed = "" if group.target is None else "; dashed: the loss that every run reached"
+    figure.text(0.01, 0.925, band + dashed, fontsize=9, color="#57606a")
     return figure
 
 
@@ -127,12 +128,12 @@ def _band(curves: Sequence[Sequence[Point]], of: Any) -> tuple[Any, Any, Any, An
 
 
 def _limits(group: Group) -> tuple[float, float]:
-    """Of the losses that are worth looking at: the steep beginning would press the rest together."""
-    losses = [point.loss for row in group.rows for curve in row.curves.values() for point in curve]
-    lowest = min(losses)
-    highest = min(max(losses), float(np.quantile(losses, 0.9)) + 0.25 * (float(np.median(losses)) - lowest))
-    room = 0.06 * max(highest - lowest, 1e-3)
-    return lowest - room, highest + room
+    """Of the losses after the first third: the steep beginning would press the rest together."""
+    curves = [curve for row in group.rows for curve in row.curves.values() if curve]
+    lowest = min(point.loss for curve in curves for point in curve)
+    late = [point.loss for curve in curves for point in curve if point.frames >= curve[-1].frames / 3]
+    room = 0.06 * max(max(late) - lowest, 1e-3)
+    return lowest - room, max(late) + room
 
 
 def _seeds(group: Group) -> int:

@@ -14,8 +14,9 @@ import msgspec
 
 from exphil_core.atomic import atomic_write
 from exphil_core.studies.markdown import markdown
+from exphil_core.studies.outcome import report_of
 from exphil_core.studies.plots import LACK, can_plot, draw
-from exphil_core.studies.report import Report, report_of
+from exphil_core.studies.report import Report
 from exphil_core.studies.storage import StudyStorage
 
 

@@ -132,9 +132,14 @@ class StudyStorage:
         """Ends the trial without a result; False where it had ended already, and nothing changes."""
         return self._end(run, state=TrialState.FAIL, values=None, attributes={"why": why})
 
-    def workers_here(self) -> int:
-        """How many runs of this study processes of this machine work on."""
-        return claimed_here(self._claims)
+    def look_beside(self, run: str) -> None:
+        """Keeps in mind whether another worker of this machine is busy while this run goes on."""
+        if claimed_here(self._claims) > 1:
+            (self._claims / f"{run}.shared").touch()
+
+    def was_shared(self, run: str) -> bool:
+        """Whether `look_beside` ever found one, whoever looked."""
+        return (self._claims / f"{run}.shared").exists()
 
     def _end(
         self, run: str, *, state: TrialState, values: list[float] | None, attributes: Mapping[str, Any]

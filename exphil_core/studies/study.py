@@ -8,23 +8,23 @@ preset tables, like a file that extends the base preset; the budget alone says h
 
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import product
-from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from exphil_core.config.loader import resolve_preset
-from exphil_core.config.preset import CharacterName, Preset
-from exphil_core.config.sources import key_lines, presets_folder, shown_path
+from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
 from exphil_core.studies.budget import BUDGET_KEYS, Budget
-
-_FILE = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+from exphil_core.studies.study_file import (
+    AxisTable,
+    Places,
+    StudyFile,
+    find_study_file,
+    hint,
+    read_study_file,
+)
 
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]{0,31}")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,47}")
@@ -33,65 +33,6 @@ LONGEST_RUN_NAME = 100
 
 TIMES = "budget_times"
 """In a value of an axis, beside the preset's tables: it gets the budget so many times."""
-
-
-class _Data(BaseModel):
-    """What is learned from: the dojo's games, unless real replays are named on the command line or here."""
-
-    model_config = _FILE
-
-    games: int = Field(default=100, ge=2, le=100_000)
-    """Of the dojo."""
-    seed: int = Field(default=0, ge=0)
-    """Of those games."""
-    replays: tuple[str, ...] = ()
-    """Files, folders, archives or one built dataset, instead of the dojo's games."""
-
-
-class _Budget(BaseModel):
-    """Each limit that is named is a comparison of its own: with two of them, every variant runs under both."""
-
-    model_config = _FILE
-
-    frames: int | None = Field(default=None, ge=1)
-    """The same number of frames seen."""
-    minutes: float | None = Field(default=None, gt=0)
-    """The same time trained."""
-    flops: float | None = Field(default=None, gt=0)
-    """The same number of floating point operations of the model."""
-
-
-class _Axis(BaseModel):
-    """What is varied."""
-
-    model_config = _FILE
-
-    key: str | None = None
-    """The preset key whose values these are; without it, each value is a table of preset tables."""
-    values: dict[str, Any] = Field(min_length=1)
-
-
-class _File(BaseModel):
-    model_config = _FILE
-
-    about: str = Field(min_length=1)
-    """The question, in one sentence."""
-    decides: str = Field(min_length=1)
-    """What would answer it, in one sentence."""
-    preset: str = Field(min_length=1)
-    """What every variant starts from: a preset's name or file."""
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
-    against: str | None = None
-    """The value that the others are compared with; without it, the variant with the lowest loss."""
-    cross: tuple[CharacterName, ...] = ()
-    """Characters on whose held-out games every run is evaluated, whoever it was trained on."""
-    data: _Data = _Data()
-    budget: _Budget
-    set: dict[str, dict[str, Any]] = {}
-    """Preset tables that every variant has over the base preset."""
-    axes: dict[str, _Axis] = Field(min_length=1)
-    quick: dict[str, Any] = {}
-    """What the quick form has instead, under the same keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,16 +63,6 @@ class Study:
     variants: tuple[Variant, ...]
 
 
-def studies_folder() -> Path:
-    """Where the shipped study files are."""
-    return presets_folder() / "studies"
-
-
-def study_names() -> tuple[str, ...]:
-    """The names of the study files in the folder, in alphabetical order."""
-    return tuple(sorted(path.stem for path in studies_folder().glob("*.toml")))
-
-
 def load_study(
     name_or_path: str,
     *,
@@ -147,9 +78,8 @@ def load_study(
     and whether it is of real replays, so that what cannot be compared does not share a folder. `settings` are preset
     values by dotted key that every variant gets last.
     """
-    path = _find(name_or_path)
-    file, lines = _read(path, quick=quick)
-    where = _Where(name=shown_path(path), lines=lines, quick=quick)
+    path = find_study_file(name_or_path)
+    file, where = read_study_file(path, quick=quick)
     chosen = seeds or file.seeds
     twice = sorted({seed for seed in chosen if chosen.count(seed) > 1})
     if twice or min(chosen) < 0:
@@ -187,105 +117,6 @@ def load_study(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Where:
-    """Where a key of the file stands, as `presets/studies/context_length.toml:12`."""
-
-    name: str
-    lines: Mapping[str, int]
-    quick: bool
-
-    def __call__(self, key: str) -> str:
-        # What the quick form changed stands there.
-        for found in (f"quick.{key}", key) if self.quick else (key,):
-            while found and found not in self.lines and found != "quick":
-                found = found.rpartition(".")[0]
-            if found and found != "quick":
-                return f"{self.name}:{self.lines[found]}"
-        return self.name
-
-
-def _find(name_or_path: str) -> Path:
-    named = studies_folder() / f"{name_or_path}.toml"
-    if "/" not in name_or_path and named.is_file():
-        return named
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    if "/" in name_or_path or name_or_path.endswith(".toml"):
-        raise UsageError(f"no study file at {path}")
-    names = study_names()
-    near = get_close_matches(name_or_path, names, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(names)}, or a .toml file"
-    raise UsageError(f"unknown study '{name_or_path}'; {hint}")
-
-
-def _read(path: Path, *, quick: bool) -> tuple[_File, Mapping[str, int]]:
-    name = shown_path(path.resolve())
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name}: not a text file in UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{name}: not valid TOML: {error}") from error
-    lines = key_lines(text)
-    where = _Where(name=shown_path(path), lines=lines, quick=quick)
-    problems: list[str] = []
-    changed = values.get("quick", {})
-    if isinstance(changed, dict):
-        # Looked at in either form, so that a mistake in it does not wait for who asks for it.
-        problems += [
-            f"{where(f'quick.{key}')}: quick.{key}: unknown key; {_hint(key, set(_File.model_fields) - {'quick'})}"
-            for key in changed
-            if key not in _File.model_fields or key == "quick"
-        ]
-        if quick:
-            values = _merged(values, changed)
-    try:
-        # Strict JSON means what TOML does: lists are tuples, 1 is a float, "1" and true are not numbers.
-        file = _File.model_validate_json(json.dumps(values, default=str), strict=True)
-    except ValidationError as error:
-        problems += [f"{where(key)}: {sentence}" for key, sentence in _problems(error)]
-    if problems:
-        raise UsageError("\n".join(problems))
-    return file, lines
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(below)
-    for key, value in above.items():
-        under = found.get(key)
-        both = isinstance(under, dict) and isinstance(value, dict)
-        found[key] = _merged(under, value) if both and under is not None else value
-    return found
-
-
-def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
-    """(dotted key, sentence) for every mistake that pydantic found."""
-    tables: Mapping[str, type[BaseModel]] = {"data": _Data, "budget": _Budget, "axes": _Axis}
-    for detail in error.errors():
-        path = [str(part) for part in detail["loc"] if not isinstance(part, int)]
-        key = ".".join(path)
-        match detail["type"]:
-            case "extra_forbidden":
-                model = tables.get(path[0], _File) if len(path) > 1 else _File
-                yield key, f"{key}: unknown key; {_hint(path[-1], model.model_fields)}"
-            case "missing":
-                yield key, f"{key}: missing"
-            case "value_error":
-                yield key, f"{key}: {detail['ctx']['error']}"
-            case _:
-                wanted = detail["msg"].removeprefix("Input should be ")
-                yield key, f"{key}: expected {wanted}, found {json.dumps(detail['input'], default=str)}"
-
-
-def _hint(name: str, known: Any) -> str:
-    names = sorted(known)
-    near = get_close_matches(name, names, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(names)}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Layer:
     """Preset values by dotted key, and where each stands."""
 
@@ -294,7 +125,7 @@ class _Layer:
     times: float = 1.0
 
 
-def _variants(file: _File, where: _Where, settings: Mapping[str, object]) -> Iterator[Variant]:
+def _variants(file: StudyFile, where: Places, settings: Mapping[str, object]) -> Iterator[Variant]:
     budgets = _budgets(file, where)
     common = _layer(file.set, "set", where)
     axes = {
@@ -304,7 +135,7 @@ def _variants(file: _File, where: _Where, settings: Mapping[str, object]) -> Ite
     names = [value for axis in axes.values() for value in axis]
     if file.against is not None and file.against not in names:
         raise UsageError(
-            f"{where('against')}: against: unknown value '{file.against}'; {_hint(file.against, names)}"
+            f"{where('against')}: against: unknown value '{file.against}'; {hint(file.against, names)}"
         )
     _refuse_what_two_axes_set(axes, where)
     for budget, chosen in product(budgets, product(*(axis.items() for axis in axes.values()))):
@@ -330,7 +161,7 @@ def _variants(file: _File, where: _Where, settings: Mapping[str, object]) -> Ite
         )
 
 
-def _budgets(file: _File, where: _Where) -> list[Budget]:
+def _budgets(file: StudyFile, where: Places) -> list[Budget]:
     amounts = {"frames": file.budget.frames, "minutes": file.budget.minutes, "flops": file.budget.flops}
     found = [
         Budget(kind=kind, amount=float(amount))  # type: ignore[arg-type]
@@ -345,7 +176,7 @@ def _budgets(file: _File, where: _Where) -> list[Budget]:
     return found
 
 
-def _value(axis: _Axis, name: str, value: str, where: _Where) -> _Layer:
+def _value(axis: AxisTable, name: str, value: str, where: Places) -> _Layer:
     place = f"axes.{name}.values.{value}"
     if not _VALUE_NAME.fullmatch(value):
         raise UsageError(
@@ -373,7 +204,7 @@ def _value(axis: _Axis, name: str, value: str, where: _Where) -> _Layer:
     return _Layer(values=layer.values, places=layer.places, times=float(times))
 
 
-def _layer(tables: Mapping[str, Any], place: str, where: _Where) -> _Layer:
+def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
     values: dict[str, object] = {}
     places: dict[str, str] = {}
     for section, table in tables.items():
@@ -383,7 +214,7 @@ def _layer(tables: Mapping[str, Any], place: str, where: _Where) -> _Layer:
             ]
             raise UsageError(
                 f"{where(f'{place}.{section}')}: {place}.{section}: unknown table; "
-                f"{_hint(section, [*known, TIMES])}"
+                f"{hint(section, [*known, TIMES])}"
             )
         for key, value in table.items():
             values[f"{section}.{key}"] = value
@@ -391,7 +222,7 @@ def _layer(tables: Mapping[str, Any], place: str, where: _Where) -> _Layer:
     return _checked(_Layer(values=values, places=places), where, place)
 
 
-def _checked(layer: _Layer, where: _Where, place: str) -> _Layer:
+def _checked(layer: _Layer, where: Places, place: str) -> _Layer:
     """The layer, or UsageError where it sets what the study itself decides."""
     for key, who in BUDGET_KEYS.items():
         if key in layer.values:
@@ -399,7 +230,7 @@ def _checked(layer: _Layer, where: _Where, place: str) -> _Layer:
     return layer
 
 
-def _refuse_what_two_axes_set(axes: Mapping[str, Mapping[str, _Layer]], where: _Where) -> None:
+def _refuse_what_two_axes_set(axes: Mapping[str, Mapping[str, _Layer]], where: Places) -> None:
     owner: dict[str, str] = {}
     for name, axis in axes.items():
         for key in {key for layer in axis.values() for key in layer.values}:

@@ -60,7 +60,6 @@ def _tables(group: Group) -> Iterator[Table]:
 
 def _results(group: Group) -> Table:
     dojo = any(row.closed is not None for row in group.rows)
-    to = NOTHING if group.target is None else f"{group.target:.4f}"
     headings = [
         "variant",
         "seeds",
@@ -71,13 +70,19 @@ def _results(group: Group) -> Table:
         "to reach it",
         "",
     ]
+    notes = ["Nats per frame, mean ± standard deviation over seeds."]
+    if dojo:
+        notes.append("closed: share of the way from the best baseline to the floor.")
+    if group.target is not None:
+        notes.append(
+            f"to reach it: frames and minutes to {group.target:.4f} on the games watched in training, the lowest "
+            "loss that every run reached."
+        )
     return Table(
         title="Held-out loss, best checkpoint",
         headings=tuple(headings),
         rows=tuple(_result(row, dojo=dojo) for row in group.rows),
-        note=f"Nats per frame, mean ± standard deviation over seeds. to reach it: frames and minutes to {to} on the "
-        "games watched in training, the lowest loss that every run reached."
-        + (" closed: share of the way from the best baseline to the floor." if dojo else ""),
+        note=" ".join(notes),
     )
 
 

@@ -8,18 +8,7 @@ that stand together, so adding variants makes each claim harder.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from exphil_core.studies.spread import LEVEL, Difference, difference
-
-NLL_SENTENCE = (
-    "A lower loss does not rank play: the loss (nats per frame, plain) says how well inputs are foreseen, and "
-    "rankings by it have turned round in games. Let policies that differ here play before one is called better."
-)
-
-SPREAD_SENTENCE = (
-    f"Differences are taken seed by seed, and their intervals are Student's t at {LEVEL:.0%} for all comparisons "
-    "that stand together (Bonferroni). What an interval does not tell from zero is called a tie: no difference was "
-    "shown, which is not the same as none."
-)
+from exphil_core.studies.spread import Difference, difference
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,24 +63,29 @@ def compared(losses: Losses, pairs: Sequence[tuple[str, str]], *, on: str, toget
     return found
 
 
-def summary(comparisons: Sequence[Comparison]) -> list[str]:
-    """Sentences: what was shown one by one, and the ties of one block together where they are many."""
-    decided = [comparison.sentence for comparison in comparisons if not comparison.tie]
-    open_ = [comparison for comparison in comparisons if comparison.tie]
-    single = [comparison for comparison in open_ if comparison.difference.low is None]
-    ties = [comparison for comparison in open_ if comparison.difference.low is not None]
-    if any(comparison.on for comparison in comparisons):
-        return [*decided, *_together(ties, "tie"), *_together(single, "of one seed, so undecided")]
-    return decided + [comparison.sentence for comparison in open_]
-
-
-def _together(comparisons: Sequence[Comparison], what: str) -> list[str]:
-    if not comparisons:
-        return []
-    by_pair: dict[tuple[str, str], list[str]] = {}
+def by_pair(comparisons: Sequence[Comparison]) -> list[str]:
+    """One sentence for each pair of variants, over the characters that both have learned."""
+    pairs: dict[tuple[str, str], list[Comparison]] = {}
     for comparison in comparisons:
-        by_pair.setdefault((comparison.ours, comparison.theirs), []).append(
-            f"{comparison.on} {comparison.difference.mean:+.4f}"
-        )
-    each = "; ".join(f"{ours} and {theirs} ({', '.join(on)})" for (ours, theirs), on in by_pair.items())
-    return [f"{what[0].upper()}{what[1:]}, by character: {each}."]
+        pairs.setdefault((comparison.ours, comparison.theirs), []).append(comparison)
+    return [_pair(ours, theirs, mine) for (ours, theirs), mine in pairs.items()]
+
+
+def _pair(ours: str, theirs: str, comparisons: Sequence[Comparison]) -> str:
+    single = [each for each in comparisons if each.difference.low is None]
+    shown = [each for each in comparisons if not each.tie]
+    kinds = (
+        ("lower on", [each for each in shown if each.difference.mean < 0]),
+        ("higher on", [each for each in shown if each.difference.mean > 0]),
+        ("a tie on", [each for each in comparisons if each.tie and each not in single]),
+        ("undecided by one seed on", single),
+    )
+    said = [f"{words} {', '.join(_on(each) for each in found)}" for words, found in kinds if found]
+    return f"{ours} against {theirs}, by character: {'; '.join(said)}."
+
+
+def _on(comparison: Comparison) -> str:
+    by = comparison.difference
+    if by.low is None or by.high is None:
+        return f"{comparison.on} ({by.mean:+.4f})"
+    return f"{comparison.on} ({by.mean:+.4f}, {by.low:+.4f} to {by.high:+.4f})"

@@ -84,6 +84,10 @@ class Worker:
     runs_dir: Path
     told: Told
     asked: Asked = field(default_factory=Asked)
+    launch: Callable[[RunDirectory], object] = start
+    """Starts a run's process and returns when it holds the run."""
+    latency: Callable[..., Mapping[str, Any]] = latency
+    losses: Callable[..., Mapping[str, Any]] = losses
 
     def work(self, cells: Sequence[Cell]) -> Mapping[str, str]:
         """Until every cell has ended, here or elsewhere. Returns the runs that this worker had to leave, and why.
@@ -131,21 +135,21 @@ class Worker:
 
     def _measured(self, cell: Cell) -> Measures:
         run = self._run_of(cell)
-        beside = self._to_its_end(run)
+        self._to_its_end(run)
         try:
-            found = self._read(run, beside=beside)
+            found = self._read(run)
         except DataError:
             # Killed between its last evaluation and its last word: it has only to say them again.
             self._start(run)
-            beside = self._to_its_end(run) or beside
-            found = self._read(run, beside=beside)
+            self._to_its_end(run)
+            found = self._read(run)
         return self._with_children(run, cell, found)
 
-    def _read(self, run: RunDirectory, *, beside: bool) -> Measures:
+    def _read(self, run: RunDirectory) -> Measures:
         return read_measures(
             read_events(run.events_path),
             host=socket.gethostname(),
-            beside=beside,
+            beside=self.storage.was_shared(run.name),
             revision=str(run.described().get("git_revision", "")),
         )
 
@@ -185,9 +189,8 @@ class Worker:
             )
         return run
 
-    def _to_its_end(self, run: RunDirectory) -> bool:
-        """Have the run done. Returns whether another worker of this machine was busy meanwhile."""
-        beside = False
+    def _to_its_end(self, run: RunDirectory) -> None:
+        """Returns when the run is done. Raises Impossible or Left where it will not be."""
         starts = 0
         limit = run.preset().train.max_steps
         of = "" if limit is None else f" of {limit:,}"
@@ -195,11 +198,11 @@ class Worker:
             self._look(run)
             state, status = run.standing()
             if state == "done":
-                return beside
+                return
             if state in UNFINISHED or run.alive():
                 step = 0 if status is None else status.step
                 self.told.state(f"{run.name}: {state}, step {step:,}{of}")
-                beside = beside or self.storage.workers_here() > 1
+                self.storage.look_beside(run.name)
                 time.sleep(_POLL_SECONDS)
                 continue
             if state == "diverged":
@@ -221,7 +224,7 @@ class Worker:
 
     def _start(self, run: RunDirectory) -> None:
         try:
-            start(run)
+            self.launch(run)
         except UsageError as error:
             # A run that fails at once has said why, and one that somebody else started goes on.
             state, _ = run.standing()
@@ -235,7 +238,7 @@ class Worker:
             # What a frame costs does not depend on the seed.
             self.told.state(f"{run.name}: measuring what a frame costs in play")
             try:
-                measured = latency(run, frames=LATENCY_FRAMES[self.study.quick])
+                measured = self.latency(run, frames=LATENCY_FRAMES[self.study.quick])
                 changed["latency"] = msgspec.convert(measured, LatencyMeasured)
             except Unmeasured as error:
                 notes.append(f"latency: {error}")
@@ -243,7 +246,7 @@ class Worker:
         if self.study.cross:
             self.told.state(f"{run.name}: evaluating it on every character")
             try:
-                said = losses(run, self.study.cross, device=cell.preset.train.device)
+                said = self.losses(run, self.study.cross, device=cell.preset.train.device)
                 changed["cross"] = judged(said)
             except Unmeasured as error:
                 notes.append(f"cross-evaluation: {error}")

@@ -52,6 +52,9 @@ WINDOWS = (60, 120, 180, 300)
 """Frames that are offered; others are typed."""
 OTHER = "other"
 
+CHOSEN_FIRST = {"pilot": "auto"}
+"""What differs from the preset from the start: who looks at a run wants to see whether it could play."""
+
 PROBE_SECONDS = 5
 DEBOUNCE_SECONDS = 0.4
 
@@ -68,6 +71,7 @@ _LABELS = {
     "prediction": "Predict",
     "delay": "Delay",
     "device": "Device",
+    "pilot": "Pilot",
     "minutes": "Minutes",
     "steps": "Steps",
     "epochs": "Epochs",
@@ -76,6 +80,7 @@ _LABELS = {
 _HINTS = {
     "preset": "What all other fields start from. Enter shows what each is for.",
     "replays": "A dataset, replays, or demo replays. Enter shows what there is; d looks into it.",
+    "pilot": "The policy plays at 60 FPS meanwhile, so that you see whether it could.",
     "name": "Of the run's folder; empty: the preset's name and the time.",
 }
 
@@ -97,6 +102,7 @@ class NewRunScreen(Screen[None]):
     HELP = """\
 Left is what you choose, right what it means, below the command that does the same.
 A field is as the preset has it until you change it; a mark then stands before its name, and u takes all changes back.
+Pilot is chosen already: the policy plays beside the run, so that you see whether it could. u takes that back, too.
 Up and down go from field to field, left and right through the choices, Enter shows them.
 Enter on Start starts the run.
 What a run takes is reckoned before it starts; t takes real steps for some seconds and measures it.
@@ -106,7 +112,7 @@ A run is a process of its own: it goes on when you leave."""
         """With `replays`, on those."""
         super().__init__()
         self._wanted = replays
-        self.draft = Draft()
+        self.draft = Draft(chosen=CHOSEN_FIRST)
         self.place: Place | None = None
         """What `draft.replays` is; None where the preset's own are taken."""
         self._places: list[Place] = []
@@ -151,9 +157,8 @@ A run is a process of its own: it goes on when you leave."""
                     Choice(_options(choices_of("prediction")), id="prediction"),
                 )
                 yield FieldRow("delay", _LABELS["delay"], _input("delay", "frames"))
-                yield FieldRow(
-                    "device", _LABELS["device"], Choice(_options(choices_of("device")), id="device")
-                )
+                for name in ("device", "pilot"):
+                    yield FieldRow(name, _LABELS[name], Choice(_options(choices_of(name)), id=name))
                 for name in ("minutes", "steps", "epochs"):
                     yield FieldRow(name, _LABELS[name], _input(name, "no limit"))
                 yield FieldRow("name", _LABELS["name"], _input("name", "preset and time", letters=100))

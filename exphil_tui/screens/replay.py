@@ -30,6 +30,8 @@ from exphil_core.dataset.store import ColumnStore
 from exphil_core.dataset.stored_game import stored_game
 from exphil_core.errors import CheckpointError, ExphilError
 from exphil_core.melee.characters import by_external_id
+from exphil_core.replays.columns import MISSING
+from exphil_core.replays.game import Player
 from exphil_core.replays.text import sanitise
 from exphil_core.replays.viewing import read_viewed, viewing_command
 from exphil_core.runs.directory import RunDirectory
@@ -70,8 +72,13 @@ PLAYERS = 4
 LOOK_S = 0.25
 """Between two looks at predictions that are being made."""
 
+TRAIL = 10
+"""Frames over which a stick's way is drawn."""
+
 STALE_S = 1.0
 """From then on a pilot that says nothing is said to say nothing."""
+
+_HELPS = "'exphil data check FILE' says more; o looks into another replay, Esc goes back."
 
 _NO_FRAMES = np.zeros(0, np.int32)
 _LETTERS = 400
@@ -94,7 +101,7 @@ class ReplayScreen(Screen[None]):
     AUTO_FOCUS = ""
     BINDING_GROUP_TITLE = "Replay"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "play", "Play or pause", key_display="space"),
+        Binding("space", "play", "Play", key_display="space", tooltip="Play or pause"),
         Binding("left", "move(-1)", "Back", tooltip="One frame back, and stand", show=False),
         Binding("right", "move(1)", "On", tooltip="One frame on, and stand", show=False),
         Binding("shift+left", "move(-10)", "Ten frames back", show=False),
@@ -108,13 +115,15 @@ class ReplayScreen(Screen[None]):
         Binding("S", "moment('stock', -1)", "Loss of a stock before", show=False),
         Binding("h", "moment('hit', 1)", "Hit", tooltip="Next hit"),
         Binding("H", "moment('hit', -1)", "Hit before", show=False),
-        Binding("d", "moment('disagreement', 1)", "Disagreement", tooltip="Where the policy differs next"),
+        Binding("d", "moment('disagreement', 1)", "Differs", tooltip="Where the policy differs next"),
         Binding("D", "moment('disagreement', -1)", "Where the policy differed before", show=False),
         Binding("e", "ego", "Side", tooltip="The other player's side: whose predictions are shown"),
         Binding("p", "panel", "Predictions", tooltip="Predictions in place of the stage"),
         Binding("c", "policy", "Policy", tooltip="Choose whose predictions are shown"),
-        Binding("l", "drawn", "Likeliest or drawn", tooltip="On the pad: the likeliest, or what was drawn"),
-        Binding("z", "whole", "Whole stage", tooltip="The whole stage, or where the players are", show=False),
+        Binding("c", "another_policy", "Show another policy's predictions", show=False),
+        Binding("l", "drawn", "On the pad: the likeliest, or what was drawn", show=False),
+        Binding("z", "whole", "The whole stage, or where the players are", show=False),
+        Binding("o", "another", "Look into another replay", show=False),
         Binding("home", "move_to(0)", "First frame", show=False),
         Binding("end", "end", "Last frame; what is played now", show=False),
         Binding("escape", "leave", "Go back", show=False),
@@ -248,6 +257,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
                 port=player.port_index + 1,
                 start=player.start_stocks,
                 losses=losses[losses[:, 1] == slot, 0].tolist(),
+                gains=_gains(player),
             )
             for slot, player in enumerate(replay.game.players)
         )
@@ -259,6 +269,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         for slot, pad in enumerate(self.query(Pad)):
             pad.display = slot < len(replay.game.players)
         self.set_class(len(replay.game.players) > 2, "-many")
+        self.set_class(True, "-there")
         self._hurry()
 
     @work(group="predict", exclusive=True, exit_on_error=False)
@@ -363,7 +374,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
     def _predicted(self) -> Predicted | None:
         """Where there is anything to show of a policy for this game."""
         if self._broadcast is None:
-            return self._file
+            return self._file if self._file is not None and self._ego in self._file.slots else None
         now, replay = self._broadcast.now, self._replay
         on_air = now is not None and replay is not None and now.content_id == replay.game.content_id
         return self._broadcast if on_air else None
@@ -427,7 +438,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         now = broadcast.now
         if now is None:
             return
-        if self._wanted_game != now.content_id:
+        if self._wanted_game != now.content_id and self._live:
             self._wanted_game = now.content_id
             self._reading = True
             self._open_stored(now.content_id)
@@ -447,7 +458,8 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         """What to say above the picture, and its colour."""
         glyphs = self.workbench.glyphs
         if self._problem:
-            return f"{glyphs.warning} {self._problem}", "$text-error"
+            helps = f". {_HELPS}" if self._watched is None else ""
+            return f"{glyphs.warning} {self._problem}{helps}", "$text-error"
         if self._watched is not None:
             return self._pilot_notice(self._watched)
         if self._reading:
@@ -496,7 +508,8 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         done, differs = None, _NO_FRAMES
         if predicted is not None:
             tracks = self._read_tracks(predicted)
-            done, differs = tracks.done, tracks.disagreements
+            # A prediction is for a frame that many frames later.
+            done, differs = tracks.done and tracks.done + predicted.layout.horizon, tracks.disagreements
         self.query_one(Timeline).show(
             replay.frames, at, stocks=self._stocks, hits=self._hits, disagreements=differs, predicted=done
         )
@@ -520,7 +533,13 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
                 presses = forecast.presses
             title = f"P{player.port_index + 1} {by_external_id(player.external_id).title}"
             name = player.name or player.code
-            pad.show(held.get(slot), policy, title=f"{title}  {name}" if name else title, presses=presses)
+            pad.show(
+                held.get(slot),
+                policy,
+                title=f"{title}  {name}" if name else title,
+                presses=presses,
+                trail=_trail(player, scene.frame_index),
+            )
 
     def _facts(self, replay: Replay, scene: Scene, forecast: Forecast | None) -> ReplayFacts:
         assert self._transport is not None
@@ -531,7 +550,10 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         elif self._watched is not None and forecast is not None:
             policy = f"step {forecast.step:,}, weights {forecast.weights}"
         version = f"Slippi {game.version}"
-        about = [version, shown(Path(self._path.name), limit=80)] if self._path is not None else [version]
+        if self._watched is not None:
+            about = [f"pilot of {sanitise(self._watched.name, limit=80)}", version]
+        else:
+            about = [version, shown(Path(cast("Path", self._path).name), limit=80)]
         if game.salvaged:
             about.insert(0, "cut short, and saved to its last whole frame")
         return ReplayFacts(
@@ -567,8 +589,10 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         predicted = self._predicted
         if self._caution:
             return self._caution
+        if predicted is None and self._broadcast is not None:
+            return "the pilot plays another game now: End goes there"
         if predicted is None:
-            return self._predicting or "no predictions of this game"
+            return self._predicting or "this side is not predicted"
         horizon = predicted.layout.horizon
         if self._broadcast is not None:
             if self._broadcast.now is not None and self._ego != self._broadcast.now.slot:
@@ -576,9 +600,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
             return "the pilot has forgotten what it said of this frame, or did not play it"
         if at < horizon:
             return f"nothing is said of the first {horizon} frames: a policy has to see something first"
-        if at >= predicted.done(self._ego) + horizon:
-            return "this frame is not predicted yet"
-        return "this side is not predicted"
+        return "this frame is not predicted yet"
 
     def _read_tracks(self, predicted: Predicted) -> Tracks:
         """Anew where more was predicted, but not with every paint: they are long."""
@@ -617,9 +639,11 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         if action == "panel":
             return self._with_policy and self.has_class("-compact")
         if action == "policy":
-            return self._watched is None
-        if action in ("drawn", "ego") or (action == "moment" and parameters[:1] == ("disagreement",)):
-            return self._with_policy or action == "ego"
+            return not self._with_policy
+        if action == "another_policy":
+            return self._checkpoint is not None
+        if action == "drawn" or (action == "moment" and parameters[0] == "disagreement"):
+            return self._with_policy
         return True
 
     def _move(self, transport: Transport) -> None:
@@ -629,7 +653,9 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
 
     def action_play(self) -> None:
         if self._transport is not None:
-            self._move(self._transport.toggled(self.workbench.monotonic()))
+            # What is live is halted, to be looked at.
+            now = self.workbench.monotonic()
+            self._move(self._transport if self._live else self._transport.toggled(now))
 
     def action_move(self, frames: int) -> None:
         if self._transport is not None:
@@ -696,6 +722,9 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         self._arrange()
         self.call_after_refresh(self._hurry)
 
+    def action_another_policy(self) -> None:
+        self.action_policy()
+
     @work(group="choose")
     async def action_policy(self) -> None:
         """Asks for a run or a checkpoint, and has it predict this replay."""
@@ -716,6 +745,9 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         self._checkpoint = chosen if named else str(expanded(chosen))
         self._arrange()
         self._predict(self._checkpoint)
+
+    def action_another(self) -> None:
+        self.workbench.choose_replay([self._path.parent] if self._path is not None else [])
 
     def action_jump(self) -> None:
         if self._replay is None:
@@ -753,6 +785,21 @@ def _checkpoint_of(runs_dir: Path, name: str) -> tuple[RunDirectory, int]:
         if found is not None:
             return run, found
     raise CheckpointError(f"{run.path}: there is no checkpoint yet")
+
+
+def _gains(player: Player) -> list[int]:
+    """Frame indices where a teammate lent a stock."""
+    stocks = player.leader["stocks"].astype(np.int16)
+    known = np.flatnonzero(stocks != MISSING["u8"])
+    rises = np.diff(stocks[known]) > 0
+    return known[1:][rises].tolist()
+
+
+def _trail(player: Player, frame_index: int) -> list[tuple[float, float]]:
+    """Where the main stick just was, the oldest first."""
+    span = slice(max(0, frame_index - TRAIL), frame_index)
+    places = np.stack((player.leader["main_x"][span], player.leader["main_y"][span]), axis=1)
+    return [(x, y) for x, y in places[np.isfinite(places).all(axis=1)].tolist()]
 
 
 def _sentence(error: Exception) -> str:

@@ -9,9 +9,10 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, cast
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -29,6 +30,7 @@ from exphil_core.runs.records import CommandSeen
 from exphil_tui import figures
 from exphil_tui.follow import Follower
 from exphil_tui.palette import BAD, GOOD, Mark, marks
+from exphil_tui.pilots import CORES, PilotProcess, PilotSight, PilotWatch
 from exphil_tui.screens.stop_run import Answer, StopRunScreen
 from exphil_tui.series import Series
 from exphil_tui.standing import RESUMABLE, standing
@@ -43,8 +45,8 @@ from exphil_tui.widgets.character_table import (
     title_of,
 )
 from exphil_tui.widgets.chart import Chart, Level, Line
+from exphil_tui.widgets.gauge import Gauge, PilotDoing, Reading, reading
 from exphil_tui.widgets.head_table import HeadTable, head_names, head_rows
-from exphil_tui.widgets.latency_panel import LatencyPanel
 from exphil_tui.widgets.press_rates import PressRates, collapses, press_rates
 from exphil_tui.widgets.run_header import RunFacts, RunHeader
 from exphil_tui.widgets.run_log import RunLog
@@ -56,6 +58,9 @@ if TYPE_CHECKING:
     from exphil_tui.app import Workbench
 
 PAINT_S, LOOK_S = 0.1, 1.0
+
+GAUGE_S = 0.25
+"""Between two looks at a pilot that plays."""
 
 REST = 40
 """Times as long as it took to draw, it is then not drawn: so that drawing takes a small share of a core, however much
@@ -106,7 +111,30 @@ class RunScreen(Screen[None]):
         Binding("r", "resume_run", "Resume", tooltip="Go on from the newest checkpoint"),
         Binding("v", "toggle_validation", "Train/validation"),
         Binding("h", "toggle_heads", "Per head", show=False),
-        Binding("l", "toggle_log", "Log", show=False),
+        Binding(
+            "l", "toggle_whole('log')", "Log", show=False, tooltip="The log on the whole screen, and back"
+        ),
+        Binding(
+            "g",
+            "toggle_pilot",
+            "Gauge on or off",
+            show=False,
+            tooltip=f"Start or end a pilot: it plays at 60 Hz beside the run, for about {CORES} of a core",
+        ),
+        Binding(
+            "f",
+            "toggle_whole('gauge')",
+            "Gauge on the whole screen",
+            show=False,
+            tooltip="The gauge on the whole screen, with a histogram, and back",
+        ),
+        Binding(
+            "w",
+            "watch_pilot",
+            "Watch it play",
+            show=False,
+            tooltip="The game that the pilot plays, and what the policy presses in it",
+        ),
         Binding("tab", "next_panel(1)", "Panel"),
         Binding("shift+tab", "next_panel(-1)", "Panel before", show=False),
         # Where these make no sense now, the key still says why.
@@ -134,6 +162,10 @@ the last one, or that knows what follows the last one. "closed" is how much of t
 floor is done.
 "buttons": how often the policy holds each one, against the human; a bar to the middle is as often.
 "data wait" is the share of the time in which the training waited for data.
+"gauge": how long the policy takes for a frame while a pilot plays with its newest weights. The bar reaches to the
+p95, the notch is the p50, and the line that stands still is the 16.67 ms that a frame has. Below it the last ten
+seconds by their slowest frames, with a mark over what missed its deadline. "in time" is a p99 below the budget and at
+most one deadline in a hundred missed.
 Panels: Tab goes from one to the next; the arrows choose a character, whose buttons are then shown.
 Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
@@ -154,7 +186,13 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         """What the run is by its preset; its events say more."""
         self._sent: dict[str, Sent] = {}
         self._starting = False
+        self.pilot = PilotSight()
+        self._pilot_watch = PilotWatch(run)
+        self._pilot = PilotProcess(run)
+        self._pilot_doing = PilotDoing()
         self._panel = 0
+        self._whole: Literal["", "log", "gauge"] = ""
+        """The panel that has the whole screen."""
         self._drawn: RunState | None = None
         self._drawn_urgent: tuple[object, ...] = ()
         self._rest_until = 0.0
@@ -173,11 +211,11 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
                 with Vertical(id="run-left"):
                     yield CharacterTable(id="run-table")
                     yield HeadTable(id="run-heads")
+                    yield Gauge(id="run-gauge")
                     yield RunLog(id="run-log")
                 with Vertical(id="run-right"):
                     yield PressRates(id="run-buttons")
                     yield VitalsPanel(id="run-machine")
-                    yield LatencyPanel(id="run-latency")
             yield VitalsLine(id="run-vitals")
         yield Footer(show_command_palette=False)
 
@@ -190,6 +228,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self.run_worker(self._follow(), group="follow")
         # Looking at the directory takes imports that the first picture need not wait for.
         self.call_after_refresh(self.run_worker, self._watch(), group="watch")
+        self.call_after_refresh(self.run_worker, self._watch_pilot(), group="watch")
         # At once too: the first picture is not to wait for a timer.
         self.call_after_refresh(self.paint)
         self.set_interval(PAINT_S, self.paint)
@@ -218,6 +257,15 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
                 self._problem = ""
                 self._take_sight(sight)
             await asyncio.sleep(LOOK_S)
+
+    async def _watch_pilot(self) -> None:
+        """Looks at the pilot in a thread, and draws what it measures by itself: that is read while it moves."""
+        while True:
+            with suppress(OSError):
+                self.pilot = await asyncio.to_thread(self._pilot_watch.look)
+            if self._is_seen:
+                self._show_gauge()
+            await asyncio.sleep(GAUGE_S if self.pilot.alive or self._pilot_doing.ours else LOOK_S)
 
     def _take_sight(self, sight: Sight) -> None:
         self.sight = sight
@@ -255,8 +303,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
 
         What a person waits for is drawn at once; numbers that run on are drawn as often as they can be read.
         """
-        top = self.app.screen
-        if top is not self and not (top.is_modal and self.is_current):
+        if not self._is_seen:
             return
         now = time.monotonic()
         urgent = self._urgent()
@@ -268,6 +315,11 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self._show_all()
         took = time.monotonic() - now
         self._rest_until = now + took + min(LONGEST_REST_S, max(SHORTEST_REST_S, REST * took))
+
+    @property
+    def _is_seen(self) -> bool:
+        top = self.app.screen
+        return top is self or (top.is_modal and self.is_current)
 
     def _urgent(self) -> tuple[object, ...]:
         """What is drawn at once where it differs; the first three decide which keys there are."""
@@ -308,7 +360,7 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         found = vitals(state, cores=self._cores, over=self.sight is not None and not self.sight.alive)
         self.query_one(VitalsPanel).show(found)
         self.query_one(VitalsLine).show(found)
-        self.query_one(LatencyPanel).show(state.latency)
+        self._show_gauge()
         bad = state.bad_lines
         self.query_one(RunLog).show(
             state.log,
@@ -366,6 +418,20 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             press_rates(evaluated, name),
             collapses(evaluated),
             notes=(who,) if evaluated is None else (f"{who}, step {evaluated.step:,}", who),
+        )
+
+    def _show_gauge(self) -> None:
+        self.query_one(Gauge).show(self._reading())
+
+    def _reading(self) -> Reading:
+        """What the pilot's own file tells; where there is none, what the run passed on."""
+        return reading(
+            self.pilot,
+            self.state,
+            doing=self._pilot_doing,
+            run_alive=self.sight is not None and self.sight.alive,
+            now=self.workbench.clock(),
+            glyphs=self.workbench.glyphs,
         )
 
     def _facts(self) -> RunFacts:
@@ -474,8 +540,15 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
     @property
     def _panels(self) -> list[TextPanel]:
         table: TextPanel = self.query_one(HeadTable) if self.heads else self.query_one(CharacterTable)
-        rest = (PressRates, VitalsPanel, LatencyPanel, RunLog)
+        rest = (Gauge, PressRates, VitalsPanel, RunLog)
         return [table, *(self.query_one(kind) for kind in rest)]
+
+    @property
+    def _one(self) -> TextPanel | None:
+        """The panel that has the whole screen."""
+        if not self._whole:
+            return None
+        return self.query_one(RunLog) if self._whole == "log" else self.query_one(Gauge)
 
     def on_resize(self, event: Resize) -> None:
         self._arrange()
@@ -486,23 +559,24 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self.set_class(compact, "-compact")
         panels = self._panels
         names = tuple(panel.TITLE for panel in panels)
-        log = self.has_class("-log")
-        one = panels[-1] if log else panels[self._panel]
-        for panel in (*panels, self.query_one(CharacterTable if self.heads else HeadTable)):
-            alone = compact or log
+        self.set_class(self._one is not None, "-whole")
+        one = self._one or panels[self._panel]
+        alone = compact or self._one is not None
+        other: TextPanel = self.query_one(CharacterTable) if self.heads else self.query_one(HeadTable)
+        for panel in (*panels, other):
             panel.display = panel in panels and (panel is one or not alone)
-            tabs = names if compact and not log else ()
+            tabs = names if compact and not self._whole else ()
             if panel.tabs != tabs:
                 panel.tabs = tabs
                 panel.rebuild()
         for side in ("#run-left", "#run-right"):
             box = self.query_one(side)
-            box.display = not compact or any(child.display for child in box.children)
+            box.display = any(child.display for child in box.children)
 
     def action_next_panel(self, way: int) -> None:
         """The chart and the panels in turn; where only one panel has room, the panels in turn."""
         panels = self._panels
-        if self.has_class("-log"):
+        if self._whole:
             return
         if self._compact:
             self._panel = (self._panel + way) % len(panels)
@@ -532,11 +606,11 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         self._arrange()
         self._hurry()
 
-    def action_toggle_log(self) -> None:
-        """The log in place of everything else, and back."""
-        self.toggle_class("-log")
+    def action_toggle_whole(self, panel: Literal["log", "gauge"]) -> None:
+        """That panel in place of everything else, and back."""
+        self._whole = "" if self._whole == panel else panel
         self._arrange()
-        (self.query_one(RunLog) if self.has_class("-log") else self.query_one(Chart)).focus()
+        (self._one or self.query_one(Chart)).focus()
 
     async def action_chart(self, action: str) -> None:
         await self.app.run_action(action, self.query_one(Chart))
@@ -567,6 +641,31 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
             case "refuse":
                 return not (resumable if parameters[0] == "resume" else going_on)
         return True
+
+    def action_toggle_pilot(self) -> None:
+        """Ends the pilot that plays, whoever started it; starts one where none does."""
+        if self._pilot_doing.ours:
+            self._pilot.end()
+            self._pilot_doing = PilotDoing(ours=True, ending=True)
+            self.workbench.say("The pilot ends.")
+        elif self.pilot.alive:
+            self._end_other_pilot()
+        else:
+            self._start_pilot()
+
+    def action_watch_pilot(self) -> None:
+        if not (self._pilot_doing.ours or self.pilot.alive):
+            self._start_pilot()
+        self.workbench.open_watch(self.run_directory.name)
+
+    def _start_pilot(self) -> None:
+        self._pilot_doing = PilotDoing(ours=True)
+        self._show_gauge()
+        cost = f"takes about {CORES} of a core"
+        self.workbench.say(
+            f"A pilot starts: it plays beside the run at 60 Hz and {cost}. g ends it; so does leaving."
+        )
+        self._play()
 
     @property
     def _will_pause(self) -> bool:
@@ -623,6 +722,24 @@ Leaving this screen changes nothing for the run. s asks whether to stop it."""
         else:
             self.workbench.say("The run was asked to stop by a signal: its folder takes no commands.")
         self._hurry()
+
+    @work(group="pilot", exit_on_error=False)
+    async def _play(self) -> None:
+        try:
+            problem = sanitise(await self._pilot.play(), limit=_ERROR_LETTERS)
+        finally:
+            self._pilot_doing = PilotDoing()
+        if problem:
+            self._pilot_doing = PilotDoing(problem=problem)
+            self.workbench.say(problem, severity="error")
+
+    @work(group="command", exit_on_error=False)
+    async def _end_other_pilot(self) -> None:
+        """The run's own, or one that was started elsewhere."""
+        if await asyncio.to_thread(self._pilot_watch.directory.stop):
+            self.workbench.say("The pilot ends. It was not started here: it may have served others, too.")
+        else:
+            self.workbench.say("The pilot plays on another machine: it ends there.", severity="warning")
 
     @work(group="command", exit_on_error=False)
     async def _start(self) -> None:

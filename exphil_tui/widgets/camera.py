@@ -11,10 +11,10 @@ from typing import Final
 
 from exphil_tui.scene import Scene
 
-_MARGIN_ACROSS: Final = 32.0
-_MARGIN_UP, _MARGIN_DOWN = 34.0, 22.0
+_MARGIN_ACROSS: Final = 26.0
+_MARGIN_UP, _MARGIN_DOWN = 32.0, 16.0
 """Game units around the fighters' feet that are seen, as in the game a little more of what lies above."""
-_LEAST_WIDE, _LEAST_HIGH = 120.0, 62.0
+_LEAST_WIDE, _LEAST_HIGH = 110.0, 58.0
 _REACH: Final = 0.78
 """The share of the way to a blast line that the camera goes; who is beyond is shown at the edge."""
 _SLACK: Final = 1.35
@@ -25,6 +25,8 @@ _EASE: Final = 0.09
 """The share of the way to where it should be that it goes in a frame."""
 _JUMP: Final = 30
 """Frames further apart than this are different moments, not a movement."""
+_FLOOR: Final = 0.75
+"""The share of the floor, around its middle, of which some part is always seen."""
 _BARE_BLAST = (-230.0, 230.0, -120.0, 200.0)
 """Of a stage whose measures we don't have: about what most have."""
 
@@ -80,6 +82,10 @@ def _needed(scene: Scene, shape: float) -> View:
         return _shaped(View(left=-80, right=80, bottom=-30, top=70), shape)
     x = [min(max(fighter.x, left), right) for fighter in seen]
     y = [min(max(fighter.y, bottom), top) for fighter in seen]
+    # And the floor nearest to them: who is far out is seen on the way back to it.
+    edge = _FLOOR * (scene.edge or 0.0)
+    x += [min(max(each, -edge), edge) for each in x]
+    y.append(0.0)
     around = View(
         left=max(min(x) - _MARGIN_ACROSS, left),
         right=min(max(x) + _MARGIN_ACROSS, right),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from rich.style import Style
 from textual.color import Color
-from textual.geometry import Region
+from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -42,6 +42,7 @@ class CanvasWidget(Widget):
         self._codes = np.zeros((0, 0), np.uint32)
         self._inks = np.zeros((0, 0), np.uint8)
         self._strips: list[Strip] = []
+        self._drawn_size = Size()
         self._table: list[Style] = []
 
     def picture(self, width: int, height: int) -> Canvas:
@@ -60,10 +61,10 @@ class CanvasWidget(Widget):
             self.refresh(*regions)
 
     def render_line(self, y: int) -> Strip:
-        width, height = self.size
-        if self._codes.shape != (height, width) or not self._table:
+        # Not `size`, which is slow to ask for in every row.
+        if self._drawn_size != self.outer_size or not self._table:
             self._draw()
-        return self._strips[y] if y < len(self._strips) else Strip.blank(width, self.rich_style)
+        return self._strips[y] if y < len(self._strips) else Strip.blank(self.size.width, self.rich_style)
 
     def notify_style_update(self) -> None:
         super().notify_style_update()
@@ -73,6 +74,7 @@ class CanvasWidget(Widget):
         """Make the picture; the cells of it that changed."""
         if fresh := not self._table:
             self._table = self._styles()
+        self._drawn_size = self.outer_size
         width, height = self.size
         canvas = self.picture(width, height)
         codes = canvas.codes(ascii=self.glyphs.ascii)
@@ -83,12 +85,25 @@ class CanvasWidget(Widget):
         else:
             changed = (codes != self._codes) | (inks != self._inks)
         self._codes, self._inks = codes, inks
+        counts = np.count_nonzero(changed, axis=1)
+        rows = np.flatnonzero(counts)
+        first = changed.argmax(axis=1)
+        last = width - 1 - changed[:, ::-1].argmax(axis=1)
         regions = []
-        for row in np.flatnonzero(changed.any(axis=1)).tolist():
+        for row, count, left, right in zip(
+            rows.tolist(), counts[rows].tolist(), first[rows].tolist(), last[rows].tolist(), strict=True
+        ):
             self._strips[row] = strip(codes[row], inks[row], self._table)
+            if right + 1 - left - count <= _GAP:
+                regions.append(Region(left, row, right + 1 - left, 1))
+                continue
             columns = np.flatnonzero(changed[row])
-            for part in np.split(columns, np.flatnonzero(np.diff(columns) > _GAP) + 1):
-                regions.append(Region(int(part[0]), row, int(part[-1] - part[0]) + 1, 1))
+            ends = np.append(np.flatnonzero(columns[1:] - columns[:-1] > _GAP), len(columns) - 1).tolist()
+            begin = 0
+            for end in ends:
+                at = int(columns[begin])
+                regions.append(Region(at, row, int(columns[end]) + 1 - at, 1))
+                begin = end + 1
         return regions
 
     def _styles(self) -> list[Style]:
@@ -100,7 +115,7 @@ class CanvasWidget(Widget):
         variables = self.app.get_css_variables()
         table = []
         for look in self.looks():
-            colour = Color.parse(look.colour if look.colour.startswith("#") else variables[look.colour])
+            colour = _parsed(look.colour if look.colour.startswith("#") else variables[look.colour])
             colour = _legible(colour, background)
             strength = look.strength * colour.a
             if known and strength < 1:
@@ -115,6 +130,20 @@ class CanvasWidget(Widget):
                 )
             )
         return table
+
+
+def _parsed(colour: str) -> Color:
+    """A theme's variable may be `ansi_default 50%`, which is for its stylesheets alone."""
+    name, _, share = colour.partition(" ")
+    found = Color.parse(name)
+    return found.with_alpha(found.a * float(share.rstrip("%")) / 100) if share else found
+
+
+def draw_rule(page: Canvas, ink: int, glyphs: Glyphs) -> None:
+    """Along the first row, for a title to be written over."""
+    if page.rows:
+        page.letters[0] = ord("-" if glyphs.ascii else "─")
+        page.inks[0] = ink
 
 
 def _legible(colour: Color, background: Color) -> Color:

@@ -18,9 +18,9 @@ from exphil_core.runs.records import CharacterEvaluated, Evaluated
 from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.palette import Mark
-from exphil_tui.series import Series
 from exphil_tui.state import TOTAL, RunState
-from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right
+from exphil_tui.widgets.loss_table import LossTable, changed, since
+from exphil_tui.widgets.text_panel import Line, Part, Picture, left, right
 
 if TYPE_CHECKING:
     from textual.events import Click
@@ -137,15 +137,7 @@ def _difference(new: float | None, old: float | None) -> float | None:
     return None if new is None or old is None else new - old
 
 
-def since(series: Series | None, step: int | None) -> float | None:
-    """How the smoothed curve moved since it passed `step`; None where it never did."""
-    if series is None or step is None or not series.length:
-        return None
-    index = int(series.x.searchsorted(step, side="right")) - 1
-    return float(series.smooth[-1] - series.smooth[index]) if index >= 0 else None
-
-
-class CharacterTable(TextPanel):
+class CharacterTable(LossTable[CharacterRow]):
     TITLE = "characters"
     BINDING_GROUP_TITLE = "Characters"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -160,10 +152,6 @@ class CharacterTable(TextPanel):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._rows: tuple[CharacterRow, ...] = ()
-        self._notes: tuple[str, ...] = ()
-        self._note_look = "dim"
-        self._validation = False
         self.chosen = TOTAL
         """The name of the character that the cursor is on."""
 
@@ -175,12 +163,9 @@ class CharacterTable(TextPanel):
         notes: tuple[str, ...] = (),
         note_look: str = "dim",
     ) -> None:
-        """`validation`: the losses are the validation's, not the training's."""
-        self._validation = validation
-        self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
         if rows and self.chosen not in {row.name for row in rows}:
             self.chosen = rows[-1].name
-        self.update()
+        super().show(rows, validation=validation, notes=notes, note_look=note_look)
 
     def action_choose(self, way: int) -> None:
         names = [row.name for row in self._rows]
@@ -227,18 +212,14 @@ class CharacterTable(TextPanel):
         name_width += min(8, max(0, spare // 2))
         extra = min(2, max(0, (width - name_width - sum(size for _, size in columns)) // len(columns)))
         columns = [(name, size + extra) for name, size in columns]
-        of_loss = "valid" if self._validation else "train"
         heading: Line = (
             (left("   character", name_width, glyphs), "dim"),
-            *((right(of_loss if name == "loss" else name, size), "dim") for name, size in columns),
+            *((right(self._of if name == "loss" else name, size), "dim") for name, size in columns),
         )
-        lines = tuple(self._line(row, name_width, columns, glyphs) for row in self._rows)
         names = [row.name for row in self._rows]
-        return Picture(
-            head=(heading,),
-            lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
-            notes=self._notes,
-            note_look=self._note_look,
+        return self._table(
+            heading,
+            [self._line(row, name_width, columns, glyphs) for row in self._rows],
             chosen=names.index(self.chosen) if self.chosen in names else None,
         )
 
@@ -276,14 +257,3 @@ class CharacterTable(TextPanel):
             (left(f" {row.title}", name_width - 2, glyphs), "strong" if row.name == TOTAL else ""),
             *cells,
         )
-
-
-def changed(difference: float | None, glyphs: Glyphs) -> tuple[str, str]:
-    """`▼ 0.025` and how it looks: a loss that falls is good."""
-    if difference is None:
-        return glyphs.dash, "dim"
-    if abs(difference) < 0.0005:
-        return "= 0.000", "dim"
-    if difference < 0:
-        return f"{glyphs.down} {figures.loss(-difference, glyphs)}", "good"
-    return f"{glyphs.up} {figures.loss(difference, glyphs)}", "warn"

@@ -1,11 +1,12 @@
 """What is known of every fighter in one frame, in figures: a line each, below the picture of the stage.
 
-In: the fighters of a `Scene` and a width. Out: text on a `Canvas`. What a reader gets wrong: a dash is a value that the
-replay's version does not tell. A zero is a zero.
+In: the fighters of a `Scene` and a width. Out: text on a `Canvas`. What a reader gets wrong: a dash is a value that
+the replay's version does not tell. A zero is a zero.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from rich.cells import cell_len, set_cell_size
 
@@ -14,7 +15,11 @@ from exphil_tui.scene import Fighter
 from exphil_tui.widgets.braille import Canvas
 from exphil_tui.widgets.stage_drawing import StageInk, ink_of_faint, ink_of_label
 
-_GAP = 2
+_GAPS = (2, 1)
+_AT = 2
+"""Cells before the names, for the mark of the ego."""
+_TITLES_FROM, _DETAILS_FROM = 14, 20
+"""Rows of the whole picture from which the columns have titles, and what is too wide a row of its own."""
 _MOST_STOCKS = 4
 """Drawn as one mark each; more are a number."""
 
@@ -27,38 +32,66 @@ class _Column:
     right: bool = True
 
 
+def rows_wanted(fighters: Sequence[Fighter], width: int, height: int) -> int:
+    """A row each; where the picture has height to give, one for the titles and one each for what is too wide."""
+    shown = len(fighters)
+    columns, _ = _fitting(width - _AT - _width_of_names(fighters))
+    if height >= max(_DETAILS_FROM, 3 * (1 + 2 * shown)) and len(columns) < len(_COLUMNS):
+        return 1 + 2 * shown
+    return shown + (1 if height >= _TITLES_FROM else 0)
+
+
 def draw(
     canvas: Canvas, row: int, rows: int, fighters: Sequence[Fighter], *, ego: int | None, glyphs: Glyphs
 ) -> None:
-    """From `row` on, in as many rows; titles where there is one to spare, partners only where all fit."""
+    """From `row` on, in as many rows; partners only where all fit."""
     shown = list(fighters)
     if len(shown) > rows:
         shown = [fighter for fighter in shown if not fighter.follower][:rows]
-    titles = rows > len(shown)
-    who = max((cell_len(_who(fighter)) for fighter in shown), default=0)
-    columns = _fitting(canvas.columns - who - 3)
-    at = 2
-    if titles:
-        place = at + who + _GAP
+    names = _width_of_names(shown)
+    columns, gap = _fitting(canvas.columns - _AT - names)
+    details = _COLUMNS[len(columns) :] if rows > 2 * len(shown) else ()
+    if rows > len(shown):
+        place = _AT + names + gap
         for column in columns:
             canvas.text(place, row, _placed(column.title, column), StageInk.MUTED)
-            place += column.width + _GAP
+            place += column.width + gap
         row += 1
-    for offset, fighter in enumerate(shown):
-        label, ink = ink_of_label(fighter.port), StageInk.TEXT
+    for fighter in shown:
+        label = ink_of_label(fighter.port)
         if fighter.slot == ego and not fighter.follower:
-            canvas.text(0, row + offset, ">" if glyphs.ascii else "▸", label)
-        canvas.text(
-            at, row + offset, _who(fighter), ink_of_faint(fighter.port) if fighter.follower else label
-        )
-        place = at + who + _GAP
+            canvas.text(0, row, ">" if glyphs.ascii else "▸", label)
+        canvas.text(_AT, row, _who(fighter), ink_of_faint(fighter.port) if fighter.follower else label)
+        place = _AT + names + gap
         for column in columns:
             text = column.text(fighter, glyphs)
-            looks = StageInk.MUTED if text == glyphs.dash else ink
-            canvas.text(
-                place, row + offset, _placed(text, column), label if column.title == "stocks" else looks
-            )
-            place += column.width + _GAP
+            ink = StageInk.MUTED if text == glyphs.dash else StageInk.TEXT
+            canvas.text(place, row, _placed(text, column), label if column.title == "stocks" else ink)
+            place += column.width + gap
+        row += 1
+        if details:
+            _draw_details(canvas, row, fighter, details, glyphs)
+            row += 1
+
+
+def _draw_details(
+    canvas: Canvas, row: int, fighter: Fighter, details: Sequence["_Column"], glyphs: Glyphs
+) -> None:
+    """`hurtbox normal   velocity +1.2 -0.5   shield 60`, each at a place of its own."""
+    place = _AT + 3
+    for column in details:
+        text = column.text(fighter, glyphs)
+        if place + len(column.title) + 1 + column.width > canvas.columns:
+            return
+        canvas.text(place, row, column.title, StageInk.MUTED)
+        place += len(column.title) + 1
+        ink = StageInk.MUTED if text == glyphs.dash else StageInk.TEXT
+        canvas.text(place, row, text.ljust(column.width), ink)
+        place += column.width + 2
+
+
+def _width_of_names(fighters: Sequence[Fighter]) -> int:
+    return max((cell_len(_who(fighter)) for fighter in fighters), default=0)
 
 
 def _who(fighter: Fighter) -> str:
@@ -68,16 +101,14 @@ def _who(fighter: Fighter) -> str:
     return f"P{fighter.port} {fighter.character}{team}"
 
 
-def _fitting(width: int) -> list[_Column]:
-    """The first columns, as they matter, that fit."""
-    found: list[_Column] = []
-    for column in _COLUMNS:
-        if column.width + _GAP <= width:
-            found.append(column)
-            width -= column.width + _GAP
-        else:
-            break
-    return found
+def _fitting(width: int) -> tuple[list[_Column], int]:
+    """The first columns, as they matter, that fit; and the gap before each, narrow where that saves one."""
+    found: list[list[_Column]] = []
+    for gap in _GAPS:
+        ends = accumulate(column.width + gap for column in _COLUMNS)
+        found.append([column for column, end in zip(_COLUMNS, ends, strict=True) if end <= width])
+    best = max(range(len(_GAPS)), key=lambda index: len(found[index]))
+    return found[best], _GAPS[best]
 
 
 def _placed(text: str, column: _Column) -> str:
@@ -101,29 +132,30 @@ def _number(value: float | None, glyphs: Glyphs) -> str:
 def _velocity(fighter: Fighter, glyphs: Glyphs) -> str:
     if fighter.velocity is None:
         return glyphs.dash
-    return " ".join(f"{part:+.2f}" for part in fighter.velocity)
+    return " ".join(f"{part:+.1f}" for part in fighter.velocity)
 
+
+_HURTBOXES = {"none": "normal", "invulnerable": "invuln.", "intangible": "intang."}
 
 _COLUMNS = (
     _Column(
-        title="percent",
+        title="%",
         text=lambda one, glyphs: glyphs.dash if one.percent is None else f"{one.percent:.0f} %",
-        width=7,
+        width=5,
     ),
     _Column(title="stocks", text=_stocks, width=6, right=False),
-    _Column(title="action state", text=lambda one, glyphs: one.action or glyphs.dash, width=20, right=False),
+    _Column(title="action state", text=lambda one, glyphs: one.action or glyphs.dash, width=19, right=False),
     _Column(title="frame", text=lambda one, glyphs: _number(one.state_age, glyphs), width=5),
     _Column(title="hitstun", text=lambda one, glyphs: _number(one.hitstun, glyphs), width=7),
     _Column(title="hitlag", text=lambda one, glyphs: _number(one.hitlag, glyphs), width=6),
-    _Column(title="shield", text=lambda one, glyphs: _number(one.shield, glyphs), width=6),
     _Column(
         title="hurtbox",
-        text=lambda one, glyphs: {None: glyphs.dash, "none": "normal"}.get(
-            one.invulnerability, one.invulnerability or ""
-        ),
-        width=12,
+        text=lambda one, glyphs: _HURTBOXES.get(one.invulnerability or "", glyphs.dash),
+        width=7,
         right=False,
     ),
     _Column(title="velocity", text=_velocity, width=11),
+    _Column(title="shield", text=lambda one, glyphs: _number(one.shield, glyphs), width=6),
+    _Column(title="jumps", text=lambda one, glyphs: _number(one.jumps, glyphs), width=5),
 )
 """The most wanted first."""

@@ -4,7 +4,7 @@ In: `HeadRow`s, in the order in which the heads predict. Out: a table. What a re
 after the other, each knowing those before, so their losses add up to the loss; a head late in the order looks easy.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from exphil_core.replays.text import sanitise
@@ -12,8 +12,8 @@ from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.palette import Mark
 from exphil_tui.state import RunState
-from exphil_tui.widgets.character_table import changed, since
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, left, right
+from exphil_tui.widgets.loss_table import LossTable, changed, since
+from exphil_tui.widgets.text_panel import Line, Picture, bar, left, right
 
 _BAR = 12
 
@@ -69,46 +69,20 @@ def _change(new: Mapping[str, float | None], old: Mapping[str, float | None], na
     return None if after is None or before is None else after - before
 
 
-class HeadTable(TextPanel):
+class HeadTable(LossTable[HeadRow]):
     TITLE = "heads"
     BINDING_GROUP_TITLE = "Heads"
-
-    def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._rows: tuple[HeadRow, ...] = ()
-        self._notes: tuple[str, ...] = ()
-        self._note_look = "dim"
-        self._validation = False
-
-    def show(
-        self,
-        rows: Sequence[HeadRow],
-        *,
-        validation: bool,
-        notes: tuple[str, ...] = (),
-        note_look: str = "dim",
-    ) -> None:
-        """`validation`: the losses are the validation's, not the training's."""
-        self._validation = validation
-        self._rows, self._notes, self._note_look = tuple(rows), notes, note_look
-        self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         heading: Line = (
             (left("   head", 18, glyphs), "dim"),
-            (right("valid" if self._validation else "train", 8), "dim"),
+            (right(self._of, 8), "dim"),
             (right("change", 10), "dim"),
             (right("of all", 9), "dim"),
             (" " * (_BAR + 1), ""),
             (right("F1 of changes", 16), "dim"),
         )
-        lines = tuple(self._line(row, glyphs) for row in self._rows)
-        return Picture(
-            head=(heading,),
-            lines=lines or ((("   no data yet: the first step of the run brings it", "dim"),),),
-            notes=self._notes,
-            note_look=self._note_look,
-        )
+        return self._table(heading, [self._line(row, glyphs) for row in self._rows])
 
     def _line(self, row: HeadRow, glyphs: Glyphs) -> Line:
         change, look = changed(row.change, glyphs)

@@ -7,6 +7,7 @@ room. What a reader gets wrong: filled is the human's and outlined the policy's,
 import math
 from collections.abc import Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from exphil_core.melee.controller import BUTTONS, Controller
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
-from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look, draw_rule
 from exphil_tui.widgets.text_panel import fitted
 
 _DRAWN_ROWS: Final = 6
@@ -26,6 +27,9 @@ _ARROWS: Final = "→↗↑↖←↙↓↘"
 _NEUTRAL: Final = 0.2
 """Of a stick's way: a stick nearer to the middle points nowhere."""
 _OCTAGON: Final = np.arange(9) * np.pi / 4
+_CIRCLE: Final = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+_COS: Final = np.cos(_CIRCLE)
+_SIN: Final = np.sin(_CIRCLE)
 _BUTTONS_WIDE, _BUTTONS_NARROW = 13, 7
 
 
@@ -75,10 +79,11 @@ class Pad(CanvasWidget):
         trail: Sequence[tuple[float, float]] = (),
     ) -> None:
         """`presses`: the policy's probability of each of `BUTTONS`. `trail`: where the main stick just was."""
-        self._human, self._policy, self._title = human, policy, title
-        self._presses = None if presses is None else tuple(presses)
-        self._trail = tuple(trail)
-        self.update()
+        chances = None if presses is None else tuple(presses)
+        shown = (human, policy, title, chances, tuple(trail))
+        if shown != (self._human, self._policy, self._title, self._presses, self._trail):
+            self._human, self._policy, self._title, self._presses, self._trail = shown
+            self.update()
 
     def looks(self) -> Sequence[Look]:
         return [_LOOKS[ink] for ink in _Ink]
@@ -98,8 +103,7 @@ class Pad(CanvasWidget):
 
     def _rule(self, page: Canvas) -> None:
         """`─ P1 Fox ──── ■ human  □ policy ─`."""
-        ascii = self.glyphs.ascii
-        page.text(0, 0, ("-" if ascii else "─") * page.columns, _Ink.RULE)
+        draw_rule(page, _Ink.RULE, self.glyphs)
         filled, outlined = _marks(self.glyphs)
         key = f" {filled} human  {outlined} policy " if self._policy is not None else ""
         room = page.columns - 5
@@ -162,38 +166,27 @@ class Pad(CanvasWidget):
     ) -> None:
         if columns < 4:
             return
-        rows = math.ceil(columns / 2)
-        gate = Canvas(columns, rows)
-        reach = min(DOTS_WIDE * columns, DOTS_HIGH * rows) / 2 - 0.5
-        middle_x, middle_y = DOTS_WIDE * columns / 2, DOTS_HIGH * rows / 2
-        corners_x, corners_y = middle_x + reach * np.cos(_OCTAGON), middle_y - reach * np.sin(_OCTAGON)
-        gate.polyline(corners_x, corners_y, _Ink.GATE)
-        gate.plot(np.array([middle_x]), np.array([middle_y]), _Ink.GATE)
+        gate, reach = _gate(columns)
+        page.cover(gate, left, top)
+        middle_x = DOTS_WIDE * (left + columns / 2)
+        middle_y = DOTS_HIGH * (top + gate.rows / 2)
         inner = reach - 2
-
-        def place(x: float, y: float) -> tuple[float, float]:
-            return middle_x + inner * x, middle_y - inner * y
-
         human, policy = (_stick(held, which) for held in (self._human, self._policy))
         if trail and human is not None:
-            ways = np.array([place(x, y) for x, y in (*trail, human)])
-            gate.polyline(ways[:, 0], ways[:, 1], _Ink.TRAIL)
+            ways = np.array((*trail, human)) * (inner, -inner) + (middle_x, middle_y)
+            page.polyline(ways[:, 0], ways[:, 1], _Ink.TRAIL)
         size = max(1.2, 0.13 * reach)
-        if human is not None:
-            x, y = place(*human)
+        filled, outlined = "#", "o"
+        for stick, letter, ink in ((human, filled, _Ink.HUMAN), (policy, outlined, _Ink.POLICY)):
+            if stick is None:
+                continue
+            x, y = middle_x + inner * stick[0], middle_y - inner * stick[1]
             if self.glyphs.ascii:
-                gate.text(math.floor(x / DOTS_WIDE), math.floor(y / DOTS_HIGH), "#", _Ink.HUMAN)
+                page.text(math.floor(x / DOTS_WIDE), math.floor(y / DOTS_HIGH), letter, ink)
+            elif letter == filled:
+                page.disc(x, y, size, ink)
             else:
-                gate.disc(x, y, size, _Ink.HUMAN)
-        if policy is not None:
-            x, y = place(*policy)
-            if self.glyphs.ascii:
-                gate.text(math.floor(x / DOTS_WIDE), math.floor(y / DOTS_HIGH), "o", _Ink.POLICY)
-            else:
-                around = np.linspace(0, 2 * np.pi, 25)
-                ring = size + 1.3
-                gate.polyline(x + ring * np.cos(around), y + ring * np.sin(around), _Ink.POLICY)
-        page.cover(gate, left, top)
+                page.plot(x + (size + 1.3) * _COS, y + (size + 1.3) * _SIN, ink)
 
     def _draw_triggers(self, page: Canvas, row: int) -> None:
         """`L ━━━━━──────  R ───────────`: how far each is pressed, and where the policy would have it."""
@@ -293,6 +286,17 @@ class Pad(CanvasWidget):
             looks = (_Ink.PRESSED if ink == _Ink.HUMAN else ink) if pressed else _Ink.GATE
             page.text(at, row, label if pressed else dot, looks)
             at += 1
+
+
+@lru_cache
+def _gate(columns: int) -> tuple[Canvas, float]:
+    """The octagon that a stick moves in, with its middle; and how far it is to a corner, in dots."""
+    gate = Canvas(columns, math.ceil(columns / 2))
+    middle_x, middle_y = gate.dots_wide / 2, gate.dots_high / 2
+    reach = min(middle_x, middle_y) - 0.5
+    gate.polyline(middle_x + reach * np.cos(_OCTAGON), middle_y - reach * np.sin(_OCTAGON), _Ink.GATE)
+    gate.plot(np.array([middle_x]), np.array([middle_y]), _Ink.GATE)
+    return gate, reach
 
 
 def _marks(glyphs: Glyphs) -> tuple[str, str]:

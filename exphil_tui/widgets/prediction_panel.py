@@ -9,12 +9,17 @@ from exphil_tui import figures
 from exphil_tui.forecast import Forecast, Option, Part
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, fitted, left, right, wrapped
+from exphil_tui.widgets.text_panel import Part as Text
 
-_BAR = 8
+_BAR, _LABEL = 8, 26
+_ONE_LINE = 72
+"""Cells in which loss and agreement stand side by side."""
 _MOST_ROWS = 8
 """Of one component: its title, the human's, two of the policy, three others, a blank."""
 _TABLE_NAME, _TABLE_LABEL, _SHARE = 12, 12, 6
-_WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + 7
+_NATS = 8
+_WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + _NATS
+_WITH_DRAWN = _WITH_NATS + _TABLE_LABEL + _SHARE
 
 
 class PredictionPanel(TextPanel, can_focus=False):
@@ -38,16 +43,14 @@ class PredictionPanel(TextPanel, can_focus=False):
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         found = self._forecast
+        loss = figures.loss(None if found is None else found.nats, glyphs)
+        agreement = figures.percent(self._agreement, glyphs)
         head: list[Line] = [
-            (
-                ("  loss ", "dim"),
-                (figures.loss(None if found is None else found.nats, glyphs), "strong"),
-                (" nats", "dim"),
-                (f"  {glyphs.bullet} agrees on ", "dim"),
-                (figures.percent(self._agreement, glyphs), "strong"),
-                (" of the last second", "dim") if width >= 52 else (" of 1 s", "dim"),
-            )
+            (("  loss of this frame ", "dim"), (loss, "strong"), (" nats", "dim")),
+            (("  agreement ", "dim"), (agreement, "strong"), (" of the last second", "dim")),
         ]
+        if width >= _ONE_LINE:
+            head = [(*head[0], *head[1])]
         if found is None:
             words = wrapped(self._why, max(10, width - 4)) if self._why else []
             return Picture(head=tuple(head), lines=tuple(((f"  {text}", "dim"),) for text in words))
@@ -55,9 +58,8 @@ class PredictionPanel(TextPanel, can_focus=False):
         rows = min(_MOST_ROWS, room // len(found.parts))
         lines: list[Line] = []
         if rows < 3:
-            with_nats = width >= _WITH_NATS
-            lines.append(_table_head(with_nats=with_nats))
-            lines += [_table_row(part, glyphs, with_nats=with_nats) for part in found.parts]
+            lines.append(_table_head(width))
+            lines += [_table_row(part, width, glyphs) for part in found.parts]
         else:
             for part in found.parts:
                 lines += _block(part, rows, width, glyphs)
@@ -65,24 +67,26 @@ class PredictionPanel(TextPanel, can_focus=False):
         return Picture(head=tuple(head), lines=tuple(lines[:room]), notes=notes)
 
 
-def _table_head(*, with_nats: bool) -> Line:
-    human, policy = (right(word, _TABLE_LABEL + _SHARE) for word in ("human", "policy"))
-    nats = right("nats", 7) * with_nats
-    return ((" " * (2 + _TABLE_NAME) + human + policy + nats, "dim"),)
+def _table_head(width: int) -> Line:
+    words = ["human", "policy", *(["drawn"] if width >= _WITH_DRAWN else [])]
+    columns = "".join(right(word, _TABLE_LABEL) + " " * _SHARE for word in words)
+    nats = right("nats", _NATS) if width >= _WITH_NATS else ""
+    return ((" " * (2 + _TABLE_NAME) + columns + nats, "dim"),)
 
 
-def _table_row(part: Part, glyphs: Glyphs, *, with_nats: bool) -> Line:
-    human = part.human or Option(label=glyphs.dash, probability=float("nan"))
+def _table_row(part: Part, width: int, glyphs: Glyphs) -> Line:
     sign, look = _agreement(part.agrees, glyphs)
-    return (
-        (f"{sign} ", look),
-        (left(part.name, _TABLE_NAME, glyphs), "dim"),
-        (_fixed(human.label, _TABLE_LABEL, glyphs), ""),
-        (right(_share(human.probability, glyphs), _SHARE), "dim"),
-        (_fixed(part.likeliest.label, _TABLE_LABEL, glyphs), look if part.agrees is False else ""),
-        (right(_share(part.likeliest.probability, glyphs), _SHARE), "dim"),
-        (right(figures.loss(part.nats, glyphs), 7) * with_nats, "dim"),
-    )
+    found: list[Text] = [(f"{sign} ", look), (left(part.name, _TABLE_NAME, glyphs), "strong")]
+    options = [(part.human, ""), (part.likeliest, look if part.agrees is False else "")]
+    if width >= _WITH_DRAWN:
+        options.append((part.sampled, ""))
+    for option, look in options:
+        label, share = (glyphs.dash, "") if option is None else (option.label, _share(option.probability))
+        found.append((right(fitted(label, _TABLE_LABEL - 1, glyphs), _TABLE_LABEL), look))
+        found.append((right(share, _SHARE), "dim"))
+    if width >= _WITH_NATS:
+        found.append((right(figures.loss(part.nats, glyphs), _NATS), ""))
+    return tuple(found)
 
 
 def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
@@ -90,7 +94,7 @@ def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
     sign, look = _agreement(part.agrees, glyphs)
     word = {None: "", True: "agrees", False: "differs"}[part.agrees]
     nats = f"{figures.loss(part.nats, glyphs)} nats"
-    gap = width - 3 - len(part.name) - len(nats) - len(word) - 3
+    gap = min(width - 2, 12 + _LABEL + 1 + _BAR + _SHARE) - 4 - len(part.name) - len(word) - len(nats)
     lines: list[Line] = [
         (
             (f"{sign} ", look),
@@ -114,7 +118,7 @@ def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look
     """`    human  +0.95 -0.29  ━━━━━─── 62 %`."""
     if option is None:
         return ((f"    {who:<8}", "dim"), (glyphs.dash, "dim"))
-    room = max(4, width - 12 - _BAR - _SHARE - 3)
+    room = min(_LABEL, max(4, width - 12 - _BAR - _SHARE - 3))
     full, rest = bar(option.probability, _BAR, glyphs)
     return (
         (f"    {who:<8}", "dim"),
@@ -122,7 +126,7 @@ def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look
         (" ", ""),
         (full, "accent"),
         (rest, "rule"),
-        (right(_share(option.probability, glyphs), _SHARE), look or ""),
+        (right(_share(option.probability), _SHARE), look or ""),
     )
 
 
@@ -133,12 +137,6 @@ def _agreement(agrees: bool | None, glyphs: Glyphs) -> tuple[str, str]:
     return ("=", "good") if agrees else ("x" if glyphs.ascii else "≠", "warn")
 
 
-def _share(share: float, glyphs: Glyphs) -> str:
+def _share(share: float) -> str:
     """`62 %`, with no figure after the point: it changes with every frame."""
-    if share != share:
-        return glyphs.dash
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
-
-
-def _fixed(text: str, width: int, glyphs: Glyphs) -> str:
-    return right(fitted(text, width, glyphs), width)

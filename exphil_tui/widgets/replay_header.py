@@ -58,15 +58,22 @@ def _where(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
     """`▶ ×1  1:23.5  frame 5,010 of 7,521`, and whose predictions at the right."""
     if facts.frame_id is None:
         return ((" ", ""),)
+    times = "x" if glyphs.ascii else "×"
     if facts.live:
-        sign = ("(o) live", "good")
+        sign = (f"{'(o)' if glyphs.ascii else '●'} live", "good")
     elif facts.playing:
-        sign = (f"{'>' if glyphs.ascii else '▶'} x{speed_name(facts.speed, ascii=glyphs.ascii)}", "good")
+        sign = (
+            f"{'>' if glyphs.ascii else '▶'} {times}{speed_name(facts.speed, ascii=glyphs.ascii)}",
+            "good",
+        )
     else:
-        sign = (f"{'||' if glyphs.ascii else '‖'} x{speed_name(facts.speed, ascii=glyphs.ascii)}", "strong")
+        sign = (
+            f"{'||' if glyphs.ascii else '‖'} {times}{speed_name(facts.speed, ascii=glyphs.ascii)}",
+            "strong",
+        )
     parts: list[Part] = [
-        (f"{sign[0]:<6}", sign[1]),
-        (f"{time_of(facts.frame_id, tenths=True):>8}", "strong"),
+        (f"{sign[0]:<8}", sign[1]),
+        (f"{time_of(facts.frame_id, tenths=True):>7}", "strong"),
         (f" of {time_of(facts.last_frame_id)}", "dim"),
         ("  frame ", "dim"),
         (f"{facts.frame_id:,}", "strong"),

@@ -13,7 +13,7 @@ from exphil_tui.scene import Scene
 from exphil_tui.widgets import fighter_table, stage_drawing
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
 from exphil_tui.widgets.camera import Camera, whole
-from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look, draw_rule
 from exphil_tui.widgets.stage_drawing import StageInk
 
 _PORTS = 4
@@ -21,8 +21,6 @@ _LEAST_PICTURE = 5
 """Rows that the stage keeps, whatever else there is to say."""
 _RULE_FROM = 9
 """Rows from which the stage's name has one."""
-_TITLES_FROM = 14
-"""Rows from which the table's columns have their names."""
 
 _LOOKS = {
     StageInk.NOTHING: Look(colour="foreground"),
@@ -48,6 +46,8 @@ class StageView(CanvasWidget):
 
     def show(self, scene: Scene | None, *, ego: int | None = None) -> None:
         """`ego`: the slot of the player that stands out."""
+        if scene is self._scene and ego == self._ego:
+            return
         self._scene, self._ego = scene, ego
         self.update()
 
@@ -64,7 +64,7 @@ class StageView(CanvasWidget):
     def looks(self) -> Sequence[Look]:
         table = [_LOOKS[ink] for ink in StageInk]
         for colour in COLOURS[:_PORTS]:
-            table += [Look(colour=colour), Look(colour=colour, bold=True), Look(colour=colour, strength=0.65)]
+            table += [Look(colour=colour), Look(colour=colour, bold=True), Look(colour=colour, strength=0.72)]
         return table
 
     def picture(self, width: int, height: int) -> Canvas:
@@ -77,23 +77,26 @@ class StageView(CanvasWidget):
             page.text(2, top, "No frame to show.", StageInk.MUTED)
             return page
         fighters = sorted(scene.fighters, key=lambda one: (one.slot != self._ego, one.slot, one.follower))
-        lines = len(fighters) + (1 if height >= _TITLES_FROM else 0)
-        lines = min(lines, max(height - top - _LEAST_PICTURE, 0))
+        wanted = fighter_table.rows_wanted(fighters, width, height)
+        lines = min(wanted, max(height - top - _LEAST_PICTURE, 0))
         rows = height - top - lines
         shape = DOTS_WIDE * width / max(DOTS_HIGH * rows, 1)
         view = whole(scene, shape) if self._whole else self._camera.follow(scene, shape)
         drawn = stage_drawing.draw(scene, view, width, rows, ego=self._ego, glyphs=self.glyphs)
         page.cover(drawn, 0, top)
         if top:
-            self._rule(page, scene.stage, scene.note)
+            self._rule(page, scene.stage, self._note(scene))
         fighter_table.draw(page, height - lines, lines, fighters, ego=self._ego, glyphs=self.glyphs)
         return page
 
+    def _note(self, scene: Scene) -> str:
+        items = "" if scene.things_known else f"items {self.glyphs.dash}"
+        return "   ".join(note for note in (scene.note, items) if note)
+
     def _rule(self, page: Canvas, title: str, note: str) -> None:
-        rule = "-" if self.glyphs.ascii else "─"
+        draw_rule(page, StageInk.RULE, self.glyphs)
         if self.glyphs.ascii:
             title = normalize("NFKD", title).encode("ascii", "ignore").decode()
-        page.text(0, 0, rule * page.columns, StageInk.RULE)
         page.text(2, 0, f" {title} ", StageInk.TITLE)
         if note and page.columns - len(title) - len(note) >= 10:
             page.text(page.columns - len(note) - 4, 0, f" {note} ", StageInk.MUTED)

@@ -8,6 +8,7 @@ and takes the colour of what lines it touches without breaking them. The ego is 
 """
 
 import math
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from exphil_core.melee.action_states import BY_NAME
 from exphil_tui.glyphs import Glyphs
-from exphil_tui.scene import Fighter, Scene, Thing
+from exphil_tui.scene import Fighter, Platform, Scene
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
 from exphil_tui.widgets.camera import View
 from exphil_tui.widgets.figure import Pose, build_of, figure, letters, phase_of, pose_of
@@ -75,6 +76,17 @@ def draw(scene: Scene, view: View, columns: int, rows: int, *, ego: int | None, 
     return drawing.finish()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Label:
+    texts: tuple[str, ...]
+    """The first that fits."""
+    column: int
+    """Where its middle is best."""
+    rows: tuple[int, ...]
+    """The best first."""
+    ink: int
+
+
 class _Drawing:
     def __init__(self, scene: Scene, view: View, columns: int, rows: int, glyphs: Glyphs) -> None:
         self.scene, self.view, self.glyphs = scene, view, glyphs
@@ -84,6 +96,8 @@ class _Drawing:
         self.lines = Canvas(columns, rows)
         self.figures = Canvas(columns, rows)
         self.labels = Canvas(columns, rows)
+        self.fighter_labels: list[_Label] = []
+        self.names: list[_Label] = []
 
     def x(self, units: float) -> float:
         return (units - self.view.left) * self.scale
@@ -92,35 +106,49 @@ class _Drawing:
         return (self.view.top - units) * self.scale
 
     def stage(self) -> None:
-        corners = outline(self.scene.stage)
-        if corners is not None:
-            x, y = (corners[0] - self.view.left) * self.scale, (self.view.top - corners[1]) * self.scale
-            if not self.glyphs.ascii:
-                self.earth.polygon(x, y, StageInk.EARTH)
-                self.earth.masks &= _EARTH_MASK
-            self.lines.polyline(np.append(x, x[:1]), np.append(y, y[:1]), StageInk.GROUND)
-        else:
-            self._bare_floor()
+        """Its body, its platforms, and the blast lines where they are in view."""
+        # One line with gaps is drawn much faster than many lines.
+        ways = [self._body()]
         for platform in self.scene.platforms:
             left, right, y = self.x(platform.left), self.x(platform.right), self.y(platform.height)
-            self.lines.line(left, y, right - 1, y, StageInk.GROUND)
-            # Below it a second line: broken where the platform moves.
-            under = np.arange(math.floor(left) + 1, math.floor(right) - 1)
-            if platform.moving:
-                under = under[(under - under[0]) % 6 < 3] if under.size else under
-            self.lines.plot(under + 0.0, np.full(under.size, y + 1), StageInk.GROUND)
+            ways.append(np.array(((left, y), (right - 1, y))))
+        gap = np.full((1, 2), np.nan)
+        x, y = np.concatenate([part for way in ways for part in (way, gap)]).T
+        self.lines.polyline(x, y, StageInk.GROUND)
+        x, y = np.concatenate([self._underside(platform) for platform in self.scene.platforms] or [gap]).T
+        self.lines.plot(x, y, StageInk.GROUND)
         self._blast_lines()
 
-    def _bare_floor(self) -> None:
+    def _body(self) -> np.ndarray:
+        """The outline, [N, 2] in dots; its inside is earth."""
+        corners = outline(self.scene.stage)
+        if corners is None:
+            return self._bare_floor()
+        x, y = (corners[0] - self.view.left) * self.scale, (self.view.top - corners[1]) * self.scale
+        if not self.glyphs.ascii:
+            self.earth.polygon(x, y, StageInk.EARTH)
+            self.earth.masks &= _EARTH_MASK
+        return np.stack((np.append(x, x[:1]), np.append(y, y[:1])), axis=1)
+
+    def _bare_floor(self) -> np.ndarray:
         """Of a stage that nobody measured: a line where its edges are said to be, or where somebody stands."""
         edge = self.scene.edge
         if edge is not None:
-            self.lines.line(self.x(-edge), self.y(0), self.x(edge), self.y(0), StageInk.GROUND)
-            return
+            return np.array(((self.x(-edge), self.y(0)), (self.x(edge), self.y(0))))
+        found = [(math.nan, math.nan)]
         for fighter in self.scene.fighters:
             if fighter.airborne is False:
-                x, y = self.x(fighter.x), self.y(fighter.y)
-                self.lines.line(x - 12 * self.scale, y, x + 12 * self.scale, y, StageInk.GROUND)
+                y = self.y(fighter.y)
+                found += [(self.x(fighter.x - 12), y), (self.x(fighter.x + 12), y), (math.nan, math.nan)]
+        return np.array(found)
+
+    def _underside(self, platform: Platform) -> np.ndarray:
+        """A second line below a platform, [N, 2] dots: broken where the platform moves."""
+        left, right = math.floor(self.x(platform.left)), math.floor(self.x(platform.right))
+        x = np.arange(left + 1, right - 1)
+        if platform.moving:
+            x = x[(x - left) % 6 < 3]
+        return np.stack((x, np.full(len(x), self.y(platform.height) + 1)), axis=1)
 
     def _blast_lines(self) -> None:
         if self.scene.blast is None:
@@ -128,10 +156,12 @@ class _Drawing:
         left, right, bottom, top = self.scene.blast
         across = np.arange(self.x(left), self.x(right), 4)
         down = np.arange(self.y(top), self.y(bottom), 4)
-        for units in (bottom, top):
-            self.lines.plot(across, np.full(across.size, self.y(units)), StageInk.BLAST)
-        for units in (left, right):
-            self.lines.plot(np.full(down.size, self.x(units)), down, StageInk.BLAST)
+        seen_x = [self.x(units) for units in (left, right) if self.view.left < units < self.view.right]
+        seen_y = [self.y(units) for units in (bottom, top) if self.view.bottom < units < self.view.top]
+        for x in seen_x:
+            self.lines.plot(np.full(down.size, x), down, StageInk.BLAST)
+        for y in seen_y:
+            self.lines.plot(across, np.full(across.size, y), StageInk.BLAST)
 
     def things(self) -> None:
         named: set[str] = set()
@@ -149,14 +179,15 @@ class _Drawing:
             )
             if thing.name not in named and len(named) < _NAMED_THINGS:
                 named.add(thing.name)
-                self._name_thing(thing, x, y)
-
-    def _name_thing(self, thing: Thing, x: float, y: float) -> None:
-        column = math.floor(x / DOTS_WIDE) - len(thing.name) // 2
-        for row in (math.floor(y / DOTS_HIGH) - 1, math.floor(y / DOTS_HIGH) + 1):
-            if self.labels.is_free(column, row, len(thing.name)):
-                self.labels.text(column, row, thing.name, StageInk.MUTED)
-                return
+                row = math.floor(y / DOTS_HIGH)
+                self.names.append(
+                    _Label(
+                        texts=(thing.name,),
+                        column=math.floor(x / DOTS_WIDE),
+                        rows=(row - 1, row + 1, row - 2),
+                        ink=StageInk.MUTED,
+                    )
+                )
 
     def _ink_of_slot(self, slot: int) -> int:
         ports = [fighter.port for fighter in self.scene.fighters if fighter.slot == slot]
@@ -299,22 +330,44 @@ class _Drawing:
         self._label(fighter, at_x, at_y - lens, at_y + lens)
 
     def _label(self, fighter: Fighter, x: float, head: float, feet: float, *, below: bool = False) -> None:
-        """Above the head; further up where another's is, or below the feet."""
         percent = self.glyphs.dash if fighter.percent is None else f"{fighter.percent:.0f}"
         stunned = "!" if (fighter.hitstun or 0) > 0 else ""
-        who = fighter.character if fighter.follower else f"P{fighter.port} {fighter.character}"
+        port = f"P{fighter.port}"
+        full = fighter.character if fighter.follower else f"{port} {fighter.character}"
         over, under = math.floor(head / DOTS_HIGH) - 1, math.floor(feet / DOTS_HIGH) + 1
-        rows = (under, under + 1) if below else (over, over - 1, over - 2, under, under + 1)
-        for text in (f"{who} {percent}%{stunned}", f"P{fighter.port} {percent}%{stunned}"):
-            column = min(max(math.floor(x / DOTS_WIDE) - len(text) // 2, 0), self.columns - len(text))
-            for row in rows:
-                row = min(max(row, 0), self.rows - 1)
-                if self.labels.is_free(column, row, len(text)):
-                    ink = ink_of_faint(fighter.port) if fighter.follower else ink_of_label(fighter.port)
-                    self.labels.text(column, row, text, ink)
-                    return
+        rows = (under, under + 1, over) if below else (over, over - 1, over - 2, under, over - 3, under + 1)
+        self.fighter_labels.append(
+            _Label(
+                texts=tuple(f"{who} {percent}%{stunned}" for who in (full, port)),
+                column=math.floor(x / DOTS_WIDE),
+                rows=rows,
+                ink=ink_of_faint(fighter.port) if fighter.follower else ink_of_label(fighter.port),
+            )
+        )
+
+    def _place_labels(self) -> None:
+        """Each where neither a figure nor another label is; a fighter's somewhere in any case, the ego's first."""
+        taken = (self.figures.masks != 0) | (self.figures.letters >= 0)
+        for label in reversed(self.fighter_labels):
+            if not self._place(label, taken):
+                self._place(label, None)
+        for name in self.names:
+            self._place(name, taken)
+
+    def _place(self, label: "_Label", taken: np.ndarray | None) -> bool:
+        for text in label.texts:
+            column = min(max(label.column - len(text) // 2, 0), self.columns - len(text))
+            for wanted in label.rows:
+                row = min(max(wanted, 0), self.rows - 1)
+                if self.labels.is_free(column, row, len(text)) and not (
+                    taken is not None and taken[row, column : column + len(text)].any()
+                ):
+                    self.labels.text(column, row, text, label.ink)
+                    return True
+        return False
 
     def finish(self) -> Canvas:
+        self._place_labels()
         page = self.earth
         drawn = (self.figures.masks != 0) | (self.figures.letters >= 0)
         # The earth gives way to a figure; lines go on behind it and take its colour.

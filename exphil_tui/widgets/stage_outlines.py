@@ -1,7 +1,7 @@
 """The bodies of the six tournament stages, as outlines in game units.
 
-In: a stage's title. Out: corners, or None for a stage whose outline we don't have. What a reader gets wrong: these are
-for the eye. The measures that inputs are made from are `melee.stages`'.
+In: a stage's title. Out: corners, or None for a stage whose outline we don't have. What a reader gets wrong: these
+are for the eye. The measures that inputs are made from are `melee.stages`'.
 
 Source: the game's collision data as the community wrote it down (Melee Light, Slippi Lab).
 """

@@ -76,6 +76,8 @@ class Timeline(CanvasWidget):
         self._stocks: tuple[Stocks, ...] = ()
         self._hits = self._disagreements = _NO_FRAMES
         self._predicted: int | None = None
+        self._dragged_to: int | None = None
+        """The cell of the strip that the mouse chose last."""
         self._ground: Canvas | None = None
         """All but the cursor; None where it must be drawn again."""
 
@@ -189,6 +191,7 @@ class Timeline(CanvasWidget):
     def on_mouse_down(self, event: events.MouseDown) -> None:
         if event.button == 1:
             self.capture_mouse()
+            self._dragged_to = None
             self._choose(event.x)
 
     def on_mouse_move(self, event: events.MouseMove) -> None:
@@ -199,8 +202,10 @@ class Timeline(CanvasWidget):
         self.release_mouse()
 
     def _choose(self, column: int) -> None:
+        """Told once for each cell that is dragged over."""
         columns = self.size.width - _HEAD
-        if not self._frames or columns <= 0:
+        cell = min(max(column - _HEAD, 0), columns - 1)
+        if not self._frames or columns <= 0 or cell == self._dragged_to:
             return
-        share = (min(max(column - _HEAD, 0), columns - 1) + 0.5) / columns
-        self.post_message(self.FrameChosen(min(int(share * self._frames), self._frames - 1)))
+        self._dragged_to = cell
+        self.post_message(self.FrameChosen(min(int((cell + 0.5) / columns * self._frames), self._frames - 1)))

@@ -13,7 +13,7 @@ import numpy as np
 
 from exphil_tui import figures
 from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
-from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look, draw_rule
 from exphil_tui.widgets.text_panel import fitted
 
 _GRAIN: Final = 4
@@ -72,7 +72,7 @@ class Track(CanvasWidget):
     def _rule(self, page: Canvas) -> None:
         """`─ probability of what the human did ─── −3.2 s ── 0.83 ── +3.2 s ─`."""
         glyphs = self.glyphs
-        page.text(0, 0, ("-" if glyphs.ascii else "─") * page.columns, _Ink.RULE)
+        draw_rule(page, _Ink.RULE, glyphs)
         value = float(self._values[self._at]) if 0 <= self._at < len(self._values) else math.nan
         shown = figures.percent(value, glyphs) if (self._floor, self._top) == (0.0, 1.0) else f"{value:.3f}"
         shown = f" {shown if math.isfinite(value) else glyphs.dash} "

@@ -172,6 +172,24 @@ def test_the_table_fits_and_marks_what_is_over_the_budget(width: int) -> None:
     assert "…" not in shown
 
 
+def test_gauges_of_several_rows_share_a_scale_and_the_line_of_the_budget() -> None:
+    shown = _shown([_row("lstm_hybrid", "eager", 12.3), _row("gru", "eager", 40.0, missed=9)], 80)
+    lines = shown.splitlines()
+    (scale,) = [place for place, line in enumerate(lines) if "16.67 ms" in line and "25 ms" in line]
+    bars = lines[scale + 1 : scale + 3]
+    assert [bar.split()[:2] for bar in bars] == [["lstm_hybrid", "eager"], ["gru", "eager"]]
+    (budget,) = {bar.index("│") for bar in bars}
+    assert abs(lines[scale].index("16.67") + 4 - budget) <= 1
+    assert "▶" in bars[1][budget:]
+    assert "┃" in bars[0][:budget]
+
+
+def test_a_single_row_has_its_whole_gauge() -> None:
+    shown = _shown([_row("gru", "eager", 6.5)], 80)
+    for words in ("in time", "headroom 10.2 ms", "missed 0/600", "gru, window 180"):
+        assert words in shown
+
+
 def test_what_is_wholly_within_the_budget_is_said_to_be(tmp_path: Path) -> None:
     shown = _shown([_row("gru", "eager", 6.5)], 80)
     assert "all are" in shown

@@ -13,14 +13,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.torch import load_file
+import torch
 
 from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
 from exphil_core.models.weights import checksum
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.predictions import PredictionFile, partial_of
+from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
+from tests.replays.handmade import Handmade
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_the_path_is_printed_and_a_finished_file_is_used_again(
     assert again["reused"]
     assert path.stat().st_ino == before.st_ino
 
-    # Of other weights it is made anew, as is one that is damaged.
+    # One that is damaged is made anew.
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     assert predict(runs, replay) == 0
@@ -106,11 +108,12 @@ def test_a_file_of_other_weights_is_not_used_again(
 ) -> None:
     out = tmp_path / "deep" / "p"
     first = predicted(runs, replay, capsys, "--out", str(out))
-    model = load_file(RunDirectory(runs / "run").step_directory(2) / "model.safetensors")
-    assert first["weights"] == f"{checksum(model):016x}"
+    step = RunDirectory(runs / "run").step_directory(2)
+    _, _, policy = load_for_play(step, torch.device("cpu"))
+    assert first["weights"] == f"{checksum(policy.state_dict()):016x}"
 
     kept = PredictionFile.open(out)
-    assert kept.meta.weights == checksum(model)
+    assert kept.meta.weights == int(first["weights"], 16)
     other = PredictionFile.create(out, kept.layout, replace(kept.meta, weights=kept.meta.weights ^ 1))
     for slot in (0, 1):
         records = [kept.record(slot, index) for index in range(kept.frames)]
@@ -176,6 +179,16 @@ def test_a_replay_without_the_policys_character_is_warned_about(
     assert [side["known"] for side in found["sides"]] == [False, False]
     file = PredictionFile.open(Path(found["path"]))
     assert not any(side.known for side in file.meta.sides)
+
+
+def test_a_stage_that_no_policy_has_seen_is_warned_about(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replay = tmp_path / "elsewhere.slp"
+    replay.write_bytes(Handmade(stage=10, frame_ids=range(-123, 20)).build())
+    capsys.readouterr()
+    assert predict(runs, replay) == 0
+    assert "run has never seen this stage" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_a_sentence(

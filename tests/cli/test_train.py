@@ -56,6 +56,37 @@ def test_json_prints_the_events_and_nothing_else(
     assert promised | {"data_wait", "eta_s"} <= events[kinds.index("step")].keys()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--pilot", "gpu"), "--pilot: pilot.device: unknown value 'gpu'; did you mean 'cpu'?"),
+        (("--pilot", "off", "--set", "pilot.threads=2"), "no pilot would play with them"),
+        (("--pilot", "cpu", "--set", "pilot.device=cuda"), "both set pilot.device"),
+        (("--pilot", "cpu", "--set", "pilot.save_seconds=0.1"), "pilot.save_seconds: expected"),
+        (("--resume", "first", "--pilot", "cpu"), "so --pilot would be ignored"),
+    ],
+)
+def test_where_a_pilot_plays_is_said_as_any_other_setting(
+    arguments: Sequence[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = run(["train", "--headless", "--runs-dir", str(tmp_path / "runs"), *arguments])
+    assert code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_on_few_cores_a_run_says_why_no_pilot_plays_beside_it(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exphil_core.runs.pilot_place.own_cores", lambda: (0, 1))
+    arguments = ("--replays", str(dojo_dataset), "--max-steps", "2", "--pilot", "auto", "--device", "cpu")
+    assert train(tmp_path, *arguments, "--json") == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    (warning,) = [event for event in events if event.get("code") == "pilot_place"]
+    assert "this machine has 2 cores" in warning["message"]
+    assert "--pilot cpu" in warning["message"]
+    assert events[0]["type"] == "run_started"
+
+
 def test_eval_measures_the_run_on_other_replays_and_warns_of_those_it_has_seen(
     tmp_path: Path, dojo_replays: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

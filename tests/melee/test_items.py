@@ -1,3 +1,5 @@
+import pytest
+
 from exphil_core.melee.items import ITEM_TYPES, item_type
 
 
@@ -30,8 +32,6 @@ def test_every_named_id_lies_where_the_game_has_items() -> None:
 
 def test_libmelee_has_the_same_numbers() -> None:
     """Spot by spot where both have the same word; its names are enum members."""
-    import pytest
-
     melee = pytest.importorskip("melee")
     words = {
         "FOX_LASER": "laser",

@@ -307,6 +307,8 @@ def test_another_version_another_kind_and_what_is_no_predictions_at_all_are_refu
     for kind in (PredictionFile, Ring):
         with pytest.raises(DataError, match="does not hold predictions of this kind"):
             kind.open(path)
+        with pytest.raises(DataError, match="cannot be read"):
+            kind.open(path.parent)
 
 
 def test_a_full_disk_says_so_and_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,6 +94,7 @@ def test_a_latency_of_a_pilot_holds_all_that_it_tells(tmp_path: Path) -> None:
         "recent_missed": 0,
         "total_frames": 3600,
         "total_missed": 4,
+        "skipped": 2,
         "cpu": 0.4,
         "realtime": True,
         "threads": 1,

@@ -29,6 +29,7 @@ OTHER: dict[str, tuple[Value, object]] = {
     "prediction": ("last", "last"),
     "delay": ("18", 18),
     "device": ("cpu", "cpu"),
+    "pilot": ("cpu", "cpu"),
     "minutes": ("7.5", 7.5),
     "steps": ("500", 500),
     "epochs": ("2", 2.0),

@@ -101,7 +101,17 @@ async def test_a_first_run_takes_two_keys_from_an_empty_workbench(
         assert not isinstance(pilot.app.screen, NewRunScreen)
     demo, train = (call for call in stand_in.calls if "--dry-run" not in call)
     assert demo == ("demo", "--out", "cache/demo", "--json")
-    assert train == ("train", "--preset", "quick", "--replays", "cache/demo", "--detach", "--json")
+    assert train == (
+        "train",
+        "--preset",
+        "quick",
+        "--replays",
+        "cache/demo",
+        "--pilot",
+        "auto",
+        "--detach",
+        "--json",
+    )
 
 
 async def test_start_runs_the_command_that_is_shown(

@@ -15,11 +15,11 @@ from exphil_tui.widgets.character_table import (
     CharacterRow,
     CharacterTable,
     best_baseline,
-    changed,
     character_names,
     character_rows,
     title_of,
 )
+from exphil_tui.widgets.loss_table import changed
 from exphil_tui.widgets.text_panel import plain
 
 from ..conftest import events_of

@@ -1,0 +1,132 @@
+"""The journal of a study: one trial a cell, taken by one worker at a time, ended once."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exphil_core.errors import UsageError
+from exphil_core.runs.directory import FRESH_SECONDS
+from exphil_core.studies.cells import Cell
+from exphil_core.studies.plan import cells_of
+from exphil_core.studies.storage import StudyStorage
+from exphil_core.studies.study import load_study
+
+
+@pytest.fixture
+def cells(write_study: Callable[..., Path]) -> list[Cell]:
+    return cells_of(load_study(str(write_study())))
+
+
+@pytest.fixture
+def storage(tmp_path: Path, cells: list[Cell]) -> StudyStorage:
+    found = StudyStorage(tmp_path / "studies" / "tiny")
+    assert found.extend(cells) == len(cells)
+    return found
+
+
+def by_run(cells: list[Cell]) -> dict[str, Cell]:
+    return {cell.run: cell for cell in cells}
+
+
+def test_two_workers_never_take_the_same_cell(storage: StudyStorage, cells: list[Cell]) -> None:
+    other = StudyStorage(storage.folder)
+    taken = []
+    while (found := (storage, other)[len(taken) % 2].take(by_run(cells))) is not None:
+        taken.append(found)
+    assert [each.cell.run for each in taken] == [cell.run for cell in cells]
+    assert not any(each.again for each in taken)
+    for each in taken:
+        each.claim.release()
+
+
+def test_a_cell_that_was_left_is_taken_before_one_that_waits(
+    storage: StudyStorage, cells: list[Cell]
+) -> None:
+    first, second = storage.take(by_run(cells)), storage.take(by_run(cells))
+    assert first is not None
+    assert second is not None
+    second.claim.release()
+    again = storage.take(by_run(cells))
+    assert again is not None
+    assert (again.cell.run, again.again) == (second.cell.run, True)
+    for each in (first, again):
+        each.claim.release()
+
+
+def test_a_run_beside_which_another_worker_was_busy_is_known_to_whoever_takes_it_up(
+    storage: StudyStorage, cells: list[Cell]
+) -> None:
+    first = storage.take(by_run(cells))
+    assert first is not None
+    storage.look_beside(first.cell.run)
+    assert not storage.was_shared(first.cell.run)
+    second = storage.take(by_run(cells))
+    assert second is not None
+    storage.look_beside(first.cell.run)
+    for each in (first, second):
+        each.claim.release()
+    storage.look_beside(second.cell.run)
+    assert StudyStorage(storage.folder).was_shared(first.cell.run)
+    assert not storage.was_shared(second.cell.run)
+
+
+def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: list[Cell]) -> None:
+    taken = storage.take(by_run(cells))
+    assert taken is not None
+    run = taken.cell.run
+    assert storage.complete(run, loss=0.5, measures={"loss": 0.5})
+    assert not StudyStorage(storage.folder).complete(run, loss=0.1, measures={"loss": 0.1})
+    assert not storage.fail(run, "too late")
+    (trial,) = [trial for trial in storage.trials() if trial.ended]
+    assert (trial.run, trial.state, trial.measures, trial.why) == (run, "complete", {"loss": 0.5}, "")
+    taken.claim.release()
+
+
+def test_another_machine_s_claim_holds_until_its_heartbeat_lapses(
+    storage: StudyStorage, cells: list[Cell]
+) -> None:
+    said = {"pid": 1, "host": f"not-{socket.gethostname()}", "heartbeat": time.time()}
+    claim = storage.folder / "claims" / f"{cells[0].run}.json"
+    claim.write_text(json.dumps(said))
+    taken = storage.take(by_run(cells))
+    assert taken is not None
+    assert taken.cell.run == cells[1].run
+    claim.write_text(json.dumps({**said, "heartbeat": time.time() - 2 * FRESH_SECONDS}))
+    other = storage.take(by_run(cells))
+    assert other is not None
+    assert other.cell.run == cells[0].run
+    for each in (taken, other):
+        each.claim.release()
+
+
+def test_the_same_cells_are_added_once(storage: StudyStorage, cells: list[Cell]) -> None:
+    assert storage.extend(cells) == 0
+    assert len(storage.trials()) == len(cells)
+
+
+def test_what_was_run_otherwise_is_not_mixed_in(
+    storage: StudyStorage, write_study: Callable[..., Path]
+) -> None:
+    changed = cells_of(load_study(str(write_study(("warmup_steps = 2", "warmup_steps = 3")))))
+    with pytest.raises(UsageError, match=r"train\.warmup_steps = 2 then and 3 now"):
+        storage.extend(changed)
+    longer = cells_of(load_study(str(write_study(("frames = 6_400", "frames = 12_800")))))
+    with pytest.raises(UsageError, match=r"train\.max_steps = 50 then and 100 now"):
+        storage.extend(longer)
+
+
+def test_another_device_is_the_same_run(storage: StudyStorage, write_study: Callable[..., Path]) -> None:
+    elsewhere = load_study(str(write_study()), settings={"train.device": "cuda"})
+    assert storage.extend(cells_of(elsewhere)) == 0
+
+
+def test_other_games_are_refused(storage: StudyStorage) -> None:
+    storage.describe(about="?", data="these", fingerprint="one")
+    storage.describe(about="??", data="these", fingerprint="one")
+    assert storage.described()["about"] == "??"
+    with pytest.raises(UsageError, match=r"run on other games \(these\)"):
+        storage.describe(about="?", data="those", fingerprint="two")

@@ -1,0 +1,187 @@
+"""What a worker makes of a run that does not simply end: a result, no result for ever, or something for a person."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exphil_core.errors import UsageError
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.events import EventLog
+from exphil_core.studies.cells import Cell
+from exphil_core.studies.children import Unmeasured
+from exphil_core.studies.data import StudyData
+from exphil_core.studies.plan import cells_of
+from exphil_core.studies.storage import StudyStorage
+from exphil_core.studies.study import Study, load_study
+from exphil_core.studies.worker import MOST_STARTS, Told, Worker
+
+LATENCY = {"p50_ms": 1.0, "p99_ms": 2.0, "budget_ms": 16.67, "within_budget": True, "threads": 1, "frames": 1}
+
+
+def finish(run: RunDirectory, *, last_word: bool = True) -> None:
+    with EventLog(run.events_path) as log:
+        log.append("run_started", parameters=10, device="cpu", precision="fp32", resumed_from=None)
+        log.append("evaluated", step=50, loss=0.5, per_character={}, best=True)
+        run.write_status("done", step=50)
+        if last_word:
+            log.append("run_finished", status="done", step=50, summary={"frames": 6400, "seconds": 1.0})
+
+
+def fail(run: RunDirectory, code: str, message: str, status: str = "failed") -> None:
+    with EventLog(run.events_path) as log:
+        log.append("error", code=code, message=message)
+        log.append("run_finished", status=status, step=None, summary={})
+    run.write_status(status, step=None)
+
+
+@pytest.fixture
+def study(write_study: Callable[..., Path]) -> Study:
+    return load_study(str(write_study(("seeds = [0, 1]", "seeds = [0]"))))
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> StudyStorage:
+    return StudyStorage(tmp_path / "runs" / "studies" / "tiny")
+
+
+@pytest.fixture
+def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., Mapping[str, str]]:
+    """One worker with this launcher on the study's first cell."""
+
+    def work(launch: Callable[[RunDirectory], object], **children: Any) -> Mapping[str, str]:
+        cells = cells_of(study)[:1]
+        storage.extend(cells)
+        data = StudyData(dataset=tmp_path, replays=("games",), fingerprint="f", games=1, frames=1, told="")
+        quiet = Told(line=lambda text: None, state=lambda text: None)
+        children = {"latency": lambda run, frames: LATENCY, **children}
+        worker = Worker(
+            study=study,
+            data=data,
+            storage=storage,
+            runs_dir=tmp_path / "runs",
+            told=quiet,
+            launch=launch,
+            **children,
+        )
+        return worker.work(cells)
+
+    return work
+
+
+Work = Callable[..., Mapping[str, str]]
+
+
+def test_a_run_that_is_done_is_a_result(work: Work, storage: StudyStorage) -> None:
+    assert work(finish) == {}
+    (trial,) = storage.trials()
+    assert trial.state == "complete"
+    assert trial.measures is not None
+    assert (trial.measures["loss"], trial.measures["frames"]) == (0.5, 6400)
+    assert trial.measures["latency"]["p99_ms"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("DataError", "failed"), ("UsageError", "failed"), ("DivergedError", "diverged")]
+)
+def test_what_would_fail_again_has_no_result_for_ever(
+    work: Work, storage: StudyStorage, code: str, status: str
+) -> None:
+    assert work(lambda run: fail(run, code, "no side plays link", status)) == {}
+    (trial,) = storage.trials()
+    assert trial.state == "failed"
+    assert "no side plays link" in trial.why
+
+
+def test_what_a_person_can_mend_is_left_open_and_goes_on_when_it_is_mended(
+    work: Work, storage: StudyStorage
+) -> None:
+    left = work(lambda run: fail(run, "DiskFullError", "no room left"))
+    assert left == {"tiny.narrow.0": "no room left"}
+    assert storage.trials()[0].state == "running"
+    assert work(finish) == {}
+    assert storage.trials()[0].state == "complete"
+
+
+def test_a_run_that_was_stopped_by_hand_is_not_started_again_at_once(
+    work: Work, storage: StudyStorage
+) -> None:
+    started: list[str] = []
+
+    def launch(run: RunDirectory) -> None:
+        started.append(run.name)
+        run.write_status("stopped", step=3)
+
+    assert "stopped by hand" in work(launch)["tiny.narrow.0"]
+    assert len(started) == 1
+    assert work(finish) == {}
+
+
+def test_a_run_that_is_killed_again_and_again_is_left_to_a_person(work: Work) -> None:
+    started: list[str] = []
+
+    def launch(run: RunDirectory) -> None:
+        started.append(run.name)
+        # What a killed process said last, which is not there any more.
+        run.write_status("running", step=3)
+        status = json.loads((run.path / "status.json").read_text())
+        (run.path / "status.json").write_text(
+            json.dumps({**status, "pid": os.getpid(), "process_started": 0})
+        )
+
+    assert f"ended {MOST_STARTS} times" in work(launch)["tiny.narrow.0"]
+    assert len(started) == MOST_STARTS
+
+
+def test_a_run_that_was_killed_before_its_last_word_says_it_again(work: Work, storage: StudyStorage) -> None:
+    started: list[str] = []
+
+    def launch(run: RunDirectory) -> None:
+        started.append(run.name)
+        finish(run, last_word=len(started) > 1)
+
+    assert work(launch) == {}
+    assert len(started) == 2
+    assert storage.trials()[0].state == "complete"
+
+
+def test_a_folder_that_a_killed_worker_left_without_a_run_in_it_is_no_obstacle(
+    work: Work, tmp_path: Path, storage: StudyStorage
+) -> None:
+    folder = tmp_path / "runs" / "tiny.narrow.0"
+    folder.mkdir(parents=True)
+    (folder / "run.toml.123.partial").touch()
+    assert work(finish) == {}
+    assert storage.trials()[0].state == "complete"
+
+
+def test_another_run_of_that_name_is_not_taken_for_the_study_s(
+    work: Work, tmp_path: Path, study: Study, storage: StudyStorage
+) -> None:
+    other: Cell = cells_of(study)[1]
+    RunDirectory.create(
+        tmp_path / "runs", other.preset, name="tiny.narrow.0", dataset=tmp_path, fingerprint="f"
+    )
+    left = work(lambda run: pytest.fail("it was started"))
+    assert "another run of this name" in left["tiny.narrow.0"]
+    assert "backbone.width = 32 then and 16 now" in left["tiny.narrow.0"]
+
+
+def test_a_run_that_cannot_be_started_is_left_with_the_reason(work: Work) -> None:
+    def launch(run: RunDirectory) -> None:
+        raise UsageError("its process ended at once")
+
+    assert work(launch) == {"tiny.narrow.0": "its process ended at once"}
+
+
+def test_a_measurement_that_fails_does_not_undo_the_run(work: Work, storage: StudyStorage) -> None:
+    def latency(run: RunDirectory, frames: int) -> Mapping[str, Any]:
+        raise Unmeasured("exit code 2: no core")
+
+    assert work(finish, latency=latency) == {}
+    (trial,) = storage.trials()
+    assert trial.measures is not None
+    assert trial.measures["notes"] == ["latency: exit code 2: no core"]

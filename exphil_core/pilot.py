@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
+from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.inference.cores import ahead_of_others, helpers_in, kept_to, wait_awake
 from exphil_core.lock import hold
@@ -139,12 +140,14 @@ def _play(run: RunDirectory, pilot: PilotDirectory, options: Options, over: Over
         try:
             if not player.prepare(over):
                 return
-            cores = _cores(options.threads)
-            helpers = helpers_in(player.rehearse, len(cores) - 1) if len(cores) > 1 else ()
             sys.setswitchinterval(SWITCH_SECONDS)
-            with kept_to(cores, helpers), ahead_of_others(helpers) as realtime, without_collector():
-                facts["realtime"] = realtime
-                player.play(over, frames=options.frames)
+            with _own_cores(options.threads) as cores, without_collector():
+                helpers = helpers_in(player.rehearse, len(cores) - 1) if len(cores) > 1 else ()
+                # Of two pilots on one core that go before all others, neither would have its time.
+                first = ahead_of_others(helpers) if cores else nullcontext(False)
+                with kept_to(cores, helpers), first as realtime:
+                    facts["realtime"] = realtime
+                    player.play(over, frames=options.frames)
         except (EOFError, ConnectionError) as error:
             code = process.wait(END_SECONDS)
             raise ExphilError(
@@ -153,12 +156,20 @@ def _play(run: RunDirectory, pilot: PilotDirectory, options: Options, over: Over
             ) from error
 
 
-def _cores(threads: int) -> tuple[int, ...]:
-    """The last ones, where a run leaves its pilot some; all stay free where there are no more than threads."""
-    if not hasattr(os, "sched_getaffinity"):
-        return ()
-    cores = sorted(os.sched_getaffinity(0))
-    return tuple(cores[-threads:]) if threads < len(cores) else ()
+@contextmanager
+def _own_cores(threads: int) -> Iterator[tuple[int, ...]]:
+    """The last cores, where a run leaves its pilot some, that no other pilot has; none where there are too few."""
+    folder = cache_root() / "cores"
+    with ExitStack() as held:
+        found: list[int] = []
+        for core in sorted(os.sched_getaffinity(0), reverse=True) if hasattr(os, "sched_getaffinity") else ():
+            with suppress(UsageError, OSError):
+                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(hold(folder / f"core-{core}", f"core {core}"))
+                found.append(core)
+            if len(found) == threads:
+                break
+        yield tuple(sorted(found)) if len(found) == threads else ()
 
 
 @contextmanager

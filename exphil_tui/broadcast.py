@@ -12,7 +12,7 @@ import numpy as np
 
 from exphil_core.errors import DataError
 from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.runs.predictions import CAPACITY, UNKNOWN, Layout, Ring
+from exphil_core.runs.predictions import UNKNOWN, Layout, Ring
 
 _FIRST_FRAMES = 2**14
 """Tracks begin with room for four and a half minutes and grow with the game."""
@@ -39,6 +39,7 @@ class Broadcast:
     def __init__(self, pilot: PilotDirectory, clock: Callable[[], float]) -> None:
         self._pilot, self._clock = pilot, clock
         self._ring: Ring | None = None
+        self._layout: Layout | None = None
         self._look_again = 0.0
         self._seen = 0
         """Number of the newest record that was taken."""
@@ -75,6 +76,7 @@ class Broadcast:
             self.problem = str(error)
             return False
         self.problem = ""
+        self._layout = self._ring.layout
         # What it numbered before belongs to another ring.
         self._numbers[:] = 0
         return True
@@ -117,8 +119,8 @@ class Broadcast:
 
     @property
     def layout(self) -> Layout:
-        assert self._ring is not None, "no frame is asked for before one has come"
-        return self._ring.layout
+        assert self._layout is not None, "no frame is asked for before one has come"
+        return self._layout
 
     def done(self, slot: int) -> int:
         return 0 if self.now is None or slot != self.now.slot else self.now.frame_index + 1
@@ -127,7 +129,7 @@ class Broadcast:
         if self._ring is None or self.now is None or slot != self.now.slot:
             return None
         number = int(self._numbers[frame_index]) if frame_index < len(self._numbers) else 0
-        return self._ring.at(number) if number > self._seen - CAPACITY else None
+        return self._ring.at(number) if number else None
 
     def agreement(self, slot: int) -> np.ndarray:
         return self._agreement if self.done(slot) else np.zeros(0, np.float32)

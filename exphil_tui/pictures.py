@@ -16,8 +16,17 @@ SETTLE_S = 4.0
 """Until what a screen asks of other processes has arrived, as far as it does at once."""
 
 
-async def take(runs_dir: Path, out: Path, *, run: str, others: list[str], data: Path | None) -> None:
-    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`."""
+async def take(
+    runs_dir: Path,
+    out: Path,
+    *,
+    run: str,
+    others: list[str],
+    data: Path | None,
+    replay: Path | None,
+    frame: int,
+) -> None:
+    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`; with a replay also `replay`."""
     out.mkdir(parents=True, exist_ok=True)
     screens: dict[str, Callable[[Workbench], object]] = {
         "runs": lambda app: app.open_runs(),
@@ -36,6 +45,15 @@ async def take(runs_dir: Path, out: Path, *, run: str, others: list[str], data: 
             show(app)
             await pilot.pause(SETTLE_S)
             app.save_screenshot(f"{name}.svg", path=str(out))
+        if replay is not None:
+            app.open_replay(replay, run)
+            await pilot.pause(SETTLE_S)
+            # Until all of it is predicted, for its strip shows the whole game.
+            while any(worker.group == "predict" for worker in app.screen.workers):
+                await pilot.pause(SETTLE_S)
+            await pilot.press("g", *str(frame), "enter")
+            await pilot.pause(SETTLE_S)
+            app.save_screenshot("replay.svg", path=str(out))
 
 
 def main() -> None:
@@ -44,9 +62,21 @@ def main() -> None:
     parser.add_argument("--run", required=True, help="the run that is opened")
     parser.add_argument("--others", nargs="*", default=[], help="runs it is compared with")
     parser.add_argument("--data", type=Path, help="the dataset or replays of the new run")
+    parser.add_argument("--replay", type=Path, help="a replay that the run's policy is shown on")
+    parser.add_argument("--frame", type=int, default=1200, help="the frame of it, by its id")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     given = parser.parse_args()
-    asyncio.run(take(given.runs_dir, given.out, run=given.run, others=given.others, data=given.data))
+    asyncio.run(
+        take(
+            given.runs_dir,
+            given.out,
+            run=given.run,
+            others=given.others,
+            data=given.data,
+            replay=given.replay,
+            frame=given.frame,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -175,6 +175,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         self._store: ColumnStore | None = None
         self._wanted_game = ""
         """Content id of the game that the pilot plays, once it was asked for."""
+        self._pads = [Pad() for _ in range(PLAYERS)]
         self._painted: object = None
         self._pace = pace_of(os.environ)
         self._timer: Timer | None = None
@@ -192,8 +193,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
             with Container(id="replay-left"):
                 yield StageView(id="replay-stage")
                 with Container(id="replay-pads"):
-                    for _ in range(PLAYERS):
-                        yield Pad()
+                    yield from self._pads
             yield PredictionPanel(id="replay-prediction")
         yield Track(id="replay-track")
         yield Timeline(id="replay-timeline")
@@ -266,7 +266,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         if not self._ego_chosen:
             humans = [slot for slot, player in enumerate(replay.game.players) if player.type == "human"]
             self._ego = next(iter(humans), 0)
-        for slot, pad in enumerate(self.query(Pad)):
+        for slot, pad in enumerate(self._pads):
             pad.display = slot < len(replay.game.players)
         self.set_class(len(replay.game.players) > 2, "-many")
         self.set_class(True, "-there")
@@ -304,6 +304,10 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
             warnings = [line for line in ended.problems if line.startswith("warning: ")]
             if ended.code != 0:
                 self._caution = ended.problem.splitlines()[-1]
+                # Another process may be at it, for another workbench: what it makes is shown as it grows.
+                found = PredictionFile.find(path, content_id=game.content_id, frames=game.frames)
+                if found is not None:
+                    self._take_file(found)
                 return
             self._caution = warnings[-1].removeprefix("warning: ") if warnings else ""
             self._take_file(PredictionFile.open(path, content_id=game.content_id, frames=game.frames))
@@ -495,22 +499,22 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         found.update(Content.styled(text, colour) if text else Content(""))
 
     def _show_nothing(self) -> None:
-        self.query_one(ReplayHeader).show(ReplayFacts(title=self._who_plays()))
-        self.query_one(StageView).show(None)
+        self.query_one("#replay-header", ReplayHeader).show(ReplayFacts(title=self._who_plays()))
+        self.query_one("#replay-stage", StageView).show(None)
 
     def _show_frame(self, replay: Replay, at: int) -> None:
         scene = replay.scene(at)
         forecast = self._forecast(at)
         predicted = self._predicted
-        self.query_one(ReplayHeader).show(self._facts(replay, scene, forecast))
-        self.query_one(StageView).show(scene, ego=self._ego)
+        self.query_one("#replay-header", ReplayHeader).show(self._facts(replay, scene, forecast))
+        self.query_one("#replay-stage", StageView).show(scene, ego=self._ego)
         self._show_pads(replay, scene, forecast)
         done, differs = None, _NO_FRAMES
         if predicted is not None:
             tracks = self._read_tracks(predicted)
             # A prediction is for a frame that many frames later.
             done, differs = tracks.done and tracks.done + predicted.layout.horizon, tracks.disagreements
-        self.query_one(Timeline).show(
+        self.query_one("#replay-timeline", Timeline).show(
             replay.frames, at, stocks=self._stocks, hits=self._hits, disagreements=differs, predicted=done
         )
         if not self._with_policy:
@@ -519,14 +523,16 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         if predicted is not None:
             probability = predicted.human_probability(self._ego)[: replay.frames] if done else probability
             agreement = agreement_of_last_second(predicted.agreement(self._ego), at) if done else None
-        self.query_one(Track).show(probability, at=at, title="probability of what the human did")
-        self.query_one(PredictionPanel).show(
+        self.query_one("#replay-track", Track).show(
+            probability, at=at, title="probability of what the human did"
+        )
+        self.query_one("#replay-prediction", PredictionPanel).show(
             forecast, agreement=agreement, why="" if forecast is not None else self._why_no_forecast(at)
         )
 
     def _show_pads(self, replay: Replay, scene: Scene, forecast: Forecast | None) -> None:
         held = {fighter.slot: fighter.controller for fighter in scene.fighters if not fighter.follower}
-        for slot, (player, pad) in enumerate(zip(replay.game.players, self.query(Pad), strict=False)):
+        for slot, (player, pad) in enumerate(zip(replay.game.players, self._pads, strict=False)):
             policy = presses = None
             if slot == self._ego and forecast is not None:
                 policy = forecast.sampled if self._drawn_by_policy else forecast.likeliest
@@ -714,7 +720,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         self._hurry()
 
     def action_whole(self) -> None:
-        stage = self.query_one(StageView)
+        stage = self.query_one("#replay-stage", StageView)
         stage.whole = not stage.whole
 
     def action_panel(self) -> None:

@@ -19,6 +19,7 @@ import torch
 from exphil_core.config.preset import Preset
 from exphil_core.models.policy import build_policy
 from exphil_core.models.weights import write_weights
+from exphil_core.pilot import _own_cores
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.runs.pilot import PilotDirectory, command
@@ -169,6 +170,19 @@ def test_frames_advance_at_sixty_a_second_by_another_clock_and_the_figures_agree
     warnings = [event for event in events if event["type"] == "warning"]
     assert [event["code"] for event in warnings] == ["weights_damaged"]
     assert "plays on with the weights of step 2" in warnings[0]["message"]
+
+
+def test_no_two_pilots_keep_to_the_same_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5, 8})
+    with _own_cores(1) as first, _own_cores(1) as second:
+        assert (first, second) == ((8,), (5,))
+        with _own_cores(2) as third:
+            assert third == ()
+        with _own_cores(1) as fourth:
+            assert fourth == (3,)
+    with _own_cores(2) as both:
+        assert both == (5, 8)
 
 
 def test_a_killed_pilot_leaves_the_run_as_it_was_and_another_can_start(

@@ -417,6 +417,25 @@ async def test_predictions_made_before_are_shown_at_once(
         assert screen._forecast(500) is not None
 
 
+async def test_predictions_that_another_process_is_at_are_shown_as_they_grow(
+    opened: Open, dojo: Path, make_run: MakeRun, stand_in: StandIn
+) -> None:
+    run = make_run("finished", name="quick")
+    game = viewing.load_game(dojo)
+    file = predicted.begin(prediction_path(run.path, game.content_id, run.best_step() or 0), game, until=800)
+    stand_in.answers["predict"] = refusal(
+        "it is being written by another process: wait for it, or stop it first"
+    )
+    async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
+        screen = await ready(pilot)
+        assert "being written by another process" in notice(screen)
+        assert screen._forecast(700) is not None
+        assert screen._forecast(900) is None
+        for slot in range(2):
+            file.write(slot, 800, predicted.records(game, slot)[800:])
+        assert screen._forecast(900) is not None
+
+
 @pytest.mark.parametrize(
     ("sentence", "code"),
     [
@@ -696,6 +715,22 @@ async def test_a_new_ring_in_the_place_of_the_old_one_is_followed(
         play(ring_of(watched), game, 0, range(5))
         hand.now += 1
         await until(pilot, lambda: screen.frame_index == 4)
+
+
+async def test_a_run_that_is_deleted_while_it_is_watched_leaves_its_last_frame(
+    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+) -> None:
+    play(ring_of(watched), stored(watched, 0), 0, range(100))
+    async with opened().run_test(size=SIZES[1]) as pilot:
+        screen = await watch(pilot, watched)
+        await until(pilot, lambda: screen.frame_index == 99)
+        shutil.rmtree(watched.path)
+        flying[0] = screen._alive = False
+        hand.now += 2
+        await pilot.press("left")
+        await until(pilot, lambda: "the pilot has stopped" in notice(screen))
+        assert screen.frame_index == 98
+        assert "the pilot has forgotten" in panel(screen)
 
 
 async def test_watching_a_run_that_is_not_there_is_a_sentence(opened: Open) -> None:

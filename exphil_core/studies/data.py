@@ -39,7 +39,8 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
         if study.replays:
             dataset, replays = _real(study.replays, study, say), study.replays
         else:
-            folder = root / f"dojo-{DOJO_VERSION}-{study.dojo_seed}-{study.dojo_games}"
+            echo = f"-echo{study.dojo_echo}" if study.dojo_echo else ""
+            folder = root / f"dojo-{DOJO_VERSION}-{study.dojo_seed}-{study.dojo_games}{echo}"
             dataset, replays = _dojo(folder, study, say), (str(folder),)
     index = DatasetIndex.open(dataset)
     if not index.games:
@@ -47,7 +48,7 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
     what = (
         f"the dataset of {', '.join(study.replays)}"
         if study.replays
-        else f"the dojo's games of seed {study.dojo_seed}"
+        else f"the dojo's games of seed {study.dojo_seed}{_memory_of(study)}"
     )
     return StudyData(
         dataset=dataset.resolve(),
@@ -59,12 +60,23 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
     )
 
 
+def _memory_of(study: Study) -> str:
+    echo = study.dojo_echo
+    return f", whose bots go where the opponent went {echo} frames before" if echo else ""
+
+
 def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:
     dataset = default_dataset_dir([folder])
     whole = folder / ".whole"
     if not whole.exists():
         workers = len(os.sched_getaffinity(0))
-        games = iterate_demo(folder, games=study.dojo_games, seed=study.dojo_seed, workers=workers)
+        games = iterate_demo(
+            folder,
+            games=study.dojo_games,
+            seed=study.dojo_seed,
+            echo=study.dojo_echo,
+            workers=workers,
+        )
         for number, _ in enumerate(games, start=1):
             say(f"playing the dojo's games: {number} of {study.dojo_games}")
         whole.touch()

@@ -58,6 +58,7 @@ class Study:
     cross: tuple[str, ...]
     dojo_games: int
     dojo_seed: int
+    dojo_echo: int
     replays: tuple[str, ...]
     """Empty where the dojo's games are learned from."""
     variants: tuple[Variant, ...]
@@ -111,6 +112,7 @@ def load_study(
         cross=file.cross,
         dojo_games=file.data.games,
         dojo_seed=file.data.seed,
+        dojo_echo=file.data.echo,
         replays=learned_from,
         variants=variants,
     )

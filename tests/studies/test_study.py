@@ -91,10 +91,14 @@ def test_shipped_budgets_are_equal_across_variants(name: str, quick: bool) -> No
 def test_what_the_issue_asks_for_is_shipped() -> None:
     assert set(study_names()) == {
         "multi_vs_single", "context_length", "attention_vs_mamba", "character_embedding", "prediction_mode",
-        "backbones",
+        "backbones", "context_length_remembering",
     }  # fmt: skip
-    windows = [v.preset.backbone.window_size for v in load_study("context_length").variants]
-    assert windows == [60, 120, 180, 300]
+    for name, echo in (("context_length", 0), ("context_length_remembering", 150)):
+        windows = [v.preset.backbone.window_size for v in load_study(name).variants]
+        assert windows == [60, 120, 180, 300]
+        assert load_study(name).dojo_echo == echo
+    predictions = {v.preset.policy.prediction for v in load_study("prediction_mode").variants}
+    assert predictions == {"last", "dense", "interleaved"}
     kinds = {variant.preset.backbone.kind for variant in load_study("backbones").variants}
     assert kinds == set(BACKBONE_KINDS)
     budgets = {variant.budget.kind for variant in load_study("attention_vs_mamba").variants}

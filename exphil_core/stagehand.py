@@ -2,18 +2,23 @@
 
 In: a run, and the numbers of the files that its parent left open for it. Out: what `inference.stagehand` says over
 the link, until the parent is gone. What a reader gets wrong: it is at its usual priority until the pilot plays, so
-that waiting for it is short, and from then on has only the time that nobody else wants.
+that waiting for it is short. From then on it has only the time that nobody else wants; where a machine has none, it
+takes a little of the cores that the pilot is not on, since else the pilot would play old weights for ever.
 """
 
 import os
 import signal
 import sys
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from exphil_core.errors import DataError, ExphilError
 from exphil_core.melee import characters
@@ -24,7 +29,16 @@ if TYPE_CHECKING:
     from exphil_core.inference.stagehand import NextGame
     from exphil_core.models.weights import Weights
 
-LEAST_NICE = 19
+ENOUGH_CORES = 0.15
+"""That nobody uses: new weights are then made ready in that time alone."""
+
+MEASURED_SECONDS = 1.0
+
+STUCK_SECONDS = 2.0
+"""After which a piece of work is not left to the time that nobody uses any longer."""
+
+NICE = 5
+"""A quarter of a core that somebody else wants, too, for the second or two that new weights take."""
 
 
 def work(
@@ -47,7 +61,13 @@ def work(
         warn=lambda code, message: link.send(Notice(code=code, message=message)),
     )
     games = _games(run, preset) if replay is None else _games_of(replay, preset)
-    Stagehand(policy, games, newest, link, Memories.of(handles)).serve(in_play=_step_back)
+    room = _Room()
+
+    def aside(work: Callable[[], Any]) -> Any:
+        return _in_thread(work, as_idle=room.cores() >= ENOUGH_CORES) if hand.in_play else work()
+
+    hand = Stagehand(policy, games, newest, link, Memories.of(handles), aside=aside)
+    hand.serve()
 
 
 def _read_checkpoint(directory: Path) -> "Weights":
@@ -107,13 +127,62 @@ def _games_of(replay: Path, preset: "Preset") -> Iterator["NextGame"]:
         yield NextGame(packed, slot, characters.by_external_id(packed.sides[slot].external_id).name)
 
 
-def _step_back() -> None:
-    """Only where nothing else wants to run, as far as the system has such a thing."""
-    if hasattr(os, "SCHED_IDLE"):
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+class _Room:
+    """How much time nobody uses on the core where that is most; what this process took of it counts as unused."""
+
+    def __init__(self) -> None:
+        self._before = self._read()
+        self._cores = 0.0
+
+    def cores(self) -> float:
+        """On average over the last second or two."""
+        (then, own_then, idle_then), now = self._before, self._read()
+        seconds = now[0] - then
+        if seconds >= MEASURED_SECONDS:
+            idle = max(after - before for before, after in zip(idle_then, now[2], strict=False))
+            self._before = now
+            self._cores = (idle + now[1] - own_then) / seconds
+        return self._cores
+
+    def _read(self) -> tuple[float, float, list[float]]:
+        return time.monotonic(), time.process_time(), [core.idle for core in psutil.cpu_times(percpu=True)]
+
+
+def _in_thread(work: Callable[[], Any], *, as_idle: bool) -> Any:
+    """In a thread of low priority. Few users may lift one again, so the next work has a thread of its own."""
+    done: list[Any] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        _step_aside(as_idle=as_idle)
+        try:
+            done.append(work())
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="work")
+    thread.start()
+    thread.join(STUCK_SECONDS)
+    if thread.is_alive():
+        with suppress(OSError, AttributeError):
+            os.sched_setscheduler(thread.native_id or 0, os.SCHED_OTHER, os.sched_param(0))
+        thread.join()
+    if failed:
+        raise failed[0]
+    return done[0]
+
+
+def _step_aside(*, as_idle: bool) -> None:
+    """Of the calling thread, as far as the system lets threads be told apart."""
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, LEAST_NICE)
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    if not hasattr(os, "SCHED_IDLE"):
+        return
+    with suppress(OSError):
+        if as_idle:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        elif others := os.sched_getaffinity(0) - os.sched_getaffinity(os.getppid()):
+            os.sched_setaffinity(0, others)
 
 
 def main() -> int:

@@ -206,12 +206,16 @@ class Workbench(App[None]):
 
     def _open(self, screen: Screen[None]) -> None:
         """One of each kind at most: a run opened from another screen of a run takes its place."""
+        if isinstance(self.screen, TooSmallScreen):
+            # It lies over what is opened, or nobody could take it away.
+            self.pop_screen()
         # Popping takes effect on the stack at once; the screens are torn down later.
         kinds = [type(found) for found in self.screen_stack]
         if type(screen) in kinds:
             for _ in range(len(kinds) - kinds.index(type(screen))):
                 self.pop_screen()
         self.push_screen(screen)
+        self._mind_size(self.size)
 
     # What a person can do anywhere.
 

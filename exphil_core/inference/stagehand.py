@@ -6,8 +6,8 @@ at a frame of the game that is still to come. The game is a replay, so its frame
 through with `forward`, from `REPLAYED_FRAMES` before the frame that is being played to a little after it.
 
 What a reader gets wrong: this is not a thread. In one process, whoever prepares holds up whoever plays, since both
-need the interpreter, and the more so the lower its priority is. A process of the lowest priority has only the time
-that the pilot and the trainer leave.
+need the interpreter, and the more so the lower its priority is. A process of its own can step aside for both pilot
+and trainer.
 
 Messages go both ways over one connection. Who writes which memory when: the stagehand writes weights and state until
 it says `SwapReady`, and again after `Swapped`, `SwapLate` or `WeightsRefused`; and a game's memory when the pilot has
@@ -16,6 +16,7 @@ begun the game after it.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -35,7 +36,7 @@ from exphil_core.replays.pack import PackedGame
 REPLAYED_FRAMES = 1200
 """Before the frame that is being played when new weights come: 20 seconds, more than any band looks back on."""
 
-CHUNK_FRAMES = 64
+CHUNK_FRAMES = 32
 
 FIRST_LEAD_FRAMES, LONGEST_LEAD_FRAMES = 12, 960
 """How far ahead of the pilot a state is handed over; twice as far where it came too late."""
@@ -172,32 +173,38 @@ class Stagehand:
         memories: Memories,
         *,
         seed: int = 0,
+        aside: Callable[[Callable[[], Any]], Any] = lambda work: work(),
     ) -> None:
-        """`policy` is on the CPU; its weights are moved into the shared memory."""
+        """`policy` is on the CPU; its weights are moved into the shared memory. `aside` does each piece of work that
+        takes time, and gives what it gave."""
         self._policy = policy
         self._games = games
         self._newest = newest
         self._link = link
         self._memories = memories
         self._seed = seed
+        self._aside = aside
         self._mark = Mark(memories.mark)
         self._state = memories.state_tensors(policy)
         self._sides: dict[int, Sides] = {}
         """Of the game that is being played and the one after it."""
         self._begun = -1
         self._answer: Answer | None = None
-        self._in_play: Callable[[], None] = lambda: None
         self._weights = memories.weight_tensors(policy)
         for name, tensor in self._weights.items():
             policy.get_parameter(name).data = tensor
 
-    def serve(self, *, in_play: Callable[[], None] = lambda: None) -> None:
-        """Until the pilot is gone. `in_play` is called when it begins to play."""
-        self._in_play = in_play
+    @property
+    def in_play(self) -> bool:
+        """Whether the pilot plays, and may be disturbed."""
+        return self._begun >= 0
+
+    def serve(self) -> None:
+        """Until the pilot is gone."""
         try:
             while True:
                 self._prepare_games()
-                if (weights := self._newest.look()) is not None:
+                if (weights := self._aside(self._newest.look)) is not None:
                     self._bring(weights)
                 self._listen(LOOK_SECONDS)
         except (EOFError, ConnectionError):
@@ -208,8 +215,6 @@ class Stagehand:
         while self._link.poll(seconds):
             said = self._link.recv()
             if isinstance(said, GameBegun):
-                if self._begun < 0:
-                    self._in_play()
                 self._begun = said.number
             else:
                 self._answer = said
@@ -218,8 +223,10 @@ class Stagehand:
     def _prepare_games(self) -> None:
         """The game after the one that was begun; at first, the first one."""
         number = self._begun + 1
-        if number in self._sides:
-            return
+        if number not in self._sides:
+            self._aside(lambda: self._prepare_game(number))
+
+    def _prepare_game(self, number: int) -> None:
         found = next(self._games)
         sides = sides_of(found.packed, (found.slot,), self._policy.codec, horizon=self._policy.horizon)
         components = len(self._policy.codec.components)
@@ -234,16 +241,13 @@ class Stagehand:
             GameReady(number=number, packed=empty, slot=found.slot, character=found.character, places=places)
         )
 
-    @torch.inference_mode()
     def _bring(self, weights: Weights) -> None:
         """New weights to the pilot, and what they remember as often as it takes."""
-        for name, tensor in self._weights.items():
-            tensor.copy_(weights.tensors[name])
-        if checksum(self._weights) != weights.checksum:
+        ready = self._aside(lambda: self._lay_out(weights))
+        if ready is None:
             self._refuse(weights)
             return
-        in_memory = checksum(self._policy.state_dict())
-        self._link.send(WeightsReady(step=weights.step, checksum=weights.checksum, in_memory=in_memory))
+        self._link.send(ready)
         lead, replay = FIRST_LEAD_FRAMES, _Replay(self._policy)
         while True:
             swap = self._swap(replay, lead)
@@ -258,6 +262,16 @@ class Stagehand:
             if isinstance(self._answer, WeightsRefused):
                 self._refuse(weights)
             return
+
+    @torch.no_grad()
+    def _lay_out(self, weights: Weights) -> WeightsReady | None:
+        """In the shared memory; None where that does not hold what was put there."""
+        for name, tensor in self._weights.items():
+            tensor.copy_(weights.tensors[name])
+        if checksum(self._weights) != weights.checksum:
+            return None
+        in_memory = checksum(self._policy.state_dict())
+        return WeightsReady(step=weights.step, checksum=weights.checksum, in_memory=in_memory)
 
     def _refuse(self, weights: Weights) -> None:
         self._newest.forget()
@@ -280,7 +294,7 @@ class Stagehand:
                 for name, tensor in replay.state._asdict().items():
                     self._state[name].copy_(tensor)
                 return SwapReady(game=number, frame=replay.at, since=replay.since)
-            replay.advance(sides)
+            self._aside(partial(replay.advance, sides))
             self._listen(0.0)
             self._prepare_games()
 
@@ -301,6 +315,7 @@ class _Replay:
             self.since = self.at = max(0, frame - REPLAYED_FRAMES)
             self.state = None
 
+    @torch.inference_mode()
     def advance(self, sides: Sides) -> None:
         """Some frames further."""
         stop = min(self.at + CHUNK_FRAMES, sides.frames)

@@ -605,7 +605,8 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
                 return "the pilot plays the other side: e goes there"
             return "the pilot has forgotten what it said of this frame, or did not play it"
         if at < horizon:
-            return f"nothing is said of the first {horizon} frames: a policy has to see something first"
+            first = "frame" if horizon == 1 else f"{horizon} frames"
+            return f"nothing is said of the first {first}: a policy has to see something first"
         return "this frame is not predicted yet"
 
     def _read_tracks(self, predicted: Predicted) -> Tracks:

@@ -167,7 +167,8 @@ p95, the notch is the p50, and the line that stands still is the 16.67 ms that a
 seconds by their slowest frames, with a mark over what missed its deadline. "in time" is a p99 below the budget and at
 most one deadline in a hundred missed.
 Panels: Tab goes from one to the next; the arrows choose a character, whose buttons are then shown.
-Leaving this screen changes nothing for the run. s asks whether to stop it."""
+Leaving this screen changes nothing for the run, and ends a pilot that was started here. s asks whether to stop the
+run."""
 
     def __init__(self, run: RunDirectory) -> None:
         super().__init__()

@@ -106,7 +106,7 @@ class Gauge(TextPanel):
     BINDING_GROUP_TITLE = "Gauge"
 
     def __init__(self, *, id: str | None = None) -> None:
-        super().__init__(id=id)
+        super().__init__(id=id, classes="-none")
         self._reading = Reading()
 
     def show(self, reading: Reading) -> None:

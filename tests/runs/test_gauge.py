@@ -7,12 +7,11 @@ import pytest
 
 from exphil_core.inference.latency import BUDGET_MS, HISTOGRAM_BINS
 from exphil_core.inference.latency import MISSED_SHARE as BENCH_MISSED_SHARE
+from exphil_core.runs.dial import BINS_PER_BUDGET, Line
 from exphil_core.runs.gauge import (
-    BINS_PER_BUDGET,
     FULL,
     KEPT,
     MISSED_SHARE,
-    Line,
     Moment,
     gauge_lines,
     moments_after,
@@ -258,6 +257,10 @@ def test_a_record_that_is_passed_on_now_and_then_speaks_for_all_frames_since() -
 def test_the_same_record_twice_is_one_moment() -> None:
     found = moments("fast")
     assert moments_after(found, records("fast")[-1]) == found
+
+
+def test_without_frames_there_is_no_moment() -> None:
+    assert moments_after((), record("fast", total_frames=0, frames=0, missed=0)) == ()
 
 
 def test_a_count_that_fell_is_another_pilot_s() -> None:

@@ -60,8 +60,9 @@ def workbench(
 
 
 @pytest.fixture
-def plays() -> Iterator[Plays]:
-    """A pilot's files as it leaves them; held by this process where it is to be alive."""
+def plays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plays]:
+    """A pilot's files as it leaves them; held by this process where it is to be alive, and then never silent."""
+    monkeypatch.setattr("exphil_tui.pilots.FRESH_SECONDS", 3600.0)
     with ExitStack() as held:
 
         def make(run: RunDirectory, kind: str, *, alive: bool = True, ago: float = 0.1) -> PilotDirectory:

@@ -22,6 +22,7 @@ from exphil_tui.screens import replay as replay_module
 from exphil_tui.screens.choose import ChooseOne
 from exphil_tui.screens.data import DataScreen
 from exphil_tui.screens.replay import ReplayScreen
+from exphil_tui.screens.too_small import TooSmallScreen
 from exphil_tui.widgets.pad import Pad
 from exphil_tui.widgets.prediction_panel import PredictionPanel
 from exphil_tui.widgets.replay_header import ReplayHeader
@@ -302,6 +303,21 @@ async def test_escape_leads_back_and_help_and_palette_have_every_key(opened: Ope
             assert words in help
         await pilot.press("escape", "escape")
         assert not isinstance(pilot.app.screen, ReplayScreen)
+
+
+async def test_begun_in_too_small_a_terminal_it_is_there_when_the_terminal_grows(
+    opened: Open, dojo: Path
+) -> None:
+    async with opened(dojo).run_test(size=(50, 15)) as pilot:
+        assert isinstance(pilot.app.screen, TooSmallScreen)
+        await pilot.resize_terminal(*SIZES[0])
+        screen = await ready(pilot)
+        assert frame_id(screen) == -123
+        await pilot.resize_terminal(50, 15)
+        await pilot.pause()
+        assert isinstance(pilot.app.screen, TooSmallScreen)
+        await pilot.resize_terminal(*SIZES[1])
+        await until(pilot, lambda: pilot.app.screen is screen)
 
 
 # What a policy says.

@@ -148,6 +148,12 @@ class Workbench(App[None]):
 
         self._open(DataScreen())
 
+    def open_studies(self, name: str | None = None) -> None:
+        """The studies of the folder, with the cursor on that one where it is named."""
+        from exphil_tui.screens.studies import StudiesScreen
+
+        self._open(StudiesScreen(chosen=name))
+
     def open_compare(self, names: Sequence[str]) -> None:
         """Those runs, overlaid; a sentence where one is not there."""
         from exphil_core.errors import ExphilError

@@ -128,6 +128,7 @@ class WorkbenchCommands(Provider):
         yield "Runs: all runs", "Open the screen", app.open_runs
         yield "New run: choose and start one", "Open the screen", app.open_new_run
         yield "Data: replays and datasets", "Open the screen", app.open_data
+        yield "Studies: variants compared, and what came out", "Open the screen", app.open_studies
         yield "Replay: look into one frame by frame", "Open the screen", app.choose_replay
         yield "Screenshot", "Save the screen as an SVG picture", partial(app.deliver_screenshot)
 

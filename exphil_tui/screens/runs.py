@@ -50,6 +50,7 @@ class RunsScreen(Screen[None]):
         Binding("s", "stop", "Stop"),
         Binding("x", "delete", "Delete"),
         Binding("d", "data", "Data", show=False),
+        Binding("t", "studies", "Studies", show=False, tooltip="Variants compared, and what came out"),
         Binding("w", "write_demo", "Write demo replays"),
     ]
     HELP = """\
@@ -311,6 +312,9 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
 
     def action_data(self) -> None:
         self.workbench.open_data()
+
+    def action_studies(self) -> None:
+        self.workbench.open_studies()
 
     def action_mark(self) -> None:
         run = self._current()

@@ -1,0 +1,256 @@
+"""Loss against latency: a letter for each variant, its name beside it, and the front of those that nothing beats.
+
+In: `ParetoPoint`s and the time that a frame has. Out: a picture. What a reader gets wrong: right is slower and up
+is a higher loss, so what is wanted lies at the bottom left; a bar is the standard deviation over seeds, no interval.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import pairwise
+
+import numpy as np
+from rich.cells import cell_len
+
+from exphil_tui.palette import BAD, Mark
+from exphil_tui.widgets.axes import Axis, axis_around
+from exphil_tui.widgets.braille import DOTS_HIGH, DOTS_WIDE, Canvas
+from exphil_tui.widgets.canvas_widget import CanvasWidget, Look
+from exphil_tui.widgets.text_panel import fitted, wrapped
+
+_NEAR = 0.4
+"""Share of a frame's time from which on the budget is shown: far from it, it would press all points together."""
+_ROOM = 0.12
+"""Share of the range that stays free on both sides, for the names."""
+_LONGEST = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParetoPoint:
+    name: str
+    mark: Mark
+    p99_ms: float
+    loss: float
+    """Mean over seeds."""
+    deviation: float | None
+    front: bool
+
+
+class Ink(IntEnum):
+    NOTHING = 0
+    TITLE = 1
+    MUTED = 2
+    GRID = 3
+    FRONT = 4
+    BUDGET = 5
+
+
+def ink_of(point: int) -> int:
+    return len(Ink) + 3 * point
+
+
+def ink_of_bar(point: int) -> int:
+    return len(Ink) + 3 * point + 1
+
+
+def ink_of_name(point: int) -> int:
+    return len(Ink) + 3 * point + 2
+
+
+class Pareto(CanvasWidget):
+    DEFAULT_CSS = """
+    Pareto { height: 1fr; min-height: 6; }
+    """
+
+    def __init__(self, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._points: tuple[ParetoPoint, ...] = ()
+        self._budget_ms = 0.0
+        self._nothing = ""
+
+    def show(self, points: Sequence[ParetoPoint], *, budget_ms: float, nothing: str = "") -> None:
+        """`nothing`: why there are no points."""
+        shown = (tuple(points), budget_ms, nothing)
+        if shown == (self._points, self._budget_ms, self._nothing):
+            return
+        if [point.mark for point in points] != [point.mark for point in self._points]:
+            self._table = []
+        self._points, self._budget_ms, self._nothing = shown
+        self.update()
+
+    def looks(self) -> Sequence[Look]:
+        found = [
+            Look(colour="foreground"),
+            Look(colour="foreground", bold=True),
+            Look(colour="foreground", strength=0.6),
+            Look(colour="foreground", strength=0.3),
+            Look(colour="foreground", strength=0.65),
+            Look(colour=BAD),
+        ]
+        for point in self._points:
+            found += [
+                Look(colour=point.mark.colour, bold=True),
+                Look(colour=point.mark.colour, strength=0.75),
+                Look(colour=point.mark.colour, bold=point.front),
+            ]
+        return found
+
+    def picture(self, width: int, height: int) -> Canvas:
+        page = Canvas(width, height)
+        page.text(0, 0, "loss against latency", Ink.TITLE)
+        if not self._points:
+            lines = wrapped(self._nothing, max(8, width - 4))[: max(0, height - 2)]
+            for index, line in enumerate(lines):
+                page.text((width - cell_len(line)) // 2, (height - len(lines)) // 2 + index, line, Ink.MUTED)
+            return page
+        x, y = self._axes()
+        rows = max(1, height - 3)
+        ticks = [(tick.label, tick.at) for tick in y.ticks(max(2, min(6, rows // 2)))]
+        left = max((len(label) for label, _ in ticks), default=0) + 2
+        frame = _Frame(x=x, y=y, columns=max(1, width - left - 1), rows=rows)
+        self._draw_head(page, width, x)
+        self._draw_axes(page, frame, left, ticks)
+        page.cover(self._plotted(frame), left, 1)
+        return page
+
+    def _axes(self) -> tuple[Axis, Axis]:
+        times = [point.p99_ms for point in self._points]
+        if max(times) > _NEAR * self._budget_ms > 0:
+            times.append(self._budget_ms)
+        losses = [
+            point.loss + way * (point.deviation or 0.0) for point in self._points for way in (-1.0, 1.0)
+        ]
+        room = _ROOM * (max(times) - min(times))
+        x = axis_around(max(0.0, min(times) - room), max(times) + room)
+        return x, axis_around(min(losses), max(losses))
+
+    def _draw_head(self, page: Canvas, width: int, x: Axis) -> None:
+        used = len("loss against latency") + 2
+        front = "bold, dotted: nothing beats it in both"
+        notes = [f"nats per frame; {front}", front, "dotted: the front", ""]
+        note = next(note for note in notes if used + len(note) <= width)
+        page.text(used, 0, note, Ink.MUTED)
+
+    def _draw_axes(
+        self, page: Canvas, frame: "_Frame", left: int, ticks: Sequence[tuple[str, float]]
+    ) -> None:
+        upright, ticked, corner, flat, below = "|++-+" if self.glyphs.ascii else "│┤└─┬"
+        for row in range(frame.rows):
+            page.text(left - 1, 1 + row, upright, Ink.GRID)
+        for label, at in ticks:
+            row = min(frame.rows - 1, int(frame.down(at)) // DOTS_HIGH)
+            page.text(left - 2 - len(label), 1 + row, label, Ink.MUTED)
+            page.text(left - 1, 1 + row, ticked, Ink.GRID)
+        bottom = 1 + frame.rows
+        page.text(left - 1, bottom, corner + flat * frame.columns, Ink.GRID)
+        title = "p99 ms"
+        end = left
+        for tick in frame.x.ticks(max(2, frame.columns // 10)):
+            column = min(frame.columns - 1, int(frame.across(tick.at)) // DOTS_WIDE)
+            begin = left + column - len(tick.label) // 2
+            page.text(left + column, bottom, below, Ink.GRID)
+            if begin >= end and begin + len(tick.label) + 2 + len(title) <= left + frame.columns:
+                page.text(begin, bottom + 1, tick.label, Ink.MUTED)
+                end = begin + len(tick.label) + 1
+        page.text(left + frame.columns - len(title), bottom + 1, title, Ink.MUTED)
+
+    def _plotted(self, frame: "_Frame") -> Canvas:
+        canvas, above = (Canvas(frame.columns, frame.rows) for _ in range(2))
+        self._draw_budget(canvas, frame)
+        self._draw_front(canvas, frame)
+        bars = Canvas(frame.columns, frame.rows)
+        for index, point in enumerate(self._points):
+            if point.deviation:
+                at = frame.across(point.p99_ms)
+                top, bottom = (frame.down(point.loss + way * point.deviation) for way in (1, -1))
+                bars.line(at, top, at, bottom, ink_of_bar(index))
+        canvas.cover(bars)
+        for index, point in enumerate(self._points):
+            above.text(*frame.cell(point), point.mark.letter, ink_of(index))
+        self._draw_names(above, canvas, frame)
+        canvas.cover(above)
+        return canvas
+
+    def _draw_budget(self, canvas: Canvas, frame: "_Frame") -> None:
+        at = frame.across(self._budget_ms)
+        told = f"60 FPS: {self._budget_ms:.1f} ms"
+        if not 0 <= at < canvas.dots_wide:
+            # Further to the right than what is shown, or nothing would fit.
+            text = f"{told} {'->' if self.glyphs.ascii else '→'}" if at > 0 else told
+            canvas.text(frame.columns - len(text), 0, text, Ink.MUTED)
+            return
+        rows = np.arange(0, canvas.dots_high)
+        canvas.plot(np.full(len(rows), at), rows.astype(float), Ink.BUDGET)
+        column = int(at) // DOTS_WIDE - len(told) - 1
+        canvas.text(max(0, column), 0, told, Ink.BUDGET)
+
+    def _draw_front(self, canvas: Canvas, frame: "_Frame") -> None:
+        """Steps from the fastest to the one with the lowest loss: between two points nothing lower is known."""
+        front = sorted((point.p99_ms, point.loss) for point in self._points if point.front)
+        if len(front) < 2:
+            return
+        x, y = [], []
+        for (from_x, from_y), (to_x, to_y) in pairwise(front):
+            across = np.arange(frame.across(from_x), frame.across(to_x), 3.0)
+            down = np.arange(frame.down(from_y), frame.down(to_y), 3.0)
+            x += [*across, *np.full(len(down), frame.across(to_x))]
+            y += [*np.full(len(across), frame.down(from_y)), *down]
+        canvas.plot(np.array(x), np.array(y), Ink.FRONT)
+
+    def _draw_names(self, above: Canvas, below: Canvas, frame: "_Frame") -> None:
+        """Beside each letter, where neither letters nor names nor bars are; else the letter alone stands for it."""
+        order = sorted(range(len(self._points)), key=lambda index: not self._points[index].front)
+        for index in order:
+            point = self._points[index]
+            column, row = frame.cell(point)
+            name = fitted(point.name, _LONGEST, self.glyphs)
+            # Off its row, a name that others are as near to says whose it is.
+            texts = {True: name, False: f"{name} ({point.mark.letter})"}
+            places = [
+                (texts[at_row == row], at, at_row)
+                for at, at_row in _places(column, row, cell_len(name), cell_len(texts[False]))
+                if _is_free(above, at, at_row, texts[at_row == row])
+            ]
+            # Rather over a dotted line than not at all, but beside it where that goes.
+            apart = [place for place in places if _is_free(below, place[1], place[2], place[0])]
+            for text, at, at_row in (*apart, *places)[:1]:
+                above.text(at, at_row, text, ink_of_name(index))
+
+
+def _places(column: int, row: int, beside: int, away: int) -> Iterator[tuple[int, int]]:
+    """Where the name of what stands there may begin, the nearest first; how wide it is on its row, and off it."""
+    yield column + 2, row
+    yield column - beside - 1, row
+    for down in (-1, 1, -2, 2):
+        yield column + 1, row + down
+        yield column - away // 2, row + down
+        yield column - away, row + down
+
+
+def _is_free(canvas: Canvas, column: int, row: int, text: str) -> bool:
+    """A blank on each side too, or two names would read as one."""
+    width = cell_len(text)
+    left, right = max(0, column - 1), min(canvas.columns, column + width + 1)
+    fits = column >= 0 and column + width <= canvas.columns
+    return fits and canvas.is_free(left, row, right - left)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Frame:
+    """Where numbers lie in the plot."""
+
+    x: Axis
+    y: Axis
+    columns: int
+    rows: int
+
+    def across(self, value: float) -> float:
+        return float(self.x.dots(np.array(value, float), DOTS_WIDE * self.columns))
+
+    def down(self, value: float) -> float:
+        high = DOTS_HIGH * self.rows
+        return high - 1 - float(np.floor(self.y.dots(np.array(value, float), high)))
+
+    def cell(self, point: ParetoPoint) -> tuple[int, int]:
+        column, row = int(self.across(point.p99_ms)) // DOTS_WIDE, int(self.down(point.loss)) // DOTS_HIGH
+        return min(self.columns - 1, max(0, column)), min(self.rows - 1, max(0, row))

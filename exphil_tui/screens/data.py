@@ -17,7 +17,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker, WorkerState, get_current_worker
@@ -30,6 +29,7 @@ from exphil_core.replays.text import sanitise
 from exphil_tui import figures
 from exphil_tui.child import Ended
 from exphil_tui.places import Place, expanded, known_places, place_of, shown, what_it_is
+from exphil_tui.screens.steady import SteadyScreen
 
 if TYPE_CHECKING:
     from exphil_core.dataset.contents import Contents
@@ -40,7 +40,7 @@ _READ = re.compile(r"(?P<done>[\d,]+) (?:of (?P<of>[\d,]+) )?(?:files|replays)")
 _BAR = 24
 
 
-class DataScreen(Screen[None]):
+class DataScreen(SteadyScreen[None]):
     CSS_PATH = "data.tcss"
     BINDING_GROUP_TITLE = "Data"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012 (declared so by Screen)

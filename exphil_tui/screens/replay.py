@@ -21,7 +21,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Footer, Input, Static
 
@@ -53,6 +52,7 @@ from exphil_tui.pace import pace_of
 from exphil_tui.places import expanded, shown
 from exphil_tui.scene import Replay, Scene
 from exphil_tui.screens.choose import ChooseOne, Entry
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.transport import Transport, place_of
 from exphil_tui.widgets.pad import Pad
 from exphil_tui.widgets.prediction_panel import PredictionPanel
@@ -95,7 +95,7 @@ class Tracks:
     """[N, 2], as `Moments` has its frames: where the policy begins to differ."""
 
 
-class ReplayScreen(Screen[None]):
+class ReplayScreen(SteadyScreen[None]):
     CSS_PATH = "replay.tcss"
     # Keys are the screen's; the line to type in has the focus only while it is there.
     AUTO_FOCUS = ""

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from textual.events import Resize
+from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -318,6 +320,15 @@ async def test_begun_in_too_small_a_terminal_it_is_there_when_the_terminal_grows
         assert isinstance(pilot.app.screen, TooSmallScreen)
         await pilot.resize_terminal(*SIZES[1])
         await until(pilot, lambda: pilot.app.screen is screen)
+
+
+async def test_it_is_laid_out_for_the_terminal_as_it_is_and_not_as_it_was(opened: Open, dojo: Path) -> None:
+    async with opened(dojo).run_test(size=SIZES[1]) as pilot:
+        screen = await ready(pilot)
+        for size in (Size(50, 15), Size(80, 24), Size(60, 20)):
+            screen.post_message(Resize(size, size))
+            await pilot.pause(0.05)
+            assert screen.size == SIZES[1]
 
 
 # What a policy says.

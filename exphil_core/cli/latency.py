@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,10 +29,11 @@ from exphil_core.cli.format import console, table
 from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
-from exphil_core.errors import UsageError
+from exphil_core.errors import DiskFullError, UsageError
 from exphil_core.inference.cores import wait_awake
 from exphil_core.runs import records
 from exphil_core.runs.gauge import gauge_lines
+from exphil_core.studies.benched import BenchedRow, keep_benched, shape_of
 
 if TYPE_CHECKING:
     from exphil_core.inference.measure import Latency
@@ -53,7 +55,7 @@ class Subject:
 
     preset: Preset
     size: str
-    """`first` or `20m`, or the run's name where it is a checkpoint's."""
+    """`first` or `20m`, or the name of the preset or run whose it is."""
     policy: "Policy | None" = None
     """Of a checkpoint; else one with fresh weights is made when its turn comes."""
 
@@ -71,6 +73,9 @@ def latency_command(
         str | None, typer.Option(help="Which, separated by commas, or all (the default).")
     ] = None,
     size: Annotated[str | None, typer.Option(help="first, 20m or all (default: 20m).")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Of this preset's size instead, with each backbone in it.")
+    ] = None,
     window: Annotated[
         str | None, typer.Option(help="Window sizes, separated by commas (default: 180).")
     ] = None,
@@ -101,6 +106,7 @@ def latency_command(
         _refuse_beside_pilot(
             ("--backbone", backbone),
             ("--size", size),
+            ("--preset", preset),
             ("--window", window),
             ("--runtime", runtime),
             ("--checkpoint", checkpoint),
@@ -111,10 +117,12 @@ def latency_command(
         raise UsageError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
     if frames < 1:
         raise UsageError(f"--frames {frames}: expected at least 1 (600 are ten seconds)")
-    if checkpoint is not None and (backbone, size, window) != (None, None, None):
+    if checkpoint is not None and (backbone, size, preset, window) != (None, None, None, None):
         raise UsageError(
-            "--checkpoint says which policy is measured: leave out --backbone, --size and --window"
+            "--checkpoint says which policy is measured: leave out --backbone, --size, --preset and --window"
         )
+    if preset is not None and size is not None:
+        raise UsageError("--preset and --size both say how large a policy is: give one of them")
     if pilot is not None:
         _measure_pilot(runs_dir, pilot, frames=frames, threads=wanted_threads, cores=cores, as_json=as_json)
         return
@@ -134,13 +142,14 @@ def latency_command(
     for name in names:
         require_runtime(name)
     if checkpoint is None:
-        subjects = _presets(backbone or "all", size or DEFAULT_SIZE, window or DEFAULT_WINDOW)
+        subjects = _presets(backbone or "all", size or DEFAULT_SIZE, preset, window or DEFAULT_WINDOW)
     else:
         subjects = [_of_checkpoint(runs_dir, checkpoint)]
     places = [(name, device) for name in names for device in _devices(name)]
 
     game = dojo_game()
     rows: list[Row] = []
+    kept: list[BenchedRow] = []
     with _torch_threads(threads), _progress(len(subjects) * len(places)) as say:
         for subject in subjects:
             policy = subject.policy or random_policy(subject.preset)
@@ -158,10 +167,13 @@ def latency_command(
                     warmup=WARMUP_FRAMES,
                 )
                 rows.append(Row(backbone=kind, window_size=window_size, size=subject.size, latency=found))
+                kept.append(_benched(rows[-1], subject.preset, threads=threads))
     if as_json:
         print(json.dumps(_object(rows, threads=threads, cores=cores), allow_nan=False))
-        return
-    console().print(latency_report(rows, threads=threads))
+    else:
+        console().print(latency_report(rows, threads=threads))
+    if checkpoint is None:
+        _keep(kept, cores=cores)
 
 
 def _refuse_beside_pilot(*options: tuple[str, str | None]) -> None:
@@ -195,15 +207,47 @@ def _measure_pilot(
     print(json.dumps(told, allow_nan=False))
 
 
-def _presets(backbone: str, size: str, window: str) -> list[Subject]:
-    """Every backbone, size and window that was asked for and exists."""
+def _benched(row: Row, preset: Preset, *, threads: int) -> BenchedRow:
+    took = row.latency.took
+    return BenchedRow(
+        shape=shape_of(preset),
+        backbone=row.backbone,
+        window_size=row.window_size,
+        size=row.size,
+        parameters=row.latency.parameters,
+        device=row.latency.device,
+        runtime=row.latency.runtime,
+        threads=threads,
+        frames=took.frames,
+        p50_ms=took.p50_ms,
+        p95_ms=took.p95_ms,
+        p99_ms=took.p99_ms,
+        max_ms=took.max_ms,
+        missed=took.missed,
+        realtime=row.latency.realtime,
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _keep(rows: Sequence[BenchedRow], *, cores: int) -> None:
+    """For `exphil advise`; that it cannot be kept does not undo what was measured."""
+    try:
+        keep_benched(machine(cores), rows)
+    except (OSError, DiskFullError) as error:
+        print(f"the figures were not kept for 'exphil advise': {error}", file=sys.stderr)
+
+
+def _presets(backbone: str, size: str, preset: str | None, window: str) -> list[Subject]:
+    """Every backbone, size and window that was asked for and exists; of that preset's size where one is named."""
     from exphil_core.config.loader import list_presets, load_preset
 
     named = ",".join(ALIASES.get(kind.strip(), kind.strip()) for kind in backbone.split(","))
     kinds = chosen_names("--backbone", named, BACKBONE_KINDS)
     windows = _windows(window)
-    known, found = set(list_presets()), []
-    for each_size in chosen_names("--size", size, tuple(SIZES)):
+    known, shapes = set(list_presets()), []
+    if preset is not None:
+        shapes = [(preset, load_preset(preset, {"backbone.kind": kind})) for kind in kinds]
+    for each_size in chosen_names("--size", size, tuple(SIZES)) if preset is None else ():
         for kind in kinds:
             preset_name = SIZES[each_size].format(kind)
             if preset_name not in known:
@@ -212,14 +256,16 @@ def _presets(backbone: str, size: str, window: str) -> list[Subject]:
                         f"--backbone {kind} --size {each_size}: there is no preset '{preset_name}'"
                     )
                 continue
-            preset = load_preset(preset_name)
-            for window_size in windows:
-                changed = {
-                    "backbone": preset.backbone.model_copy(update={"window_size": window_size}),
-                    # What it is trained on goes with the window, where the preset's own might be too short.
-                    "train": preset.train.model_copy(update={"chunk_length": None}),
-                }
-                found.append(Subject(preset=preset.model_copy(update=changed), size=each_size))
+            shapes.append((each_size, load_preset(preset_name)))
+    found = []
+    for named, shape in shapes:
+        for window_size in windows:
+            changed = {
+                "backbone": shape.backbone.model_copy(update={"window_size": window_size}),
+                # What it is trained on goes with the window, where the preset's own might be too short.
+                "train": shape.train.model_copy(update={"chunk_length": None}),
+            }
+            found.append(Subject(preset=shape.model_copy(update=changed), size=named))
     return sorted(found, key=lambda subject: subject.preset.backbone.window_size)
 
 

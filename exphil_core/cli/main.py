@@ -52,11 +52,12 @@ COMMANDS = (
     "presets",
     "study",
     "bench",
+    "advise",
     "doctor",
 )
 """Each is a file of this folder, which holds `NAME_command`, or `NAME_app` where it is a group."""
 
-_SEVERAL_VALUES = ("train", "eval")
+_SEVERAL_VALUES = ("train", "eval", "advise")
 
 
 def _app(typed: str | None) -> typer.Typer:

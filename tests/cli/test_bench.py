@@ -26,7 +26,9 @@ PROMISED = {
 
 
 @pytest.fixture(autouse=True)
-def _short_warmup(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_warmup(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    # What is measured in a test is nothing to go by later.
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(latency_cli, "WARMUP_FRAMES", 3)
     # Put back afterwards: who plays sets it for the whole process.
     monkeypatch.setenv("GOMP_SPINCOUNT", TRAINING_SPINS)
@@ -94,7 +96,9 @@ def test_a_checkpoint_is_measured_in_every_runtime(
         (["--runtime", "onxx"], "did you mean 'onnx'"),
         (["--frames", "0"], "--frames 0: expected at least 1"),
         (["--backbone", "mamba2", "--size", "first"], "there is no preset 'first_mamba2'"),
-        (["--checkpoint", "x", "--window", "60"], "leave out --backbone, --size and --window"),
+        (["--checkpoint", "x", "--window", "60"], "leave out --backbone, --size, --preset and --window"),
+        (["--preset", "quik"], "did you mean 'quick'"),
+        (["--preset", "quick", "--size", "20m"], "give one of them"),
         (["--checkpoint", "no/such/run"], "no/such/run"),
     ],
 )

@@ -1,0 +1,87 @@
+"""What there is to choose from at one size: every backbone, in the windows that the preset and the studies know.
+
+In: a size, studies, this machine's latencies. Out: `Candidate`s, measured or not. What a reader gets wrong: a latency
+counts for the very shape that would be trained, on the device and with the threads that it would play with.
+"""
+
+from collections.abc import Sequence
+
+from exphil_core.config.backbones import BACKBONE_KINDS
+from exphil_core.config.loader import list_presets, load_preset
+from exphil_core.config.preset import Preset
+from exphil_core.studies.advice import Candidate, Question
+from exphil_core.studies.benched import BenchedRow, shape_of
+from exphil_core.studies.evidence import WINDOW, Evidence
+from exphil_core.studies.strategy import Size
+
+PLAYS_IN = "eager"
+"""What a run's pilot plays in; other runtimes are told of where they would change the answer."""
+
+
+def candidates_of(
+    size: Size, question: Question, evidence: Sequence[Evidence], rows: Sequence[BenchedRow]
+) -> list[Candidate]:
+    there = set(list_presets())
+    found = []
+    for kind in BACKBONE_KINDS:
+        preset = size.preset.format(kind)
+        if preset == size.preset or preset in there:
+            shipped = load_preset(preset, {"backbone.kind": kind})
+            for window in _windows(shipped, evidence):
+                found.append(_candidate(preset, _with_window(shipped, window), question, rows))
+    return found
+
+
+def _windows(shipped: Preset, evidence: Sequence[Evidence]) -> list[int]:
+    """The preset's own, and what studies tried with this backbone."""
+    tried = {
+        int(each.value)
+        for found in windows_tried(evidence, shipped.backbone.kind)
+        for each in found.tried
+        if each.value.isdecimal()
+    }
+    return sorted(tried | {shipped.backbone.window_size})
+
+
+def windows_tried(evidence: Sequence[Evidence], kind: str) -> list[Evidence]:
+    """On windows of this backbone: for another, a window means something else."""
+    return [
+        found
+        for found in evidence
+        if found.setting == WINDOW and all(each.backbone == kind for each in found.tried)
+    ]
+
+
+def _with_window(preset: Preset, window: int) -> Preset:
+    backbone = preset.backbone.model_copy(update={"window_size": window})
+    return preset.model_copy(update={"backbone": backbone})
+
+
+def _candidate(name: str, preset: Preset, question: Question, rows: Sequence[BenchedRow]) -> Candidate:
+    shape = shape_of(preset)
+    mine = {
+        row.runtime: row
+        for row in rows
+        if (row.shape, row.device, row.threads)
+        == (shape, _device(row.runtime, question.device), question.threads)
+    }
+    row = mine.pop(PLAYS_IN, None)
+    over = None if row is None or row.p99_ms < question.budget_ms else row.p99_ms - question.budget_ms
+    return Candidate(
+        backbone=preset.backbone.kind,
+        window_size=preset.backbone.window_size,
+        preset=name,
+        row=row,
+        fits=row is not None and fits(row, question),
+        over_ms=over,
+        others=mine,
+    )
+
+
+def _device(runtime: str, device: str) -> str:
+    """Where a runtime computes that is to play on `device`."""
+    return "cpu" if runtime.startswith("onnx") else device
+
+
+def fits(row: BenchedRow, question: Question) -> bool:
+    return row.p99_ms < question.budget_ms and row.missed <= question.missed_share * row.frames

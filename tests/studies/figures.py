@@ -1,0 +1,157 @@
+"""Made-up figures for advice: latencies by size, backbone and window, studies by loss and seed, and data.
+
+In: milliseconds and losses. Out: what `advise` takes. What a reader gets wrong: rows are of the shapes of the shipped
+presets, so that advice finds them as it finds real ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from exphil_core.config.backbones import BACKBONE_KINDS
+from exphil_core.config.loader import load_preset
+from exphil_core.dataset.contents import CharacterCounts
+from exphil_core.melee.frames import FRAME_MS
+from exphil_core.studies.advice import Data, Known, Question
+from exphil_core.studies.benched import Benched, BenchedRow, shape_of
+from exphil_core.studies.cells import Trial
+from exphil_core.studies.evidence import Evidence, evidence_of
+from exphil_core.studies.measures import Judged, Measures
+
+SMALL, MIDDLE, LARGE = "low_tier_small", "low_tier_unified", "{}_20m"
+
+HOUR = 60 * 60 * 60
+
+
+def row(
+    backbone: str,
+    p99: float,
+    *,
+    preset: str = SMALL,
+    window: int | None = None,
+    device: str = "cpu",
+    runtime: str = "eager",
+    threads: int = 2,
+    missed: int = 0,
+    p50: float | None = None,
+) -> BenchedRow:
+    changed: dict[str, object] = {"backbone.kind": backbone}
+    if window is not None:
+        changed["backbone.window_size"] = window
+    shape = load_preset(preset.format(backbone), changed)
+    return BenchedRow(
+        shape=shape_of(shape),
+        backbone=backbone,
+        window_size=shape.backbone.window_size,
+        size=preset,
+        parameters=500_000,
+        device=device,
+        runtime=runtime,
+        threads=threads,
+        frames=300,
+        p50_ms=p99 / 2 if p50 is None else p50,
+        p95_ms=p99 * 0.9,
+        p99_ms=p99,
+        max_ms=p99 * 2,
+        missed=missed,
+        realtime=True,
+        measured="2026-01-15T12:00:00+00:00",
+    )
+
+
+def all_rows(p99: float = 5.0, *, but: Mapping[str, float] | None = None, **options: Any) -> list[BenchedRow]:
+    """Every backbone, each as quick as the others but for those in `but`."""
+    return [row(kind, (but or {}).get(kind, p99), **options) for kind in BACKBONE_KINDS]
+
+
+def study(
+    name: str,
+    losses: Mapping[str, Sequence[float]],
+    *,
+    setting: str = "backbone.kind",
+    dojo: bool = True,
+    quick: bool = False,
+    kind: str = "attention",
+    also: Mapping[str, Mapping[str, object]] | None = None,
+    per_character: Mapping[str, Mapping[str, Sequence[float]]] | None = None,
+    budget: str = "frames",
+) -> list[Evidence]:
+    """Of values, each with a loss a seed. `also`: other settings of a value; `per_character`: losses of a value."""
+    trials = []
+    for value, each in losses.items():
+        for seed, loss in enumerate(each):
+            preset: dict[str, dict[str, object]] = {
+                "backbone": {"kind": kind, "window_size": 60},
+                "data": {},
+                "train": {"seed": seed},
+                "encoder": {},
+            }
+            for key, found in {setting: _plain(setting, value), **(also or {}).get(value, {})}.items():
+                section, _, last = key.partition(".")
+                preset[section][last] = found
+            judged = {"zelda": [loss] * len(each)} if per_character is None else per_character[value]
+            measures = Measures(
+                loss=loss,
+                baseline=0.8,
+                per_character={
+                    who: Judged(loss=by_seed[seed], frames=500, floor=0.3 if dojo else None)
+                    for who, by_seed in judged.items()
+                },
+                steps=100,
+                frames=1_000_000,
+                seconds=60.0,
+                frames_per_s=1000.0,
+                parameters=100_000,
+                device="cpu",
+                precision="fp32",
+                host="here",
+            )
+            trials.append(
+                Trial(
+                    run=f"{name}.{value}.{seed}",
+                    variant=value,
+                    seed=seed,
+                    values={"axis": value},
+                    budget=budget,
+                    amount=1e6,
+                    multiple=1.0,
+                    preset=preset,
+                    state="complete",
+                    why="",
+                    measures=measures.plain(),
+                )
+            )
+    return list(evidence_of(name, {"about": "?", "decides": "!", "quick": quick}, trials))
+
+
+def _plain(setting: str, value: str) -> object:
+    if setting == "backbone.window_size":
+        return int(value)
+    if setting == "train.balance_characters":
+        return value == "True"
+    return value.split("+") if setting == "data.characters" else value
+
+
+def data(hours: Mapping[str, float], *, games: int = 40) -> Data:
+    """Hours to imitate by character."""
+    return Data(
+        games=games,
+        per_character={
+            name: CharacterCounts(
+                games=games,
+                sides=games,
+                frames=round(each * HOUR),
+                usable_sides=games,
+                usable_frames=round(each * HOUR),
+            )
+            for name, each in hours.items()
+        },
+    )
+
+
+def question(**changed: Any) -> Question:
+    asked: dict[str, Any] = {"device": "cpu", "threads": 2, "budget_ms": FRAME_MS, "missed_share": 0.01}
+    return Question(**asked | changed)
+
+
+def known(rows: Sequence[BenchedRow] = (), evidence: Sequence[Evidence] = ()) -> Known:
+    return Known(benched=Benched(rows=tuple(rows)), evidence=tuple(evidence))

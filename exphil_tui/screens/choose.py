@@ -13,9 +13,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
+
+from exphil_tui.screens.steady import SteadyModalScreen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Entry:
     """Can be chosen, but there is little behind it."""
 
 
-class ChooseOne(ModalScreen[str | None]):
+class ChooseOne(SteadyModalScreen[str | None]):
     """Enter takes the entry under the cursor; Escape leaves all as it was."""
 
     CSS_PATH = "choose.tcss"
@@ -103,7 +104,7 @@ class ChooseOne(ModalScreen[str | None]):
             self.query_one(Input).focus()
 
 
-class ChooseSome(ModalScreen[tuple[str, ...] | None]):
+class ChooseSome(SteadyModalScreen[tuple[str, ...] | None]):
     """Space marks, Enter takes what is marked; Escape leaves all as it was."""
 
     CSS_PATH = "choose.tcss"

@@ -17,7 +17,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from exphil_core.errors import ExphilError
@@ -27,6 +26,7 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_tui.comparison import Comparison, compare
 from exphil_tui.follow import Follower
 from exphil_tui.palette import COLOURS, Mark
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.series import Series
 from exphil_tui.state import TOTAL, RunState, reduce
 from exphil_tui.widgets.chart import Chart, Line
@@ -77,7 +77,7 @@ def losses(state: RunState, key: str) -> Losses:
     )
 
 
-class CompareScreen(Screen[None]):
+class CompareScreen(SteadyScreen[None]):
     CSS_PATH = "compare.tcss"
     BINDING_GROUP_TITLE = "Compare"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012 (declared so by Screen)

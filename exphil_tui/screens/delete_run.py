@@ -10,16 +10,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from exphil_core.replays.text import sanitise
+from exphil_tui.screens.steady import SteadyModalScreen
 
 if TYPE_CHECKING:
     from exphil_core.runs.summary import RunSummary
 
 
-class DeleteRunScreen(ModalScreen[bool]):
+class DeleteRunScreen(SteadyModalScreen[bool]):
     CSS_PATH = "delete_run.tcss"
     BINDING_GROUP_TITLE = "Delete a run"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -14,9 +14,10 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from exphil_tui.commands import KeyedAction, heading, keyed_actions
+from exphil_tui.screens.steady import SteadyScreen
 
 
-class HelpScreen(Screen[None]):
+class HelpScreen(SteadyScreen[None]):
     CSS_PATH = "help.tcss"
     BINDING_GROUP_TITLE = "Help"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (declared so by Screen)

@@ -19,7 +19,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Footer
 
 from exphil_core.errors import ExphilError
@@ -31,6 +30,7 @@ from exphil_tui import figures
 from exphil_tui.follow import Follower
 from exphil_tui.palette import BAD, GOOD, Mark, marks
 from exphil_tui.pilots import CORES, PilotProcess, PilotSight, PilotWatch
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.screens.stop_run import Answer, StopRunScreen
 from exphil_tui.series import Series
 from exphil_tui.standing import RESUMABLE, standing
@@ -100,7 +100,7 @@ class Sent:
     received: bool = False
 
 
-class RunScreen(Screen[None]):
+class RunScreen(SteadyScreen[None]):
     CSS_PATH = "run.tcss"
     BINDING_GROUP_TITLE = "Run"
     BINDINGS: ClassVar[list[BindingType]] = [

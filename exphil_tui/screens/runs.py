@@ -16,13 +16,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Center, Vertical
 from textual.content import Content
 from textual.events import Resize
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from exphil_core.errors import ExphilError
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import UNFINISHED
 from exphil_tui.messages import RunsRead
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.standing import RESUMABLE, standing
 from exphil_tui.widgets.run_table import RunTable, age_of, shortened
 
@@ -38,7 +38,7 @@ _LOG_LINES = 3
 _LINE_LETTERS = 300
 
 
-class RunsScreen(Screen[None]):
+class RunsScreen(SteadyScreen[None]):
     CSS_PATH = "runs.tcss"
     BINDING_GROUP_TITLE = "Runs"
     BINDINGS: ClassVar[list[BindingType]] = [

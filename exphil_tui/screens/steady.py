@@ -9,11 +9,18 @@ and to draw nothing meanwhile.
 from typing import TypeVar
 
 from textual.geometry import Size
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
 Result = TypeVar("Result")
 
 
 class SteadyScreen(Screen[Result]):
+    def _screen_resized(self, size: Size) -> None:
+        super()._screen_resized(self.app.size)
+
+
+class SteadyModalScreen(ModalScreen[Result]):
+    """The same over another screen."""
+
     def _screen_resized(self, size: Size) -> None:
         super()._screen_resized(self.app.size)

@@ -10,15 +10,15 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from exphil_core.replays.text import sanitise
+from exphil_tui.screens.steady import SteadyModalScreen
 
 Answer = Literal["stop", "detach"]
 
 
-class StopRunScreen(ModalScreen[Answer | None]):
+class StopRunScreen(SteadyModalScreen[Answer | None]):
     CSS_PATH = "stop_run.tcss"
     BINDING_GROUP_TITLE = "Stop a run"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -8,8 +8,9 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.events import Resize
 from textual.geometry import Size
-from textual.screen import Screen
 from textual.widgets import Static
+
+from exphil_tui.screens.steady import SteadyScreen
 
 COLUMNS, ROWS = 60, 20
 
@@ -18,7 +19,7 @@ def fits(size: Size) -> bool:
     return size.width >= COLUMNS and size.height >= ROWS
 
 
-class TooSmallScreen(Screen[None]):
+class TooSmallScreen(SteadyScreen[None]):
     CSS_PATH = "too_small.tcss"
     HELP = f"The workbench needs {COLUMNS} columns and {ROWS} rows."
 

@@ -97,6 +97,21 @@ class Understood:
         return (*self.arguments, "--detach")
 
 
+def advising(draft: Draft, device: Value) -> tuple[str, ...]:
+    """The words that ask what to take for the draft's data and characters on `device`, whatever else it chooses."""
+    words = ["advise"]
+    if draft.replays:
+        words += ["--replays", _path_word(draft.replays)]
+    characters = draft.chosen.get("characters")
+    if isinstance(characters, tuple) and characters:
+        words += ["--character", ",".join(characters)]
+    if device in ("cpu", "cuda"):
+        words += ["--device", str(device)]
+    if draft.runs_dir != DEFAULT_RUNS_DIR:
+        words += ["--runs-dir", str(draft.runs_dir)]
+    return tuple(words)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered:
     """A preset to choose from."""
@@ -260,6 +275,12 @@ def _escaped(byte: int) -> str:
     return letter if 32 <= byte < 127 else f"\\x{byte:02x}"
 
 
+def _path_word(text: str) -> str:
+    # A word that begins with a dash would be taken for an option.
+    path = str(_path(text))
+    return f"./{path}" if path.startswith("-") else path
+
+
 def _path(text: str) -> Path:
     try:
         return Path(text).expanduser()
@@ -292,9 +313,7 @@ def _typed(name: str, value: Value) -> object:
 def _arguments(draft: Draft, differs: Mapping[str, Value]) -> tuple[str, ...]:
     words = ["train", "--preset", draft.preset]
     if draft.replays:
-        # A word that begins with a dash would be taken for an option.
-        path = str(_path(draft.replays))
-        words += ["--replays", f"./{path}" if path.startswith("-") else path]
+        words += ["--replays", _path_word(draft.replays)]
     taken_away = []
     for name, value in differs.items():
         setting = SETTINGS[name]

@@ -25,7 +25,7 @@ def headline(looked: Sequence[Candidate], chosen: Candidate | None, question: Qu
         )
     if not measured:
         return (
-            f"Nothing can be advised yet: no latency was measured on the {_place(question)} of this machine; "
+            f"Nothing can be advised yet: no latency was measured on this machine's {_place(question)}; "
             "'exphil advise --measure' measures what is needed, in a few minutes."
         )
     nearest = min(measured, key=_distance)
@@ -205,7 +205,7 @@ def _missed(row: BenchedRow) -> str:
 def _place(question: Question) -> str:
     if question.device == "cuda":
         return "GPU"
-    return f"CPU with {question.threads} thread{'s' * (question.threads != 1)}"
+    return f"CPU ({question.threads} thread{'s' * (question.threads != 1)})"
 
 
 def _distance(candidate: Candidate) -> tuple[float, float]:

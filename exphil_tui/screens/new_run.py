@@ -36,6 +36,7 @@ from exphil_tui.draft import (
     Understood,
     Value,
     about,
+    advising,
     choices_of,
     command_line,
     offered_presets,
@@ -94,6 +95,7 @@ class NewRunScreen(Screen[None]):
         Binding("t,f6", "probe", "Time it", key_display="t"),
         Binding("y,f7", "copy", "Copy command", key_display="y"),
         Binding("u", "reset", "As the preset", show=False),
+        Binding("a,f8", "advice", "Advice", show=False, key_display="a"),
         Binding("d", "data", "Data", show=False),
         Binding("up", "app.focus_previous", "Row above", show=False),
         Binding("down", "app.focus_next", "Row below", show=False),
@@ -106,6 +108,8 @@ Pilot is chosen already: the policy plays beside the run, so that you see whethe
 Up and down go from field to field, left and right through the choices, Enter shows them.
 Enter on Start starts the run.
 What a run takes is reckoned before it starts; t takes real steps for some seconds and measures it.
+Advice is what fits 60 FPS here, for this data and device: a says it where it is off the screen, and 'exphil advise'
+says why.
 A run is a process of its own: it goes on when you leave."""
 
     def __init__(self, replays: Path | None = None) -> None:
@@ -129,6 +133,10 @@ A run is a process of its own: it goes on when you leave."""
         """What the last start was refused for, by field, until something changes."""
         self._status = ""
         self._debounce: Timer | None = None
+        self._advice = ""
+        """What to take for this data and device, in a sentence."""
+        self._advised: tuple[str, ...] = ()
+        """The words that were asked for it."""
 
     @property
     def workbench(self) -> "Workbench":
@@ -451,6 +459,27 @@ A run is a process of its own: it goes on when you leave."""
         self._estimate = found
         self._failure = "" if found is not None else ended.problem
         self._paint()
+        # After the estimate, which people wait for: both take a processor for seconds.
+        self._wish_advice()
+
+    def _wish_advice(self) -> None:
+        assert self._understood is not None
+        read = self.place is None or self.place.usable
+        draft = self.draft if read else replace(self.draft, replays="")
+        wanted = advising(draft, self._understood.values.get("device", "auto"))
+        if wanted != self._advised:
+            self._advised, self._advice = wanted, ""
+            self._ask_advice(wanted)
+
+    @work(group="advice", exclusive=True, exit_on_error=False)
+    async def _ask_advice(self, wanted: tuple[str, ...]) -> None:
+        try:
+            ended = await self.workbench.launch([*wanted, "--json"])
+            self._advice = sanitise(str(json.loads(ended.output)["headline"]), limit=400)
+        except (OSError, ValueError, KeyError, TypeError):
+            # Nothing depends on it: 'exphil advise' says what is wrong.
+            return
+        self._paint()
 
     def action_probe(self) -> None:
         """Measure: real steps for some seconds."""
@@ -547,6 +576,8 @@ A run is a process of its own: it goes on when you leave."""
                 for text in warned
             ]
         lines += self._learned_from()
+        if self._advice:
+            lines.append(Content.assemble("\n", ("Advice ", "bold"), self._advice))
         return Content("\n").join(lines)
 
     def _facts(self, told: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -639,6 +670,7 @@ A run is a process of its own: it goes on when you leave."""
             self._paint()
             return
         self.workers.cancel_group(self, "estimate")
+        self.workers.cancel_group(self, "advice")
         self._doing = ""
         self._say("starting" + self.workbench.glyphs.ellipsis)
         try:
@@ -712,6 +744,10 @@ A run is a process of its own: it goes on when you leave."""
             self._say(sanitise(str(event.worker.error), limit=300))
 
     # The keys.
+
+    def action_advice(self) -> None:
+        words = command_line(self._advised) if self._advised else "exphil advise"
+        self.workbench.say(f"{self._advice or 'Not known yet.'} Why, and the command: {words}")
 
     def action_copy(self) -> None:
         self.app.copy_to_clipboard(self.command)

@@ -44,6 +44,10 @@ PROBED = ESTIMATE | {
     "probe": {"steps": 64, "precision": "bf16", "kernel": None, "data_wait": 0.01},
 }
 
+ADVICE = (
+    "Take attention with a window of 60 frames at the size of low_tier_small: its p99 here is 4.7 of 16.7 ms."
+)
+
 COUNTS = {
     "mewtwo": {"games": 6, "frames": 25_000},
     "zelda": {"games": 3, "frames": 12_000},
@@ -147,6 +151,8 @@ class StandIn:
             found = PROBED if "--probe" in words else ESTIMATE
             known = "--replays" in words
             return answer(found if known else found | {"dataset": None, "warnings": []})
+        if words[0] == "advise":
+            return answer({"headline": ADVICE})
         if words[0] == "train":
             return answer({"run": "first", "path": "checkpoints/first", "pid": 1})
         return answer({})

@@ -19,7 +19,7 @@ from exphil_tui.screens.choose import ChooseOne, ChooseSome
 from exphil_tui.screens.new_run import NewRunScreen
 from exphil_tui.screens.run import RunScreen
 from exphil_tui.widgets.form import FieldRow, Opener
-from tests.tui.machine import Machine, StandIn, refusal
+from tests.tui.machine import ADVICE, Machine, StandIn, answer, refusal
 
 SIZES = [(80, 24), (120, 40)]
 FIELDS = ("preset", "replays", *SETTINGS, "name")
@@ -64,6 +64,7 @@ async def ready(pilot: Pilot[None], key: str = "n") -> NewRunScreen:
     screen = pilot.app.screen
     assert isinstance(screen, NewRunScreen)
     await until(pilot, lambda: screen.place is not None and not screen._doing)
+    await until(pilot, lambda: not any(worker.group == "advice" for worker in screen.workers))
     await pilot.pause()
     return screen
 
@@ -99,7 +100,7 @@ async def test_a_first_run_takes_two_keys_from_an_empty_workbench(
         await until(pilot, lambda: bool(started))
         assert started == ["first"]
         assert not isinstance(pilot.app.screen, NewRunScreen)
-    demo, train = (call for call in stand_in.calls if "--dry-run" not in call)
+    demo, train = (call for call in stand_in.calls if "--dry-run" not in call and call[0] != "advise")
     assert demo == ("demo", "--out", "cache/demo", "--json")
     assert train == (
         "train",
@@ -171,6 +172,43 @@ async def test_what_the_choice_means_is_said_before_it_starts(opened: Open, mach
             assert words in meaning
 
 
+async def test_advice_goes_by_data_characters_and_device_and_is_asked_again_for_others(
+    opened: Open, machine: Machine, stand_in: StandIn
+) -> None:
+    path = machine.listed("mine", ["/games/mine"])
+    async with opened().run_test(size=SIZES[1], notifications=True) as pilot:
+        screen = await ready(pilot)
+        assert f"Advice {ADVICE}" in text(screen, "#new-run-meaning-text")
+        assert stand_in.of("advise") == [("advise", "--replays", str(path), "--json")]
+        await pilot.press("a")
+        await pilot.pause()
+        said = [note.message for note in pilot.app._notifications]
+        assert said == [f"{ADVICE} Why, and the command: exphil advise --replays {path}"]
+        focus(screen, "delay")
+        await pilot.press("1")
+        await until(pilot, lambda: len(stand_in.of("--dry-run", "--delay")) == 1 and not screen._doing)
+        screen._take_characters(("zelda",))
+        await until(pilot, lambda: len(stand_in.of("advise")) == 2)
+        screen._choose("device", "cpu")
+        await until(pilot, lambda: len(stand_in.of("advise")) == 3)
+        assert stand_in.of("advise")[-1] == (
+            *("advise", "--replays", str(path), "--character", "zelda", "--device", "cpu", "--json"),
+        )
+
+
+@pytest.mark.parametrize("ended", [refusal("no"), answer([]), answer({"headline": "\x1b[2J[/red]"})])
+async def test_advice_that_fails_or_is_odd_stops_nobody(
+    opened: Open, machine: Machine, stand_in: StandIn, started: list[str], ended: Any
+) -> None:
+    machine.listed("mine", ["/games/mine"])
+    stand_in.answers = {"advise": ended}
+    async with opened().run_test(size=SIZES[0]) as pilot:
+        screen = await ready(pilot)
+        assert "\x1b" not in text(screen, "#new-run-meaning-text")
+        await pilot.press("enter")
+        await until(pilot, lambda: bool(started))
+
+
 async def test_replays_that_were_not_read_are_not_read_for_an_estimate(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
@@ -188,6 +226,7 @@ async def test_replays_that_were_not_read_are_not_read_for_an_estimate(
         await pilot.pause(0.2)
         assert stand_in.of("--dry-run")
         assert not stand_in.of("--dry-run", "--replays")
+        assert not stand_in.of("advise", "--replays")
         assert not stand_in.of("--probe")
 
 

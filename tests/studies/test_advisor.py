@@ -14,7 +14,11 @@ from exphil_core.studies.advisor import advise
 from exphil_core.studies.benched import keep_benched, read_benched, shape_of
 from exphil_core.studies.caveats import NLL_SENTENCE
 from exphil_core.studies.evidence import read_evidence
+from exphil_core.studies.measures import Judged, Measures
+from exphil_core.studies.plan import cells_of
+from exphil_core.studies.storage import StudyStorage
 from exphil_core.studies.strategy import SIZES
+from exphil_core.studies.study import load_study
 from tests.studies.figures import LARGE, MIDDLE, SMALL, all_rows, data, known, question, row, study
 
 CLEAR = {"attention": [0.50, 0.51, 0.505], "gru": [0.40, 0.41, 0.404], "lstm": [0.41, 0.43, 0.401]}
@@ -436,3 +440,56 @@ def test_a_study_that_cannot_be_read_says_so_and_hinders_nobody(tmp_path: Path) 
 
 def _on_gpu() -> list[benched.BenchedRow]:
     return [each for preset in (SMALL, MIDDLE, LARGE) for each in all_rows(preset=preset, device="cuda")]
+
+
+SHIPPED = {
+    "backbones": {("backbone.kind", frozenset(BACKBONE_KINDS))},
+    "attention_vs_mamba": {("backbone.kind", frozenset({"attention", "mamba"}))},
+    "context_length": {("backbone.window_size", frozenset({"60", "120", "180", "300"}))},
+    "character_embedding": {("encoder.character_mode", frozenset({"one_hot", "learned"}))},
+    "multi_vs_single": {
+        (
+            "data.characters",
+            frozenset({"mewtwo", "ganondorf", "link", "gameandwatch", "zelda", "unified", "unified_once"}),
+        )
+    },
+    "prediction_mode": set(),
+}
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_studies_are_understood_from_their_journals(name: str, tmp_path: Path) -> None:
+    asked = load_study(name, quick=True)
+    storage = StudyStorage(tmp_path / name)
+    storage.describe(about="?", decides="!", quick=True, data="made up", fingerprint="f")
+    cells = {cell.run: cell for cell in cells_of(asked)}
+    storage.extend(cells.values())
+    while (taken := storage.take(cells)) is not None:
+        own = taken.cell.preset.data.characters or ("zelda", "link")
+        made = Measures(
+            loss=0.5,
+            baseline=0.8,
+            per_character={who: Judged(loss=0.5, frames=100, floor=0.3) for who in own},
+            steps=1,
+            frames=1,
+            seconds=1.0,
+            frames_per_s=1.0,
+            parameters=80_000,
+            device="cpu",
+            precision="fp32",
+            host="here",
+        )
+        storage.complete(taken.cell.run, loss=0.5, measures=made.plain())
+        taken.claim.release()
+    evidence, problems = read_evidence(tmp_path)
+    assert problems == ()
+    assert {(each.setting, frozenset(tried.value for tried in each.tried)) for each in evidence} == SHIPPED[
+        name
+    ]
+    assert len(evidence) == len(SHIPPED[name]) * len({variant.budget.kind for variant in asked.variants})
+    for each in evidence:
+        assert (each.study, each.dojo, each.quick) == (name, True, True)
+    if name in ("backbones", "attention_vs_mamba"):
+        assert all("train.carry_state" in each.besides for each in evidence)
+    else:
+        assert all(each.besides == () for each in evidence if each.setting != "data.characters")

@@ -66,7 +66,7 @@ class StudiesScreen(Screen[None]):
         Binding("right_square_bracket", "view(1)", "Next view", show=False),
         Binding("b", "next_budget", "Budget", tooltip="The same runs, made comparable otherwise"),
         Binding("t", "toggle_time", "Frames/minutes", tooltip="Learning curves over frames or over minutes"),
-        Binding("r", "start", "Run", tooltip="Begin the study, go on with it, or add seeds to it"),
+        Binding("r", "start", "Start", tooltip="Begin the study, go on with it, or add seeds to it"),
         Binding("s", "stop", "Stop", tooltip="Ask its workers on this machine to save and end"),
         Binding("p", "report", "Report", tooltip="Where its report.md is, written anew where it is old"),
         Binding("tab", "app.focus_next", "List, table or chart", show=False),
@@ -324,11 +324,13 @@ r starts a worker in a session of its own. Any number of them share the work, an
         if sight.problem:
             sign = self.workbench.glyphs.warning
             return Content.styled(f"{sign} {sanitise(sight.problem, limit=_LINE_LETTERS)}", "$warning")
-        workers = f", {sight.workers} worker{'s' * (sight.workers != 1)}" if sight.workers else ""
-        left = sight.count("left")
-        words = f"{sight.ended} of {len(sight.runs)} ended{workers}"
-        if left:
-            words += f", {left} left: r goes on"
+        words = "finished" if sight.state == "finished" else "nobody works on it: r goes on"
+        if sight.workers:
+            words = f"{sight.workers} worker{'s' * (sight.workers != 1)}"
+        elif sight.state == "going on":
+            words = "a run goes on without a worker"
+        if left := sight.count("left"):
+            words += f", {left} left"
         room = self.size.width - 2
         asked = fitted(sight.about, max(0, room - len(words) - 2), self.workbench.glyphs)
         gap = " " * max(2, room - len(asked) - len(words))

@@ -4,7 +4,7 @@ In: `ParetoPoint`s and the time that a frame has. Out: a picture. What a reader 
 is a higher loss, so what is wanted lies at the bottom left; a bar is the standard deviation over seeds, no interval.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import pairwise
@@ -144,6 +144,9 @@ class Pareto(CanvasWidget):
         bottom = 1 + frame.rows
         page.text(left - 1, bottom, corner + flat * frame.columns, Ink.GRID)
         title = "p99 ms"
+        if frame.across(self._budget_ms) >= DOTS_WIDE * frame.columns:
+            # Further to the right than what is shown, or the points would stand on each other.
+            title += f", 60 FPS at {self._budget_ms:.1f} {'->' if self.glyphs.ascii else '→'}"
         end = left
         for tick in frame.x.ticks(max(2, frame.columns // 10)):
             column = min(frame.columns - 1, int(frame.across(tick.at)) // DOTS_WIDE)
@@ -165,9 +168,8 @@ class Pareto(CanvasWidget):
                 top, bottom = (frame.down(point.loss + way * point.deviation) for way in (1, -1))
                 bars.line(at, top, at, bottom, ink_of_bar(index))
         canvas.cover(bars)
-        for index, point in enumerate(self._points):
-            above.text(*frame.cell(point), point.mark.letter, ink_of(index))
-        self._draw_names(above, canvas, frame)
+        cells = self._draw_letters(above, frame)
+        self._draw_names(above, canvas, cells)
         canvas.cover(above)
         return canvas
 
@@ -175,9 +177,6 @@ class Pareto(CanvasWidget):
         at = frame.across(self._budget_ms)
         told = f"60 FPS: {self._budget_ms:.1f} ms"
         if not 0 <= at < canvas.dots_wide:
-            # Further to the right than what is shown, or nothing would fit.
-            text = f"{told} {'->' if self.glyphs.ascii else '→'}" if at > 0 else told
-            canvas.text(frame.columns - len(text), 0, text, Ink.MUTED)
             return
         rows = np.arange(0, canvas.dots_high)
         canvas.plot(np.full(len(rows), at), rows.astype(float), Ink.BUDGET)
@@ -197,12 +196,28 @@ class Pareto(CanvasWidget):
             y += [*np.full(len(across), frame.down(from_y)), *down]
         canvas.plot(np.array(x), np.array(y), Ink.FRONT)
 
-    def _draw_names(self, above: Canvas, below: Canvas, frame: "_Frame") -> None:
+    @property
+    def _order(self) -> list[int]:
+        """Those of the front first: where there is little room, it is theirs."""
+        return sorted(range(len(self._points)), key=lambda index: not self._points[index].front)
+
+    def _draw_letters(self, above: Canvas, frame: "_Frame") -> dict[int, tuple[int, int]]:
+        """The cell of each letter: its own, or one beside it where two share one."""
+        cells = {}
+        for index in self._order:
+            column, row = frame.cell(self._points[index])
+            near = [(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (2, 0), (-2, 0)]
+            places = [(column + right, row + down) for right, down in near]
+            free = (place for place in places if above.is_free(*place, 1))
+            cells[index] = next(free, (column, row))
+            above.text(*cells[index], self._points[index].mark.letter, ink_of(index))
+        return cells
+
+    def _draw_names(self, above: Canvas, below: Canvas, cells: Mapping[int, tuple[int, int]]) -> None:
         """Beside each letter, where neither letters nor names nor bars are; else the letter alone stands for it."""
-        order = sorted(range(len(self._points)), key=lambda index: not self._points[index].front)
-        for index in order:
+        for index in self._order:
             point = self._points[index]
-            column, row = frame.cell(point)
+            column, row = cells[index]
             name = fitted(point.name, _LONGEST, self.glyphs)
             # Off its row, a name that others are as near to says whose it is.
             texts = {True: name, False: f"{name} ({point.mark.letter})"}

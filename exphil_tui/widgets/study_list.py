@@ -27,7 +27,9 @@ _SIGNS = {
 }
 
 _COUNT = 6
-_NAME = 30
+_WIDE = 100
+_NAME, _LONG_NAME = 22, 48
+"""Cells of a name at most, in a narrow list and in a wide one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +115,7 @@ class StudyList(TextPanel):
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
         width -= SCROLLBAR
         longest = max((len(entry.title) for entry in self._entries), default=0)
-        name = min(max(12, longest), max(14, min(_NAME if width < 100 else 48, width // 3)))
+        name = min(max(12, longest), _NAME if width < _WIDE else _LONG_NAME)
         counts = ("done", "runs", "waits", "fails")
         rest = max(0, width - name - 4 - 4 * _COUNT - 1)
         heading: Line = (

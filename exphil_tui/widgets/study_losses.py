@@ -16,8 +16,8 @@ from exphil_tui.widgets.study_list import SCROLLBAR
 from exphil_tui.widgets.study_table import plus_minus
 from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right, wrapped
 
-_WHOLE, _SHORT = 18, 13
-"""Cells of a loss with its spread, at full length and with fewer figures."""
+_WHOLE, _SHORT, _ALONE = 18, 13, 11
+"""Cells of a loss with its spread, at full length and with fewer figures, and of one without a spread."""
 _NAME_MOST = 20
 
 
@@ -40,7 +40,9 @@ class StudyLosses(TextPanel):
         width -= SCROLLBAR
         variants = self._with_losses()
         if not variants:
-            return Picture(lines=tuple(((f"  {text}", "dim"),) for text in wrapped(self._nothing, width - 4)))
+            return Picture(
+                lines=tuple(((f"  {text}", "dim"),) for text in wrapped(self._nothing, max(8, width - 4)))
+            )
         return Picture(
             lines=(*self._blocks(variants, width, glyphs), (), *self._notes(variants, width, glyphs))
         )
@@ -60,7 +62,10 @@ class StudyLosses(TextPanel):
         names = sorted({name for variant in variants for name in self._losses(variant)}, key=low_tier_first)
         name = min(_NAME_MOST, max(8, *(len(variant.title) for variant in variants)))
         room = max(_SHORT, width - name - 3)
-        cell = _WHOLE if _WHOLE * len(names) <= room else _SHORT
+        spread = any(
+            found.deviation is not None for variant in variants for found in self._losses(variant).values()
+        )
+        cell = _ALONE if not spread else _WHOLE if _WHOLE * len(names) <= room else _SHORT
         most = max(1, room // cell)
         # Blocks of the same width each, so that no character stands alone below the others.
         each = -(-len(names) // -(-len(names) // most))
@@ -86,7 +91,7 @@ class StudyLosses(TextPanel):
         if found is None:
             return right(glyphs.dash, width - 1) + " ", "dim"
         learned = self._crossed and self._has_learned(variant, who)
-        digits = 4 if width == _WHOLE else 3
+        digits = 3 if width == _SHORT else 4
         text = f"{found.mean:.{digits}f}"
         if found.deviation is not None:
             deviation = f"{found.deviation:.{digits}f}"

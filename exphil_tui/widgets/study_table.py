@@ -27,7 +27,7 @@ _SENTENCE_LETTERS = 600
 
 _WIDTHS = {
     "seeds": 6, "loss": 17, "closed": 8, "p99": 8, "60 FPS": 10, "frames": 8, "min": 7, "frames/s": 10, "params": 8,
-    "now": 11,
+    "now": 12,
 }  # fmt: skip
 _EXPENDABLE = ("params", "frames/s", "frames", "min", "closed", "60 FPS")
 """What goes where there is no room, the least needed first."""

@@ -16,7 +16,8 @@ from exphil_core.studies.measures import Judged, LatencyMeasured, Measures, Poin
 from exphil_core.studies.storage import StudyStorage
 
 FIVE = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
-FRAMES = 720_000
+FRAMES = 2_688_000
+"""Of a run, as many as the recorded run was to see."""
 BUDGET_MS = 16.67
 
 
@@ -32,7 +33,7 @@ def measured(
     """Of a run that learned evenly down to `loss`."""
     curve = [
         Point(
-            step=30 * k,
+            step=140 * k,
             frames=FRAMES * k // 10,
             seconds=seconds * k / 10,
             loss=loss + 0.02 + (1.4 - loss) * 2.718 ** (-steepness * k / 4),
@@ -48,7 +49,7 @@ def measured(
             )
             for index, name in enumerate(characters)
         },
-        steps=300,
+        steps=1400,
         frames=FRAMES,
         seconds=seconds,
         frames_per_s=FRAMES / seconds,
@@ -82,6 +83,8 @@ class StudyMaker:
 
     def __init__(self, runs_dir: Path, name: str, **described: Any) -> None:
         self.runs_dir, self.name = runs_dir, name
+        self.runs = name if name.isascii() else "made"
+        """What their names begin with."""
         self.storage = StudyStorage(runs_dir / "studies" / name)
         told = {
             "about": "Does looking further back than a second help?",
@@ -116,7 +119,7 @@ class StudyMaker:
         ])  # fmt: skip
 
     def run(self, variant: str, seed: int) -> str:
-        return f"{self.name}.{variant}.{seed}"
+        return f"{self.runs}.{variant}.{seed}"
 
     def begins(self, variant: str, seed: int) -> Claim:
         """Its trial runs, and is this process's until the claim is let go of."""

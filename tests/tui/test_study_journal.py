@@ -1,7 +1,6 @@
 """The journal as a screen reads it: the same trials as the storage's, without a lock and whatever stands in it."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -100,7 +99,7 @@ def test_a_journal_that_was_written_anew_is_read_from_its_start(runs_dir: Path) 
     journal = read(made)
     other = StudyMaker(runs_dir, "other")
     other.wants("a", seeds=[0])
-    os.replace(other.journal, made.journal)
+    other.journal.replace(made.journal)
     assert journal.look()
     assert [trial.run for trial in journal.trials] == ["other.a.0"]
 

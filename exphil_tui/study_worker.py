@@ -109,6 +109,10 @@ class StartedWorker:
         threading.Thread(target=process.wait, name=f"reaper of {process.pid}", daemon=True).start()
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
         return self._process.poll() is not None
 

@@ -144,9 +144,6 @@ class Pareto(CanvasWidget):
         bottom = 1 + frame.rows
         page.text(left - 1, bottom, corner + flat * frame.columns, Ink.GRID)
         title = "p99 ms"
-        if frame.across(self._budget_ms) >= DOTS_WIDE * frame.columns:
-            # Further to the right than what is shown, or the points would stand on each other.
-            title += f", 60 FPS at {self._budget_ms:.1f} {'->' if self.glyphs.ascii else '→'}"
         end = left
         for tick in frame.x.ticks(max(2, frame.columns // 10)):
             column = min(frame.columns - 1, int(frame.across(tick.at)) // DOTS_WIDE)
@@ -171,6 +168,13 @@ class Pareto(CanvasWidget):
         cells = self._draw_letters(above, frame)
         self._draw_names(above, canvas, cells)
         canvas.cover(above)
+        if frame.across(self._budget_ms) >= canvas.dots_wide:
+            # Further to the right than what is shown, or the points would stand on each other.
+            text = f"60 FPS: {self._budget_ms:.1f} ms {'->' if self.glyphs.ascii else '→'}"
+            column = frame.columns - len(text)
+            rows = [row for row in range(frame.rows) if _is_free(canvas, column, row, text)]
+            for row in rows[:1]:
+                canvas.text(column, row, text, Ink.MUTED)
         return canvas
 
     def _draw_budget(self, canvas: Canvas, frame: "_Frame") -> None:

@@ -16,7 +16,7 @@ from exphil_tui.widgets.study_list import SCROLLBAR
 from exphil_tui.widgets.study_table import plus_minus
 from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right, wrapped
 
-_WHOLE, _SHORT, _ALONE = 18, 13, 11
+_WHOLE, _SHORT, _ALONE = 18, 12, 11
 """Cells of a loss with its spread, at full length and with fewer figures, and of one without a spread."""
 _NAME_MOST = 20
 

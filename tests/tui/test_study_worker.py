@@ -1,0 +1,169 @@
+"""Workers of a study: by which command one joins in, starting one, and asking those of this machine to end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from exphil_core.config.loader import load_preset
+from exphil_core.errors import UsageError
+from exphil_core.runs.directory import RunDirectory
+from exphil_tui.study_offers import study_offers
+from exphil_tui.study_sight import StudySight
+from exphil_tui.study_watch import StudyWatch
+from exphil_tui.study_worker import StartedWorker, StudyCommand, command_of, start, stop
+from tests.tui.made_study import StudyMaker
+
+
+def sight(runs_dir: Path) -> StudySight:
+    (found,) = StudyWatch(runs_dir).look()
+    return found
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert holds()
+
+
+@pytest.fixture
+def ended() -> Iterator[list[int]]:
+    """Processes that are ended with the test, whatever becomes of it."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_command_is_as_one_types_it() -> None:
+    command = StudyCommand(
+        study="context_length", runs_dir=Path("my runs"), quick=True, seeds=(0, 4), replays=("a b.slp", "c")
+    )
+    assert command.line == (
+        "exphil study run context_length --quick --replays 'a b.slp' c --seeds 0,4 --runs-dir 'my runs'"
+    )
+    assert command.folder == Path("my runs/studies/context_length-quick-replays")
+
+
+@pytest.mark.parametrize(
+    ("name", "study", "quick"),
+    [("context_length", "context_length", False), ("multi_vs_single-quick", "multi_vs_single", True)],
+)
+def test_the_folder_tells_the_command(runs_dir: Path, name: str, study: str, quick: bool) -> None:
+    made = StudyMaker(runs_dir, name, quick=quick)
+    made.wants("a", "b", seeds=[2, 0])
+    found = command_of(sight(runs_dir), runs_dir)
+    assert (found.study, found.quick, found.seeds, found.replays) == (study, quick, (0, 2), ())
+    assert found.name == name
+
+
+def test_a_run_tells_which_replays_are_learned_from(runs_dir: Path) -> None:
+    made = StudyMaker(runs_dir, "context_length-quick-replays", quick=True)
+    made.wants("a", seeds=[0])
+    with pytest.raises(UsageError, match="no run of context_length-quick-replays is there"):
+        command_of(sight(runs_dir), runs_dir)
+    preset = load_preset("quick")
+    data = preset.data.model_copy(update={"replays": ("my/replays",)})
+    preset = preset.model_copy(update={"data": data})
+    RunDirectory.create(
+        runs_dir, preset, name=made.run("a", 0), dataset=Path("cache/dataset"), fingerprint="f"
+    )
+    assert command_of(sight(runs_dir), runs_dir).replays == ("my/replays",)
+
+
+@pytest.mark.parametrize(("name", "quick"), [("my_own", False), ("context_length-quick", False)])
+def test_a_name_that_no_study_has_by_itself_is_a_sentence(runs_dir: Path, name: str, quick: bool) -> None:
+    made = StudyMaker(runs_dir, name, quick=quick)
+    made.wants("a", seeds=[0])
+    with pytest.raises(UsageError, match=f"exphil study run FILE --name {name}"):
+        command_of(sight(runs_dir), runs_dir)
+
+
+def test_a_worker_that_cannot_work_says_why(tmp_path: Path) -> None:
+    command = StudyCommand(study="context_lenght", runs_dir=tmp_path)
+    worker = start(command)
+    until(lambda: worker.ended)
+    assert "did you mean 'context_length'?" in worker.problem
+    assert "did you mean" in (command.folder / "worker.log").read_text()
+
+
+def test_only_what_a_worker_itself_has_said_counts(tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    log.write_text("the worker before\n")
+    silent = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+    worker = StartedWorker(silent, log, begins=log.stat().st_size)
+    until(lambda: worker.ended)
+    assert worker.problem == "The worker ended with exit code 3 and said nothing."
+
+
+@pytest.mark.parametrize("code", [0, 75])
+def test_a_worker_that_is_through_or_was_asked_to_end_has_no_problem(tmp_path: Path, code: int) -> None:
+    process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+    worker = StartedWorker(process, tmp_path / "worker.log", begins=0)
+    assert worker.problem == ""
+    until(lambda: worker.ended)
+    assert worker.problem == ""
+
+
+def test_a_worker_is_in_a_session_of_its_own(tmp_path: Path, ended: list[int]) -> None:
+    worker = start(StudyCommand(study="no such study", runs_dir=tmp_path))
+    ended.append(worker.pid)
+    assert os.getsid(worker.pid) == worker.pid != os.getsid(0)
+
+
+WORKER = """
+import json, signal, socket, sys, time
+from pathlib import Path
+from exphil_core.studies.claim import Claim
+asked = []
+signal.signal(signal.SIGTERM, lambda signum, frame: asked.append(signum))
+claim = Claim.take(Path(sys.argv[3]), "one.a.0")
+print("claimed", flush=True)
+while not asked:
+    time.sleep(0.02)
+sys.exit(75)
+"""
+
+
+def test_workers_of_this_machine_are_asked_to_end(runs_dir: Path, ended: list[int]) -> None:
+    made = StudyMaker(runs_dir, "one")
+    made.wants("a", seeds=[0])
+    folder = made.storage.folder
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, "study", "run", str(folder / "claims")], stdout=subprocess.PIPE
+    )
+    ended.append(process.pid)
+    assert process.stdout is not None
+    process.stdout.readline()
+    assert stop(folder) == 1
+    assert process.wait(30) == 75
+    process.stdout.close()
+    # It has left its claim behind, which nobody holds any more.
+    assert list((folder / "claims").glob("*.json"))
+    assert stop(folder) == 0
+
+
+def test_a_process_that_is_no_worker_is_left_alone(runs_dir: Path) -> None:
+    made = StudyMaker(runs_dir, "one")
+    made.wants("a", seeds=[0])
+    claim = made.begins("a", 0)
+    # This process holds it, and is a test.
+    assert stop(made.storage.folder) == 0
+    claim.release()
+
+
+def test_every_study_that_comes_with_exphil_is_offered() -> None:
+    found = {offer.name: offer for offer in study_offers()}
+    assert {"context_length", "multi_vs_single", "attention_vs_mamba", "backbones"} <= found.keys()
+    assert found["multi_vs_single"].variants == 7
+    assert found["multi_vs_single"].full.budget == "4,000,000 frames"
+    assert found["multi_vs_single"].quick.games == 60
+    assert " or " in found["attention_vs_mamba"].quick.budget

@@ -50,7 +50,7 @@ class RunsScreen(SteadyScreen[None]):
         Binding("s", "stop", "Stop"),
         Binding("x", "delete", "Delete"),
         Binding("d", "data", "Data", show=False),
-        Binding("t", "studies", "Studies", show=False, tooltip="Variants compared, and what came out"),
+        Binding("t", "studies", "Studies", show=False, tooltip="Studies: variants compared"),
         Binding("w", "write_demo", "Write demo replays"),
     ]
     HELP = """\

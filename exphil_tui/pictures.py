@@ -14,6 +14,8 @@ from exphil_tui.app import Workbench
 SIZE = (120, 40)
 SETTLE_S = 4.0
 """Until what a screen asks of other processes has arrived, as far as it does at once."""
+PLAYED_S = 25.0
+"""Until a pilot has started and played as many frames as its gauge is of."""
 
 
 async def take(
@@ -25,8 +27,10 @@ async def take(
     data: Path | None,
     replay: Path | None,
     frame: int,
+    with_pilot: bool,
 ) -> None:
-    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`; with a replay also `replay`."""
+    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`; with a replay also `replay`, with a
+    pilot beside the run also `gauge`."""
     out.mkdir(parents=True, exist_ok=True)
     screens: dict[str, Callable[[Workbench], object]] = {
         "runs": lambda app: app.open_runs(),
@@ -44,7 +48,14 @@ async def take(
                 await pilot.pause(0.5)
             show(app)
             await pilot.pause(SETTLE_S)
+            if name == "run" and with_pilot:
+                await pilot.press("g")
+                await pilot.pause(PLAYED_S)
             app.save_screenshot(f"{name}.svg", path=str(out))
+            if name == "run" and with_pilot:
+                await pilot.press("f")
+                await pilot.pause(SETTLE_S)
+                app.save_screenshot("gauge.svg", path=str(out))
         if replay is not None:
             app.open_replay(replay, run)
             await pilot.pause(SETTLE_S)
@@ -64,6 +75,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="the dataset or replays of the new run")
     parser.add_argument("--replay", type=Path, help="a replay that the run's policy is shown on")
     parser.add_argument("--frame", type=int, default=1200, help="the frame of it, by its id")
+    parser.add_argument("--pilot", action="store_true", help="picture the run with a pilot beside it")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     given = parser.parse_args()
     asyncio.run(
@@ -75,6 +87,7 @@ def main() -> None:
             data=given.data,
             replay=given.replay,
             frame=given.frame,
+            with_pilot=given.pilot,
         )
     )
 

@@ -24,7 +24,7 @@ from exphil_core.runs.directory import FRESH_SECONDS, UNFINISHED, RunDirectory
 from exphil_core.runs.tail import Tail
 from exphil_core.studies.budget import frames_per_step
 from exphil_core.studies.cells import Trial
-from exphil_core.studies.measures import Point, _curve
+from exphil_core.studies.measures import Point, curve_of
 from exphil_core.studies.outcome import report_of
 from exphil_core.studies.report import Report
 from exphil_tui.study_journal import StudyJournal
@@ -196,7 +196,7 @@ class _Running:
                         evaluated = True
         if evaluated:
             with suppress(*_UNTOLD):
-                self.curve = tuple(_curve(self._kept, frames_per_step=self._frames_per_step))
+                self.curve = tuple(curve_of(self._kept, frames_per_step=self._frames_per_step))
 
 
 def _decode(line: bytes) -> _Event | None:

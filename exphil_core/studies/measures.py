@@ -114,7 +114,7 @@ def read_measures(events: Iterable[Mapping[str, Any]], *, host: str, beside: boo
         host=host,
         beside=beside,
         revision=revision,
-        curve=tuple(_curve(events, frames_per_step=frames / max(1, steps))),
+        curve=tuple(curve_of(events, frames_per_step=frames / max(1, steps))),
     )
 
 
@@ -135,7 +135,7 @@ def _last(events: list[Mapping[str, Any]], kind: str) -> Mapping[str, Any] | Non
     return next((event for event in reversed(events) if event["type"] == kind), None)
 
 
-def _curve(events: list[Mapping[str, Any]], *, frames_per_step: float) -> list[Point]:
+def curve_of(events: list[Mapping[str, Any]], *, frames_per_step: float) -> list[Point]:
     points: list[Point] = []
     saved: dict[int, float] = {0: 0.0}
     """Seconds trained at each checkpoint."""

@@ -19,7 +19,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.events import DescendantFocus
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Button, Footer, Input, Select, Static
 from textual.worker import Worker, WorkerState
@@ -44,6 +43,7 @@ from exphil_tui.draft import (
 )
 from exphil_tui.places import Place, first_place, known_places, place_of
 from exphil_tui.screens.choose import ChooseOne, ChooseSome, Entry
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.widgets.form import Choice, FieldRow, Form, Opener
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ _HINTS = {
 }
 
 
-class NewRunScreen(Screen[None]):
+class NewRunScreen(SteadyScreen[None]):
     CSS_PATH = "new_run.tcss"
     BINDING_GROUP_TITLE = "New run"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]  # noqa: RUF012

@@ -12,16 +12,16 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from exphil_core.replays.text import sanitise
+from exphil_tui.screens.steady import SteadyModalScreen
 from exphil_tui.study_worker import StudyCommand
 
 _LINE_LETTERS = 400
 
 
-class StartStudyScreen(ModalScreen[StudyCommand | None]):
+class StartStudyScreen(SteadyModalScreen[StudyCommand | None]):
     CSS_PATH = "start_study.tcss"
     BINDING_GROUP_TITLE = "Start a study"
     BINDINGS: ClassVar[list[BindingType]] = [

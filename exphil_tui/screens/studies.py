@@ -15,12 +15,12 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.events import DescendantBlur, DescendantFocus, Resize
-from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from exphil_core.errors import ExphilError
 from exphil_core.replays.text import sanitise
 from exphil_tui.palette import GOOD
+from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.study_budget import BudgetView, budgets_of, curve_of
 from exphil_tui.study_sight import STUDIES, StudySight
 from exphil_tui.widgets.chart import Chart, Level, Line
@@ -56,7 +56,7 @@ _HIGH = 34
 _LINE_LETTERS = 400
 
 
-class StudiesScreen(Screen[None]):
+class StudiesScreen(SteadyScreen[None]):
     CSS_PATH = "studies.tcss"
     BINDING_GROUP_TITLE = "Studies"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (WIDE, "-wide")]  # noqa: RUF012 (declared so by Screen)

@@ -261,6 +261,7 @@ def right(text: str, width: int) -> str:
 
 def wrapped(text: str, width: int) -> list[str]:
     """At blanks where that goes, but not between a number and its unit; by cells, for letters may be two wide."""
+    width = max(1, width)
     lines = [""]
     for bound in _UNIT.sub("\\1\u00a0", text).split(" "):
         word = bound.replace("\u00a0", " ")

@@ -22,6 +22,12 @@ from exphil_core.runs.tail import Tail
 CORES = 0.7
 """Of a core, about: what a pilot takes with a policy of twenty million parameters on a processor."""
 
+SLOWED = (
+    "A run that trains on every core slows down by more, on two cores to two fifths: its threads wait for the one "
+    "whose core the pilot takes. Started with --pilot cpu, a run leaves its pilot a core."
+)
+"""Measured: docs/WORKBENCH.md."""
+
 FRESH_SECONDS = 2.0
 """Without a sample for as long as this, a pilot is silent."""
 

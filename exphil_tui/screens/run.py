@@ -29,7 +29,7 @@ from exphil_core.runs.records import CommandSeen
 from exphil_tui import figures
 from exphil_tui.follow import Follower
 from exphil_tui.palette import BAD, GOOD, Mark, marks
-from exphil_tui.pilots import CORES, PilotProcess, PilotSight, PilotWatch
+from exphil_tui.pilots import CORES, SLOWED, PilotProcess, PilotSight, PilotWatch
 from exphil_tui.screens.steady import SteadyScreen
 from exphil_tui.screens.stop_run import Answer, StopRunScreen
 from exphil_tui.series import Series
@@ -663,8 +663,11 @@ run."""
         self._pilot_doing = PilotDoing(ours=True)
         self._show_gauge()
         cost = f"takes about {CORES} of a core"
+        started = self.state.started
+        beside = self.standing == "running" and started is not None and started.device == "cpu"
         self.workbench.say(
             f"A pilot starts: it plays beside the run at 60 Hz and {cost}. g ends it; so does leaving."
+            + (f" {SLOWED}" if beside else "")
         )
         self._play()
 

@@ -216,6 +216,7 @@ async def test_g_starts_a_pilot_that_says_what_it_costs_and_g_ends_it(
         assert "no pilot: g starts one; it takes about 0.7 of a core" in " ".join(shown(pilot).split())
         await pilot.press("g")
         assert "takes about 0.7 of a core" in said(pilot)
+        assert "slows down by more" in said(pilot)
         await until(lambda: "✓ in time" in shown(pilot))
         assert PilotDirectory(run).alive()
         await pilot.press("g")

@@ -5,6 +5,7 @@ In: plain values, as TOML gives them (`loader` reads the files and says where a 
 word "none" in TOML, and a run may have several limits on its length: the first that is reached ends it.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -40,6 +41,29 @@ CharacterName = Annotated[str, AfterValidator(_playable)]
 """A name or alias on the way in, the character's `name` on the way out."""
 
 
+def _most_games(value: object) -> object:
+    if value is None or value == NONE:
+        return None
+    if not isinstance(value, Mapping):
+        return _count(value, or_else=", or a table of them by character such as { mewtwo = 2 }")
+    if not value:
+        raise ValueError("an empty table limits nobody: name a character, or leave it out")
+    found: dict[str, object] = {}
+    for given, count in value.items():
+        name = _playable(str(given))
+        if name in found:
+            raise ValueError(f"names {name} more than once")
+        found[name] = _count(count, of=f" for {name}")
+    return found
+
+
+def _count(value: object, *, of: str = "", or_else: str = "") -> object:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        shown = json.dumps(value, default=str)
+        raise ValueError(f"expected a whole number of games from 1 up{of}{or_else}, found {shown}")
+    return value
+
+
 class DataConfig(BaseModel):
     """Which games are learned from, and whose inputs."""
 
@@ -59,8 +83,9 @@ class DataConfig(BaseModel):
     """Imitate computer players too."""
     include_idle: bool = False
     """Imitate sides that hardly move or look scripted too."""
-    most_games: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
-    """Learn from at most so many games of each character; to see how few are enough."""
+    most_games: Annotated[int | dict[str, int] | None, BeforeValidator(_most_games)] = None
+    """Learn from at most so many games of each character, or of those in a table such as { mewtwo = 2 }; to see how
+    few are enough."""
     min_frames: int = Field(default=600, ge=1)
     """Games shorter than this are filtered."""
 
@@ -78,6 +103,17 @@ class DataConfig(BaseModel):
         twice = sorted({name for name in self.characters if self.characters.count(name) > 1})
         if twice:
             raise ValueError(f"characters names {', '.join(twice)} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _limits_who_is_learned_from(self) -> Self:
+        if isinstance(self.most_games, dict) and self.characters and not self.learn_from_all:
+            strangers = [name for name in self.most_games if name not in self.characters]
+            if strangers:
+                raise ValueError(
+                    f"most_games limits {', '.join(strangers)}, but only {', '.join(self.characters)} are learned "
+                    "from: name them in characters too, or leave them out of most_games"
+                )
         return self
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from exphil_core.config.preset import Preset
+from exphil_core.config.preset import DataConfig, Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
@@ -135,17 +135,24 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
             "the wanted characters, one to learn from and one to be judged on. Add replays, or raise "
             "data.validation_share"
         )
-    return replace(data, warnings=tuple(_missing_characters(data, config.characters)))
+    return replace(
+        data, warnings=(*_missing_characters(data, config.characters), *_limits_of_nobody(data, config))
+    )
 
 
-def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int) -> tuple[Ego, ...]:
-    """The egos of so many games of each character: the same ones, and with more games those and others."""
+def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int | Mapping[str, int]) -> tuple[Ego, ...]:
+    """The egos of so many games of each character, or of each that is named.
+
+    They are the same ones every time, and with more games those and others.
+    """
     kept: list[Ego] = []
-    taken: dict[int, set[int]] = {}
+    taken: dict[str, set[int]] = {}
     # By content: whatever else the dataset holds changes nothing.
     for ego in sorted(egos, key=lambda ego: index.games[ego.game].content_id):
-        of_character = taken.setdefault(index.games[ego.game].sides[ego.slot].external_id, set())
-        if ego.game in of_character or len(of_character) < games:
+        character = characters.by_external_id(index.games[ego.game].sides[ego.slot].external_id).name
+        most = games if isinstance(games, int) else games.get(character)
+        of_character = taken.setdefault(character, set())
+        if most is None or ego.game in of_character or len(of_character) < most:
             of_character.add(ego.game)
             kept.append(ego)
     return tuple(sorted(kept, key=lambda ego: (ego.game, ego.slot)))
@@ -168,6 +175,19 @@ def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator
             where = "training" if not found[name]["games"] else "validation"
             yield Notice(
                 "character_on_one_side", f"{name}: no game in the {where} split; too few games to have both"
+            )
+
+
+def _limits_of_nobody(data: TrainingData, config: DataConfig) -> Iterator[Notice]:
+    """Of characters that nobody asked for but `most_games`; of the others `_missing_characters` tells."""
+    if not isinstance(config.most_games, dict):
+        return
+    found = data.per_character()
+    for name in config.most_games:
+        if name not in config.characters and not found.get(name, {}).get("games"):
+            yield Notice(
+                "character_without_games",
+                f"{name}: data.most_games limits it, but no game with a usable side of it is learned from",
             )
 
 

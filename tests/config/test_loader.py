@@ -1,10 +1,17 @@
 """The loader joins layers in their order, and reports every mistake where it was made."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from exphil_core.config.loader import load_preset, parse_assignments, resolve_preset
+from exphil_core.config.loader import (
+    load_preset,
+    parse_assignments,
+    preset_from_tables,
+    preset_to_toml,
+    resolve_preset,
+)
 from exphil_core.errors import UsageError
 
 BASE = """description = "ground"
@@ -161,6 +168,16 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
         ({"pilot.threads": 2, "pilot.device": "cuda"}, "where one thread does all"),
         ({"data.characters": ["fox", "Fox"]}, "names fox more than once"),
         ({"data.characters": ["sandbag"]}, "cannot be selected"),
+        ({"data.most_games": {"mewtow": 2}}, "unknown character 'mewtow'; did you mean 'mewtwo'?"),
+        ({"data.most_games": {"mewtwo": 0}}, "a whole number of games from 1 up for mewtwo, found 0"),
+        ({"data.most_games": {"m2": 1, "mewtwo": 2}}, "names mewtwo more than once"),
+        ({"data.most_games": {}}, "limits nobody"),
+        ({"data.most_games": "mewtwo:2"}, "or a table of them by character such as { mewtwo = 2 }"),
+        ({"data.most_games": True}, "a whole number of games from 1 up"),
+        (
+            {"data.most_games": {"mewtwo": 2, "fox": 3}, "data.characters": ["fox"]},
+            "most_games limits mewtwo, but only fox are learned from",
+        ),
         ({"backbone.window_size": 1}, "greater than or equal to 2"),
         (
             {"train.carry_state": True, "backbone.kind": "mlp"},
@@ -181,6 +198,36 @@ def test_a_contradiction_is_a_sentence(presets: Path, overrides: dict[str, objec
 def test_characters_are_known_by_their_aliases(presets: Path) -> None:
     preset = load_preset("base", {"data.characters": ["GnW", "Captain Falcon"]})
     assert preset.data.characters == ("gameandwatch", "falcon")
+
+
+@pytest.mark.parametrize(
+    ("typed", "found"),
+    [
+        ("data.most_games=3", 3),
+        ("data.most_games=none", None),
+        ("data.most_games={ GnW = 2, link = 5 }", {"gameandwatch": 2, "link": 5}),
+    ],
+)
+def test_most_games_are_one_number_or_one_for_each_character_that_is_named(
+    presets: Path, typed: str, found: object
+) -> None:
+    preset = load_preset("base", parse_assignments([typed]))
+    assert preset.data.most_games == found
+    assert preset_from_tables(tomllib.loads(preset_to_toml(preset)), where="run.toml") == preset
+    assert preset_from_tables(preset.model_dump(mode="json"), where="config.json") == preset
+
+
+def test_most_games_of_a_character_in_a_table_of_a_file_are_at_their_line(presets: Path) -> None:
+    (presets / "few.toml").write_text('extends = "base"\n\n[data]\nmost_games = { mewtow = 2 }\n')
+    (line,) = mistakes("few")
+    assert line == ("presets/few.toml:4: data.most_games: unknown character 'mewtow'; did you mean 'mewtwo'?")
+
+
+def test_everybody_s_games_may_be_limited_by_name_where_everybody_is_learned_from(presets: Path) -> None:
+    limit = {"data.most_games": {"mewtwo": 2}}
+    assert load_preset("base", limit).data.most_games == {"mewtwo": 2}
+    others = {**limit, "data.characters": ["fox"], "data.learn_from_all": True}
+    assert load_preset("base", others).data.most_games == {"mewtwo": 2}
 
 
 def test_a_limit_is_turned_off_with_none(presets: Path) -> None:

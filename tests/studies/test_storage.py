@@ -119,6 +119,20 @@ def test_what_was_run_otherwise_is_not_mixed_in(
         storage.extend(longer)
 
 
+def test_games_of_a_character_are_a_setting_like_any_other(
+    tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    def limited(games: int) -> list[Cell]:
+        table = f"[set.data]\nmost_games = {{ m2 = {games} }}\n\n[set.train]"
+        return cells_of(load_study(str(write_study(("[set.train]", table)))))
+
+    storage = StudyStorage(tmp_path / "studies" / "few")
+    assert storage.extend(limited(1)) == 4
+    assert StudyStorage(storage.folder).extend(limited(1)) == 0
+    with pytest.raises(UsageError, match=r"data\.most_games = \{'mewtwo': 1\} then and \{'mewtwo': 2\} now"):
+        storage.extend(limited(2))
+
+
 def test_another_device_is_the_same_run(storage: StudyStorage, write_study: Callable[..., Path]) -> None:
     elsewhere = load_study(str(write_study()), settings={"train.device": "cuda"})
     assert storage.extend(cells_of(elsewhere)) == 0

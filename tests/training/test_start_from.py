@@ -7,9 +7,10 @@ import pytest
 from safetensors.torch import load_file
 
 from exphil_core.config.preset import Preset
+from exphil_core.melee.characters import by_external_id
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.training.data import open_training_data
+from exphil_core.training.data import TrainingData, open_training_data
 from exphil_core.worker import work
 
 MakePreset = Callable[..., Preset]
@@ -63,21 +64,44 @@ def test_a_policy_of_another_size_is_refused_with_what_differs(
     assert "not of this preset's size" in said
 
 
-def test_more_games_are_the_same_games_and_others(tiny: MakePreset, dojo_dataset: Path) -> None:
-    def games(most: int | None) -> dict[int, set[int]]:
-        data = open_training_data(tiny(data={"most_games": most}), dojo_dataset)
-        found: dict[int, set[int]] = {}
-        for ego in data.train:
-            side = data.store.index.games[ego.game].sides[ego.slot]
-            found.setdefault(side.external_id, set()).add(ego.game)
-        return found
+def _games(data: TrainingData) -> dict[str, set[int]]:
+    """By character, those that are learned from."""
+    found: dict[str, set[int]] = {}
+    for ego in data.train:
+        side = data.store.index.games[ego.game].sides[ego.slot]
+        found.setdefault(by_external_id(side.external_id).name, set()).add(ego.game)
+    return found
 
-    one, two, every = games(1), games(2), games(None)
+
+def test_more_games_are_the_same_games_and_others(tiny: MakePreset, dojo_dataset: Path) -> None:
+    one, two, every = (
+        _games(open_training_data(tiny(data={"most_games": most}), dojo_dataset)) for most in (1, 2, None)
+    )
     assert one.keys() == two.keys() == every.keys()
     assert {len(mine) for mine in one.values()} == {1}
     for character, mine in one.items():
         assert mine <= two[character] <= every[character]
         assert len(two[character]) == min(2, len(every[character]))
+
+
+def test_games_are_few_of_the_characters_that_are_named_and_of_no_other(
+    tiny: MakePreset, dojo_dataset: Path
+) -> None:
+    every, few = (
+        open_training_data(tiny(data={"most_games": most}), dojo_dataset)
+        for most in (None, {"mewtwo": 1, "link": 2})
+    )
+    all_games, few_games = _games(every), _games(few)
+    assert (len(few_games["mewtwo"]), len(few_games["link"])) == (1, 2)
+    for name, games in all_games.items():
+        assert few_games[name] < games if name in ("mewtwo", "link") else few_games[name] == games
+    assert few.validation == every.validation
+
+
+def test_a_limit_of_a_character_that_nobody_plays_is_told(tiny: MakePreset, dojo_dataset: Path) -> None:
+    data = open_training_data(tiny(data={"most_games": {"pichu": 1, "link": 1}}), dojo_dataset)
+    (notice,) = data.warnings
+    assert notice.message.startswith("pichu: data.most_games limits it, but no game")
 
 
 def test_what_is_held_out_does_not_depend_on_how_many_are_learned_from(

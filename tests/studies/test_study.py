@@ -91,7 +91,7 @@ def test_shipped_budgets_are_equal_across_variants(name: str, quick: bool) -> No
 def test_what_the_issue_asks_for_is_shipped() -> None:
     assert set(study_names()) == {
         "multi_vs_single", "context_length", "attention_vs_mamba", "character_embedding", "prediction_mode",
-        "backbones", "context_length_remembering",
+        "backbones", "context_length_remembering", "balance",
     }  # fmt: skip
     for name, echo in (("context_length", 0), ("context_length_remembering", 150)):
         windows = [v.preset.backbone.window_size for v in load_study(name).variants]
@@ -111,6 +111,15 @@ def test_unified_sees_each_character_as_often_as_its_own_policy_does() -> None:
     assert len(unified.preset.data.characters) == 5
     assert unified.preset.train.balance_characters
     assert unified.budget.amount == 5 * own.budget.amount
+
+
+@pytest.mark.parametrize(("quick", "games"), [(False, 5), (True, 2)])
+def test_balance_leaves_mewtwo_few_games_and_varies_nothing_but_the_balance(quick: bool, games: int) -> None:
+    off, on = (variant.preset for variant in load_study("balance", quick=quick).variants)
+    assert off.data.most_games == on.data.most_games == {"mewtwo": games}
+    assert len(off.data.characters) == 5
+    assert (off.train.balance_characters, on.train.balance_characters) == (False, True)
+    assert off.model_copy(update={"train": on.train}) == on
 
 
 def test_equal_flops_give_the_cheaper_variant_more_updates(write_study: Write) -> None:

@@ -50,6 +50,7 @@ def caveats(
     for name, multiple in multiples:
         yield f"{name} gets {multiple:g} times the budget of the others."
     for group in groups:
+        yield from _begun_elsewhere(group)
         yield from _evenness(group)
     if any(len(judged_alike(group.rows)) > 1 for group in groups):
         yield (
@@ -71,6 +72,18 @@ def caveats(
             yield f"{trial.run}, not measured: {note}"
     if sum(trial.ended for trial in trials) < len(trials):
         yield "Not every run has ended: what stands here is what is known so far."
+
+
+def _begun_elsewhere(group: Group) -> Iterator[str]:
+    """What some variants knew before their first frame."""
+    before = {row.name: row for row in group.rows}
+    for name in sorted({row.starts_from for row in group.rows if row.starts_from is not None}):
+        after = ", ".join(sorted(row.name for row in group.rows if row.starts_from == name))
+        seen = f", which had seen {before[name].frames:,.0f} frames in its own" if name in before else ""
+        yield (
+            f"{after}: begun with the best weights of {name} of the same seed{seen}. Their frames, minutes and what "
+            "they took to a loss are of their own training alone."
+        )
 
 
 def _evenness(group: Group) -> Iterator[str]:

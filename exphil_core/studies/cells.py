@@ -28,6 +28,8 @@ class Cell:
     """How many times the study's budget that is."""
     preset: Preset
     """With the seed and the length, but without the data."""
+    starts_from: str | None = None
+    """The run with whose best weights this one begins, and which has to end before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +50,8 @@ class Trial:
     """What it failed of."""
     measures: Mapping[str, Any] | None
     """Of a complete one; `measures.Measures` reads them."""
+    starts_from: str | None = None
+    """The run with whose best weights it begins."""
 
     @property
     def ended(self) -> bool:

@@ -22,6 +22,7 @@ SETTINGS = (BACKBONE, WINDOW, MODE, WHO, BALANCE)
 """That advice is about. Where variants differ in several, they are about the first."""
 
 CARRIED = "train.carry_state"
+GAMES = "data.most_games"
 
 _OF_THE_BUDGET = ("train.seed", "train.max_steps", "train.max_minutes", "train.epochs", "train.batch_size")
 
@@ -121,7 +122,7 @@ def evidence_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]
         for who in (trial.measures or {}).get("per_character", {}).values()
     )
     for group in report.groups:
-        for rows in _apart_in_one_axis(group.rows):
+        for rows in _alike_but_in_one_axis(group.rows, presets):
             differing = _differing([presets[row.name] for row in rows])
             setting = next((each for each in SETTINGS if each in differing), None)
             if setting is None:
@@ -233,12 +234,16 @@ def _of(group: Group, names: set[str]) -> tuple[Comparison, ...]:
     return tuple(each for each in group.by_character if {each.ours, each.theirs} <= names)
 
 
-def _apart_in_one_axis(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def _alike_but_in_one_axis(
+    rows: Sequence[Row], presets: Mapping[str, Mapping[str, Any]]
+) -> Iterator[list[Row]]:
     for axis in rows[0].values:
-        slices: dict[tuple[str, ...], list[Row]] = {}
+        slices: dict[tuple[object, ...], list[Row]] = {}
         for row in rows:
-            others = tuple(value for key, value in row.values.items() if key != axis)
-            slices.setdefault(others, []).append(row)
+            # What began elsewhere knows more than its budget taught it, and fewer games are another question.
+            if row.starts_from is None:
+                others = tuple(value for key, value in row.values.items() if key != axis)
+                slices.setdefault((others, repr(presets[row.name].get(GAMES))), []).append(row)
         yield from (each for each in slices.values() if len(each) > 1)
 
 

@@ -5,6 +5,7 @@ ended so far, and is made from the journal alone.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from exphil_core.melee.characters import by_name, low_tier_first
@@ -23,12 +24,13 @@ def report_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]) 
         for trial in trials
         if trial.state == "complete" and trial.measures
     ]
-    against = described.get("against")
+    against = Against(everyone=described.get("against"), own=described.get("references", {}))
+    named = {trial.run: _name(trial) for trial in trials}
     groups = []
     for budget in BUDGET_WORDS:
         mine = [(trial, found) for trial, found in done if trial.budget == budget]
         if mine:
-            groups.append(_group(budget, mine, against))
+            groups.append(_group(budget, mine, against, named))
     return Report(
         name=name,
         about=described.get("about", ""),
@@ -43,14 +45,38 @@ def report_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]) 
     )
 
 
-def _group(budget: str, done: Sequence[Done], against: str | None) -> Group:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """Which value each is compared with."""
+
+    everyone: str | None
+    own: Mapping[str, str]
+    """By value, where it is another."""
+
+    @property
+    def anybody(self) -> bool:
+        """Whether the study says so at all."""
+        return self.everyone is not None or bool(self.own)
+
+    def of(self, value: str) -> str | None:
+        return self.own.get(value, self.everyone)
+
+
+def _name(trial: Trial) -> str:
+    """Of its variant within its group."""
+    return "-".join(trial.values.values())
+
+
+def _group(budget: str, done: Sequence[Done], against: Against, named: Mapping[str, str]) -> Group:
     by_name: dict[str, list[Done]] = {}
     for trial, found in done:
-        by_name.setdefault("-".join(trial.values.values()), []).append((trial, found))
+        by_name.setdefault(_name(trial), []).append((trial, found))
     # Of runs that are judged on other characters, neither losses nor what it takes to a loss stand side by side.
     alike = len({tuple(sorted(found.per_character)) for _, found in done}) == 1
     target = _target([found for _, found in done]) if alike else None
-    rows = sorted((_row(each, mine, target) for each, mine in by_name.items()), key=lambda row: row.loss.mean)
+    rows = sorted(
+        (_row(each, mine, target, named) for each, mine in by_name.items()), key=lambda row: row.loss.mean
+    )
     whole = list(_comparisons(rows, against))
     by_character = list(_character_comparisons(rows, done, against))
     front = tuple(_front(rows)) if alike else ()
@@ -66,7 +92,7 @@ def _group(budget: str, done: Sequence[Done], against: str | None) -> Group:
     )
 
 
-def _row(name: str, done: Sequence[Done], target: float | None) -> Row:
+def _row(name: str, done: Sequence[Done], target: float | None, named: Mapping[str, str]) -> Row:
     done = sorted(done, key=lambda item: item[0].seed)
     trial = done[0][0]
     measures = [found for _, found in done]
@@ -80,6 +106,7 @@ def _row(name: str, done: Sequence[Done], target: float | None) -> Row:
         name=name,
         values=trial.values,
         learns=() if data.get("learn_from_all") else tuple(data.get("characters", ())),
+        starts_from=None if trial.starts_from is None else named.get(trial.starts_from, trial.starts_from),
         multiple=trial.multiple,
         seeds=tuple(trial.seed for trial, _ in done),
         losses={trial.seed: found.loss for trial, found in done},
@@ -123,22 +150,21 @@ def _target(measures: Sequence[Measures]) -> float | None:
     return None if None in best else max(value for value in best if value is not None)
 
 
-def _pairs(rows: Sequence[Row], against: str | None) -> list[tuple[str, str]]:
+def _pairs(rows: Sequence[Row], against: Against) -> list[tuple[str, str]]:
     """Which variants are set against which: each against its reference, or all against the lowest."""
-    names = {row.name for row in rows}
-    if against is None:
+    if not against.anybody:
         lowest = min(rows, key=lambda row: row.loss.mean)
         return [(row.name, lowest.name) for row in rows if row is not lowest]
     found = []
     for row in rows:
         for reference in rows:
             axes = [axis for axis in row.values if row.values[axis] != reference.values.get(axis)]
-            if len(axes) == 1 and reference.values.get(axes[0]) == against and reference.name in names:
+            if len(axes) == 1 and reference.values.get(axes[0], "") == against.of(row.values[axes[0]]):
                 found.append((row.name, reference.name))
     return found
 
 
-def _comparisons(rows: Sequence[Row], against: str | None) -> Iterator[Comparison]:
+def _comparisons(rows: Sequence[Row], against: Against) -> Iterator[Comparison]:
     by_name = {row.name: row for row in rows}
     # A loss over other characters is another number.
     pairs = [
@@ -151,14 +177,14 @@ def _comparisons(rows: Sequence[Row], against: str | None) -> Iterator[Compariso
 
 
 def _character_comparisons(
-    rows: Sequence[Row], done: Sequence[Done], against: str | None
+    rows: Sequence[Row], done: Sequence[Done], against: Against
 ) -> Iterator[Comparison]:
     """On each character, among the variants that have learned it and were judged on the same frames."""
     crossed = all(row.cross for row in rows)
     losses: dict[str, dict[str, dict[int, float]]] = {}
     frames: dict[str, dict[str, int]] = {}
     for trial, found in done:
-        name = "-".join(trial.values.values())
+        name = _name(trial)
         for character, who in ((found.cross if crossed else found.per_character) or {}).items():
             losses.setdefault(character, {}).setdefault(name, {})[trial.seed] = who.loss
             frames.setdefault(character, {})[name] = who.frames

@@ -1,7 +1,7 @@
 """Which runs a study is: every variant with every seed, each with the length that its budget gives it.
 
-In: a study. Out: its cells, all variants of one seed before the next. What a reader gets wrong: under a budget of
-FLOPs a child process has to count first, so this may take seconds.
+In: a study. Out: its cells, all variants of one seed before the next, each after the one that it starts from. What a
+reader gets wrong: under a budget of FLOPs a child process has to count first, so this may take seconds.
 """
 
 from exphil_core.studies.budget import Budget
@@ -33,4 +33,5 @@ def _cell(study: Study, variant: Variant, budget: Budget, seed: int, flops: floa
         amount=budget.amount,
         multiple=budget.multiple,
         preset=preset.model_copy(update={"train": preset.train.model_copy(update={"seed": seed})}),
+        starts_from=None if variant.starts_from is None else f"{study.name}.{variant.starts_from}.{seed}",
     )

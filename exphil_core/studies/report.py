@@ -32,6 +32,8 @@ class Row:
     values: Mapping[str, str]
     learns: tuple[str, ...]
     """Characters whose inputs it learned; empty means everybody's."""
+    starts_from: str | None
+    """The variant with whose best weights its runs began; what they took is told of their own training alone."""
     multiple: float
     seeds: tuple[int, ...]
     losses: Mapping[int, float]

@@ -106,13 +106,15 @@ class StudyStorage:
     def take(self, cells: Mapping[str, Cell], *, without: Collection[str] = ()) -> Taken | None:
         """The next cell that nobody works on, now this process's: one that was left first. None where there is none.
 
-        `cells` are those that this process knows, by run; those in `without` it leaves alone.
+        `cells` are those that this process knows, by run; those in `without` it leaves alone. What starts from
+        another run is not to be had before that has ended.
         """
         with self._alone():
+            ended = {trial.run for trial in self.trials() if trial.ended}
             left = [frozen for frozen in self._frozen() if not frozen.state.is_finished()]
             for frozen in sorted(left, key=lambda frozen: frozen.state == TrialState.WAITING):
-                run = frozen.user_attrs["run"]
-                if run not in cells or run in without:
+                run, before = frozen.user_attrs["run"], frozen.user_attrs.get("starts_from")
+                if run not in cells or run in without or not (before is None or before in ended):
                     continue
                 claim = Claim.take(self._claims, run)
                 if claim is None:
@@ -169,7 +171,10 @@ class StudyStorage:
                 f"study {self.folder.name}: {known.run} was run with settings that this exphil no longer has "
                 f"({error}): give the study another --name"
             ) from error
-        if differing := differing_settings(was, cell.preset):
+        differing = differing_settings(was, cell.preset)
+        if known.starts_from != cell.starts_from:
+            differing.append(f"starts_from = {known.starts_from!r} then and {cell.starts_from!r} now")
+        if differing:
             raise UsageError(
                 f"study {self.folder.name}: {known.run} was run otherwise ({'; '.join(differing)}), and what was run "
                 "otherwise cannot be compared: put the settings back, or give the study another --name"
@@ -204,6 +209,7 @@ def _attributes(cell: Cell) -> dict[str, Any]:
         "amount": cell.amount,
         "multiple": cell.multiple,
         "preset": plain_values(cell.preset),
+        "starts_from": cell.starts_from,
     }
 
 
@@ -229,6 +235,7 @@ def _trial(frozen: FrozenTrial) -> Trial:
         state=_STATES[frozen.state],
         why=said.get("why", ""),
         measures=said.get("measures"),
+        starts_from=said.get("starts_from"),
     )
 
 

@@ -8,8 +8,8 @@ preset tables, like a file that extends the base preset; the budget alone says h
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -34,6 +34,12 @@ LONGEST_RUN_NAME = 100
 TIMES = "budget_times"
 """In a value of an axis, beside the preset's tables: it gets the budget so many times."""
 
+STARTS = "starts_from"
+"""Likewise: its runs begin with the best weights of the runs of that other value, each of the same seed."""
+
+AGAINST = "against"
+"""Likewise: the other value that this one is compared with, instead of the study's."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
@@ -45,6 +51,8 @@ class Variant:
     budget: Budget
     preset: Preset
     """Resolved, but for the seed, the data and the length of the run."""
+    starts_from: str | None = None
+    """The variant with whose runs' best weights its own begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,8 @@ class Study:
     quick: bool
     seeds: tuple[int, ...]
     against: str | None
+    references: Mapping[str, str]
+    """Value → the other that it is compared with instead."""
     cross: tuple[str, ...]
     dojo_games: int
     dojo_seed: int
@@ -94,7 +104,8 @@ def load_study(
         raise UsageError(
             f"study name '{name}': expected at most 48 letters, digits and _+-, beginning with a letter or digit"
         )
-    variants = tuple(_variants(file, where, settings or {}))
+    axes = _axes(file, where)
+    variants = tuple(_variants(file, where, axes, settings or {}))
     for variant in variants:
         # A run is called STUDY.VARIANT.SEED.
         if len(f"{name}.{variant.name}.{max(chosen)}") > LONGEST_RUN_NAME:
@@ -109,6 +120,12 @@ def load_study(
         quick=quick,
         seeds=chosen,
         against=file.against,
+        references={
+            value: layer.against
+            for axis in axes.values()
+            for value, layer in axis.items()
+            if layer.against is not None
+        },
         cross=file.cross,
         dojo_games=file.data.games,
         dojo_seed=file.data.seed,
@@ -125,13 +142,17 @@ class _Layer:
     values: Mapping[str, object]
     places: Mapping[str, str]
     times: float = 1.0
+    starts_from: str | None = None
+    against: str | None = None
 
 
-def _variants(file: StudyFile, where: Places, settings: Mapping[str, object]) -> Iterator[Variant]:
-    budgets = _budgets(file, where)
-    common = _layer(file.set, "set", where)
+_Axes = Mapping[str, Mapping[str, _Layer]]
+"""Axis → value → what it says."""
+
+
+def _axes(file: StudyFile, where: Places) -> _Axes:
     axes = {
-        name: {value: _value(axis, name, value, where) for value in axis.values}
+        name: _in_order(name, {value: _value(axis, name, value, where) for value in axis.values}, where)
         for name, axis in file.axes.items()
     }
     names = [value for axis in axes.values() for value in axis]
@@ -140,6 +161,36 @@ def _variants(file: StudyFile, where: Places, settings: Mapping[str, object]) ->
             f"{where('against')}: against: unknown value '{file.against}'; {hint(file.against, names)}"
         )
     _refuse_what_two_axes_set(axes, where)
+    return axes
+
+
+def _in_order(name: str, axis: Mapping[str, _Layer], where: Places) -> Mapping[str, _Layer]:
+    """As in the file, but each value after the one that it starts from."""
+    found: dict[str, _Layer] = {}
+    for value in axis:
+        chain = [value]
+        while (before := axis[chain[-1]].starts_from) is not None and before not in found:
+            if before in chain:
+                circle = chain[chain.index(before) :]
+                raise UsageError(
+                    f"{where(f'axes.{name}.values.{circle[0]}.{STARTS}')}: {STARTS}: goes round in a circle: "
+                    f"{' → '.join([*circle, before])}"
+                )
+            chain.append(before)
+        for each in reversed(chain):
+            found.setdefault(each, axis[each])
+    return found
+
+
+def _variants(
+    file: StudyFile, where: Places, axes: _Axes, settings: Mapping[str, object]
+) -> Iterator[Variant]:
+    budgets = _budgets(file, where)
+    common = _layer(file.set, "set", where)
+
+    def called(values: Sequence[str], budget: Budget) -> str:
+        return "-".join([*values, *([budget.kind] if len(budgets) > 1 else [])])
+
     for budget, chosen in product(budgets, product(*(axis.items() for axis in axes.values()))):
         layers = [common, *(layer for _, layer in chosen)]
         values = [value for value, _ in chosen]
@@ -155,12 +206,36 @@ def _variants(file: StudyFile, where: Places, settings: Mapping[str, object]) ->
         times = 1.0
         for layer in layers:
             times *= layer.times
+        before = _before(dict(zip(axes, chosen, strict=True)), preset, where)
         yield Variant(
-            name="-".join([*values, *([budget.kind] if len(budgets) > 1 else [])]),
+            name=called(values, budget),
             values=dict(zip(axes, values, strict=True)),
             budget=budget.times(times),
             preset=preset,
+            starts_from=None if before is None else called(before, budget),
         )
+
+
+def _before(chosen: Mapping[str, tuple[str, _Layer]], preset: Preset, where: Places) -> list[str] | None:
+    """The values of the variant that this one starts from, one for each axis; None where it starts from none."""
+    starting = {
+        axis: layer.starts_from for axis, (_, layer) in chosen.items() if layer.starts_from is not None
+    }
+    if not starting:
+        return None
+    last = list(starting)[-1]
+    place = where(f"axes.{last}.values.{chosen[last][0]}.{STARTS}")
+    if len(starting) > 1:
+        raise UsageError(
+            f"{place}: {STARTS}: a value of the axis {' and one of '.join(starting)} both start from another, and a "
+            "run can begin with one's weights only; leave it to one axis"
+        )
+    if preset.train.start_from is not None:
+        raise UsageError(
+            f"{place}: {STARTS}: train.start_from is '{preset.train.start_from}', and a run can begin with one's "
+            "weights only; leave one of them out"
+        )
+    return [starting.get(axis, value) for axis, (value, _) in chosen.items()]
 
 
 def _budgets(file: StudyFile, where: Places) -> list[Budget]:
@@ -202,8 +277,30 @@ def _value(axis: AxisTable, name: str, value: str, where: Places) -> _Layer:
     times = given.get(TIMES, 1.0)
     if isinstance(times, bool) or not isinstance(times, int | float) or not times > 0:
         raise UsageError(f"{where(f'{place}.{TIMES}')}: {TIMES}: expected a number above 0, found {times!r}")
-    layer = _layer({key: item for key, item in given.items() if key != TIMES}, place, where)
-    return _Layer(values=layer.values, places=layer.places, times=float(times))
+    beside = (TIMES, STARTS, AGAINST)
+    layer = _layer({key: item for key, item in given.items() if key not in beside}, place, where)
+    return replace(
+        layer,
+        times=float(times),
+        starts_from=_other(axis, value, STARTS, where, place),
+        against=_other(axis, value, AGAINST, where, place),
+    )
+
+
+def _other(axis: AxisTable, value: str, key: str, where: Places, place: str) -> str | None:
+    """The other value of the axis that this one names under `key`."""
+    named = axis.values[value].get(key)
+    if named is None:
+        return None
+    at = f"{where(f'{place}.{key}')}: {key}"
+    others = [each for each in axis.values if each != value]
+    if not isinstance(named, str):
+        raise UsageError(f"{at}: expected the name of another value, found {json.dumps(named, default=str)}")
+    if named == value:
+        raise UsageError(f"{at}: '{value}' names itself; expected another value of the axis")
+    if named not in others:
+        raise UsageError(f"{at}: unknown value '{named}'; {hint(named, others)}")
+    return named
 
 
 def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
@@ -216,7 +313,7 @@ def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
             ]
             raise UsageError(
                 f"{where(f'{place}.{section}')}: {place}.{section}: unknown table; "
-                f"{hint(section, [*known, TIMES])}"
+                f"{hint(section, [*known, TIMES, STARTS, AGAINST])}"
             )
         for key, value in table.items():
             values[f"{section}.{key}"] = value
@@ -232,7 +329,7 @@ def _checked(layer: _Layer, where: Places, place: str) -> _Layer:
     return layer
 
 
-def _refuse_what_two_axes_set(axes: Mapping[str, Mapping[str, _Layer]], where: Places) -> None:
+def _refuse_what_two_axes_set(axes: _Axes, where: Places) -> None:
     owner: dict[str, str] = {}
     for name, axis in axes.items():
         for key in {key for layer in axis.values() for key in layer.values}:

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from exphil_core.config.preset import CharacterName
+from exphil_core.config.preset import NONE, CharacterName
 from exphil_core.config.sources import key_lines, presets_folder, shown_path
 from exphil_core.errors import UsageError
 
@@ -80,7 +80,7 @@ class StudyFile(BaseModel):
     """Preset tables that every variant has over the base preset."""
     axes: dict[str, AxisTable] = Field(min_length=1)
     quick: dict[str, Any] = {}
-    """What the quick form has instead, under the same keys."""
+    """What the quick form has instead, under the same keys; a value of an axis that is `none` it does without."""
 
 
 def studies_folder() -> Path:
@@ -148,8 +148,15 @@ def read_study_file(path: Path, *, quick: bool) -> tuple[StudyFile, Places]:
             for key in changed
             if key not in StudyFile.model_fields or key == "quick"
         ]
+        dropped = _dropped(values, changed)
+        for axis, value in dropped:
+            key, known = f"quick.axes.{axis}.values.{value}", _values_of(values, axis)
+            if value not in known:
+                problems.append(f"{where(key)}: {key}: nothing to leave out; {hint(value, known)}")
         if quick:
             values = _merged(values, changed)
+            for axis, value in dropped:
+                del values["axes"][axis]["values"][value]
     try:
         # Strict JSON means what TOML does: lists are tuples, 1 is a float, "1" and true are not numbers.
         file = StudyFile.model_validate_json(json.dumps(values, default=str), strict=True)
@@ -158,6 +165,30 @@ def read_study_file(path: Path, *, quick: bool) -> tuple[StudyFile, Places]:
     if problems:
         raise UsageError("\n".join(problems))
     return file, where
+
+
+def _dropped(values: Mapping[str, Any], changed: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(axis, value) of what the quick form says `none` of: it does without them."""
+    return [
+        (axis, value)
+        for axis in _at(changed, "axes")
+        # Of an axis that varies one key, `none` is a value like others.
+        if "key" not in _at(values, "axes", axis)
+        for value, given in _values_of(changed, axis).items()
+        if given == NONE
+    ]
+
+
+def _values_of(tables: Mapping[str, Any], axis: str) -> Mapping[str, Any]:
+    return _at(tables, "axes", axis, "values")
+
+
+def _at(tables: Mapping[str, Any], *keys: str) -> Mapping[str, Any]:
+    """The table that lies there; an empty one where none does."""
+    for key in keys:
+        found = tables.get(key)
+        tables = found if isinstance(found, dict) else {}
+    return tables
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,9 @@ def _results(group: Group) -> Table:
             f"to reach it: frames and minutes to {group.target:.4f} on the games watched in training, the lowest "
             "loss that every run reached."
         )
+    for name in sorted({row.starts_from for row in group.rows if row.starts_from is not None}):
+        after = ", ".join(row.name for row in group.rows if row.starts_from == name)
+        notes.append(f"{after}: begun where {name} ended; frames and minutes are their own.")
     return Table(
         title="Held-out loss, best checkpoint",
         headings=tuple(headings),

@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from exphil_core.atomic import remove_partials
+from exphil_core.config.preset import Preset
 from exphil_core.errors import DataError, ExphilError, UsageError
 from exphil_core.runs.directory import UNFINISHED, RunDirectory
 from exphil_core.runs.events import read_events
@@ -100,11 +101,14 @@ class Worker:
             self._look()
             taken = self.storage.take(by_run, without=left)
             if taken is None:
-                others = self._open(by_run) - left.keys()
+                still = self._open(by_run)
+                behind = _behind(by_run, left.keys() & still)
+                others = still - left.keys() - behind
                 if not others:
-                    return left
+                    return left | {run: f"{by_run[run].starts_from} has to end before it" for run in behind}
+                begun = others - _behind(by_run, others)
                 self.told.state(
-                    f"waiting for {len(others)} that other workers run: {', '.join(sorted(others))}"
+                    f"waiting for {len(begun)} that other workers run: {', '.join(sorted(begun))}"
                 )
                 time.sleep(_OTHERS_POLL_SECONDS)
                 continue
@@ -158,6 +162,7 @@ class Worker:
         preset = cell.preset.model_copy(
             update={"data": cell.preset.data.model_copy(update={"replays": self.data.replays})}
         )
+        self._look_at_start(cell)
         path = self.runs_dir / cell.run
         if path.is_dir() and not (path / "run.toml").is_file():
             # Who began it was killed before it said what it is.
@@ -165,21 +170,21 @@ class Worker:
             with suppress(OSError):
                 path.rmdir()
         if not path.exists():
-            return RunDirectory.create(
-                self.runs_dir,
-                preset,
-                name=cell.run,
-                dataset=self.data.dataset,
-                fingerprint=self.data.fingerprint,
-            )
+            return self._created(cell, self._with_start(cell, preset))
         try:
             run = RunDirectory.open(path)
-            if settings := differing_settings(run.preset(), preset, besides=("replays",)):
+            # Where it starts from has another path on another machine; `_has_its_start` looks at that.
+            besides = ("replays", *(("start_from",) if cell.starts_from is not None else ()))
+            if settings := differing_settings(run.preset(), preset, besides=besides):
                 raise Left(
                     f"there is another run of this name, with {'; '.join(settings)}: rename or delete it"
                 )
             if run.dataset_fingerprint() != self.data.fingerprint:
                 raise Left("there is another run of this name, of other games: rename or delete it")
+            if not self._has_its_start(cell, run):
+                afresh = self._with_start(cell, preset)
+                run.delete()
+                run = self._created(cell, afresh)
         except ExphilError as error:
             raise Left(str(error)) from error
         if not run.dataset_path().is_dir():
@@ -188,6 +193,54 @@ class Worker:
                 "machines of the study share"
             )
         return run
+
+    def _created(self, cell: Cell, preset: Preset) -> RunDirectory:
+        return RunDirectory.create(
+            self.runs_dir,
+            preset,
+            name=cell.run,
+            dataset=self.data.dataset,
+            fingerprint=self.data.fingerprint,
+        )
+
+    def _with_start(self, cell: Cell, preset: Preset) -> Preset:
+        """With the checkpoint that the cell starts from, where it does."""
+        if cell.starts_from is None:
+            return preset
+        train = preset.train.model_copy(update={"start_from": str(self._start_of(cell.starts_from))})
+        return preset.model_copy(update={"train": train})
+
+    def _look_at_start(self, cell: Cell) -> None:
+        """Raises Impossible where the run that the cell starts from has no result to start from."""
+        for trial in self.storage.trials():
+            if trial.run == cell.starts_from and trial.state == "failed":
+                raise Impossible(f"it starts from {trial.run}, which has no result: {trial.why}")
+
+    def _start_of(self, name: str) -> Path:
+        """The best checkpoint of the run of that name, as this machine finds it."""
+        before = RunDirectory(self.runs_dir / name)
+        try:
+            step = before.best_step()
+        except ExphilError as error:
+            raise Left(str(error)) from error
+        if step is None or not before.step_directory(step).is_dir():
+            raise Left(
+                f"it starts from {name}, whose best checkpoint is not in {before.path} any more: put it back"
+            )
+        return before.step_directory(step).absolute()
+
+    def _has_its_start(self, cell: Cell, run: RunDirectory) -> bool:
+        """Whether the run can go on from what it begins with; Left where that is another run's than the cell's."""
+        if cell.starts_from is None:
+            return True
+        begun = run.preset().train.start_from
+        if begun is None or Path(begun).parent.name != cell.starts_from:
+            raise Left(
+                f"there is another run of this name, which does not start from {cell.starts_from}: rename or "
+                "delete it"
+            )
+        # With a checkpoint of its own, or a process that has read it, the run needs it no more.
+        return bool(run.steps()) or run.alive() or Path(begun).is_dir()
 
     def _to_its_end(self, run: RunDirectory) -> None:
         """Returns when the run is done. Raises Impossible or Left where it will not be."""
@@ -216,7 +269,8 @@ class Worker:
         """Raise where the run that this worker has started ended in a way that a new start does not mend."""
         code, message = _error(run)
         if state == "failed":
-            raise Impossible(message) if code in _CANNOT else Left(message)
+            cannot = code in _CANNOT or (code == "CheckpointError" and _only_has_its_start(run))
+            raise Impossible(message) if cannot else Left(message)
         if state == "stopped":
             raise Left("it was stopped by hand; the study goes on with it when it is run again")
         if starts >= MOST_STARTS:
@@ -269,6 +323,23 @@ class Worker:
             while run.alive() and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
         raise Interrupted
+
+
+def _only_has_its_start(run: RunDirectory) -> bool:
+    """Whether a checkpoint that does not fit can only be the one that the run starts from."""
+    return run.preset().train.start_from is not None and not run.steps()
+
+
+def _behind(cells: Mapping[str, Cell], left: Collection[str]) -> set[str]:
+    """The runs that start from one of `left`, be it by way of others."""
+    found: set[str] = set()
+    while more := {
+        run
+        for run, cell in cells.items()
+        if cell.starts_from in {*left, *found} and run not in found and run not in left
+    }:
+        found |= more
+    return found
 
 
 @contextmanager

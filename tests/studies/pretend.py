@@ -28,6 +28,10 @@ def train(run: RunDirectory) -> int:
     kept = run.path / "kept.json"
     with run.lock(), EventLog(run.events_path) as log:
         step = json.loads(kept.read_text())["step"] if kept.exists() else 0
+        if preset.train.start_from is not None and not kept.exists():
+            before = RunDirectory.open(Path(preset.train.start_from).parent)
+            assert before.standing()[0] == "done"
+            assert Path(preset.train.start_from).is_dir()
         run.write_status("running", step=step)
         time.sleep(IMPORT_SECONDS)
         log.append(
@@ -54,6 +58,8 @@ def train(run: RunDirectory) -> int:
         log.append(
             "evaluated", step=step, split="validation", loss=loss, per_character={"zelda": zelda}, best=True
         )
+        run.step_directory(step).mkdir(exist_ok=True)
+        run.write_best(step)
         run.write_status("done", step=step)
         frames = step * preset.train.batch_size * preset.chunk_length
         log.append("run_finished", status="done", step=step, summary={"frames": frames, "seconds": 1.0})

@@ -1,6 +1,7 @@
 """A study's file: what it spans, that its budgets are even, and that a mistake in it is a sentence with its place."""
 
 import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from exphil_core.studies.budget import MOST_ROUNDING, Budget, frames_per_step
 from exphil_core.studies.plan import cells_of
 from exphil_core.studies.study import Study, load_study
 from exphil_core.studies.study_file import study_names
+from tests.studies.tiny import AFTER
 
 Write = Callable[..., Path]
 
@@ -92,6 +94,7 @@ def test_what_the_issue_asks_for_is_shipped() -> None:
     assert set(study_names()) == {
         "multi_vs_single", "context_length", "attention_vs_mamba", "character_embedding", "prediction_mode",
         "backbones", "context_length_remembering", "balance",
+        "held_out_character",
     }  # fmt: skip
     for name, echo in (("context_length", 0), ("context_length_remembering", 150)):
         windows = [v.preset.backbone.window_size for v in load_study(name).variants]
@@ -120,6 +123,121 @@ def test_balance_leaves_mewtwo_few_games_and_varies_nothing_but_the_balance(quic
     assert len(off.data.characters) == 5
     assert (off.train.balance_characters, on.train.balance_characters) == (False, True)
     assert off.model_copy(update={"train": on.train}) == on
+
+
+def test_a_variant_that_starts_from_another_comes_after_it_with_the_same_seed_values_and_budget(
+    write_study: Write,
+) -> None:
+    path = write_study(
+        ("frames = 6_400", "frames = 6_400\nminutes = 1.0"),
+        ("[axes.width.values.narrow]", f"{AFTER}\n[axes.width.values.narrow]"),
+        more='[axes.rate]\nkey = "train.lr"\nvalues = { slow = 1e-4, fast = 1e-3 }\n',
+    )
+    study = load_study(str(path))
+    assert [variant.name for variant in study.variants][:6] == [
+        "narrow-slow-frames", "narrow-fast-frames", "after-slow-frames", "after-fast-frames",
+        "wide-slow-frames", "wide-fast-frames",
+    ]  # fmt: skip
+    starts = {cell.run: cell.starts_from for cell in cells_of(study)}
+    for budget in ("frames", "minutes"):
+        for rate in ("slow", "fast"):
+            for seed in (0, 1):
+                assert starts[f"tiny.after-{rate}-{budget}.{seed}"] == f"tiny.narrow-{rate}-{budget}.{seed}"
+                assert starts[f"tiny.narrow-{rate}-{budget}.{seed}"] is None
+
+
+def test_a_chain_of_starts_is_in_order_whatever_the_order_of_the_file(write_study: Write) -> None:
+    def value(name: str, before: str) -> str:
+        return AFTER.replace("values.after", f"values.{name}").replace('"narrow"', f'"{before}"')
+
+    path = write_study(("[axes.width.values.narrow]", value("third", "second") + value("second", "narrow")
+                        + "\n[axes.width.values.narrow]"))  # fmt: skip
+    assert [v.name for v in load_study(str(path)).variants] == ["narrow", "second", "third", "wide"]
+
+
+def test_a_value_may_name_the_one_that_it_is_compared_with(write_study: Write) -> None:
+    study = load_study(str(write_study(more=AFTER)))
+    assert (study.against, study.references) == ("narrow", {"after": "wide"})
+
+
+STARTS_MISTAKES = [
+    ('"narrow"', '"narow"', r"tiny\.toml:LINE: starts_from: unknown value 'narow'; did you mean 'narrow'\?"),
+    ('"narrow"', '"after"', r"tiny\.toml:LINE: starts_from: 'after' names itself; expected another value"),
+    ('"narrow"', "3", r"tiny\.toml:LINE: starts_from: expected the name of another value, found 3"),
+    ('"narrow"', '"back"', r"tiny\.toml:LINE: starts_from: goes round in a circle: after → back → after"),
+    ('against = "wide"', 'against = "wild"', r"tiny\.toml:\d+: against: unknown value 'wild'; did you mean 'wide'\?"),
+    ("starts_from", "start_from", r"start_from: unknown table; did you mean 'starts_from'\?"),
+    ('against = "wide"', 'train.start_from = "x"', r"tiny\.toml:LINE: starts_from: train\.start_from is 'x', and"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"), STARTS_MISTAKES, ids=[new for _, new, _ in STARTS_MISTAKES]
+)
+def test_a_start_that_cannot_be_is_a_sentence_with_its_place(
+    write_study: Write, old: str, new: str, sentence: str
+) -> None:
+    back = AFTER.replace("values.after", "values.back").replace('"narrow"', '"after"')
+    path = write_study(more=AFTER.replace(old, new) + (back if "back" in new else ""))
+    before = path.read_text().partition("starts_from" if "starts_from" in path.read_text() else "start_from")[
+        0
+    ]
+    said = refused(path)
+    assert re.search(sentence.replace("LINE", str(before.count("\n") + 1)), said), said
+
+
+def test_a_run_begins_with_the_weights_of_one_other_alone(write_study: Write) -> None:
+    twice = """
+    [axes.rate.values.slow]
+    train.lr = 1e-4
+
+    [axes.rate.values.fast]
+    starts_from = "slow"
+    train.lr = 1e-3
+    """
+    path = write_study(more=AFTER + textwrap.dedent(twice))
+    said = refused(path)
+    assert "starts_from: a value of the axis width and one of rate both start from another" in said
+    assert re.search(r"tiny\.toml:\d+: ", said)
+
+
+def test_the_quick_form_does_without_the_values_that_it_says_none_of(write_study: Write) -> None:
+    path = write_study(more=f'axes.width.values.wider = "none"\n{AFTER.replace("after", "wider")}')
+    assert [v.name for v in load_study(str(path)).variants] == ["narrow", "wide", "wider"]
+    quick = load_study(str(path), quick=True)
+    assert [v.name for v in quick.variants] == ["narrow", "wide"]
+    assert quick.references == {}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_value_that_is_not_there_cannot_be_left_out(write_study: Write, quick: bool) -> None:
+    path = write_study(more='axes.width.values.widr = "none"\n')
+    line = path.read_text().splitlines().index('axes.width.values.widr = "none"') + 1
+    assert re.search(
+        rf"tiny\.toml:{line}: quick\.axes\.width\.values\.widr: nothing to leave out; did you mean 'wide'\?",
+        refused(path, quick=quick),
+    )
+
+
+@pytest.mark.parametrize(("quick", "games"), [(False, (1, 2, 4, 8)), (True, (1, 4))])
+def test_a_held_out_character_is_picked_up_from_the_same_games_with_and_without_a_start(
+    quick: bool, games: tuple[int, ...]
+) -> None:
+    study = load_study("held_out_character", quick=quick)
+    variants = {variant.name: variant for variant in study.variants}
+    assert variants.keys() == {"without", "all"} | {
+        f"{how}_{k}" for how in ("scratch", "after") for k in games
+    }
+    assert "mewtwo" not in variants["without"].preset.data.characters
+    assert study.cross == ("mewtwo",)
+    for k in games:
+        scratch, after = variants[f"scratch_{k}"], variants[f"after_{k}"]
+        assert scratch.preset == after.preset
+        assert scratch.budget == after.budget
+        assert (scratch.starts_from, after.starts_from) == (None, "without")
+        assert (after.preset.data.characters, after.preset.data.most_games) == (("mewtwo",), k)
+        assert study.references[f"after_{k}"] == f"scratch_{k}"
+    assert {variant.preset.encoder.character_mode for variant in study.variants} == {"learned"}
 
 
 def test_equal_flops_give_the_cheaper_variant_more_updates(write_study: Write) -> None:

@@ -1,4 +1,4 @@
-"""The file of a study that is small enough for a test."""
+"""The file of a study that is small enough for a test, and a value of its axis that starts from another."""
 
 TINY = """\
 about = "Does width help?"
@@ -42,4 +42,12 @@ encoder.width = 32
 
 [quick]
 budget.frames = 3_200
+"""
+
+AFTER = """
+[axes.width.values.after]
+starts_from = "narrow"
+against = "wide"
+backbone.width = 16
+encoder.width = 16
 """

@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.lock import is_held
@@ -23,7 +25,9 @@ from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.log_end import last_lines
 from exphil_core.studies.study_file import study_names
+from exphil_tui.study_journal import StudyJournal
 from exphil_tui.study_sight import STUDIES, StudySight
+from exphil_tui.study_watch import JOURNAL
 
 LOG = "worker.log"
 
@@ -38,17 +42,21 @@ class StudyCommand:
     """`exphil study run …`"""
 
     study: str
+    """A name or a file."""
     runs_dir: Path
     quick: bool = False
     seeds: tuple[int, ...] = ()
     """Empty: those of the study's file."""
     replays: tuple[str, ...] = ()
     """Empty: the dojo's games."""
+    called: str | None = None
+    """The study's folder, where it is not called after its study and form."""
 
     @property
     def name(self) -> str:
         """Of the study's folder."""
-        return self.study + _QUICK * self.quick + _REPLAYS * bool(self.replays)
+        own = Path(self.study).stem if "/" in self.study else self.study
+        return self.called or own + _QUICK * self.quick + _REPLAYS * bool(self.replays)
 
     @property
     def folder(self) -> Path:
@@ -62,6 +70,7 @@ class StudyCommand:
             *(("--quick",) if self.quick else ()),
             *(("--replays", *self.replays) if self.replays else ()),
             *(("--seeds", ",".join(map(str, self.seeds))) if self.seeds else ()),
+            *(("--name", self.called) if self.called else ()),
             *("--runs-dir", str(self.runs_dir)),
         )
 
@@ -72,7 +81,52 @@ class StudyCommand:
 
 
 def command_of(sight: StudySight, runs_dir: Path) -> StudyCommand:
-    """The command that goes on with a study that was begun. UsageError where the folder does not tell it."""
+    """The command that goes on with a study that was begun. UsageError where its folder does not tell it."""
+    described = _described(sight)
+    told = {seed for seed in _listed(described, "seeds") if isinstance(seed, int)}
+    seeds = {run.trial.seed for run in sight.runs} | told
+    study = described.get("study")
+    if isinstance(study, str):
+        replays = tuple(str(path) for path in _listed(described, "replays"))
+        found = StudyCommand(study=study, runs_dir=runs_dir, quick=sight.quick, replays=replays)
+        _refuse_what_cannot_go_on(found, sight)
+        found = replace(found, called=None if found.name == sight.name else sight.name)
+    else:
+        found = _by_name(sight, runs_dir)
+    return replace(found, seeds=tuple(sorted(seeds)))
+
+
+def _described(sight: StudySight) -> Mapping[str, Any]:
+    """What its worker kept of the study; empty where that cannot be read."""
+    journal = StudyJournal(sight.folder / JOURNAL)
+    with suppress(OSError):
+        journal.look()
+    return journal.described
+
+
+def _listed(described: Mapping[str, Any], key: str) -> list[Any]:
+    found = described.get(key)
+    return found if isinstance(found, list) else []
+
+
+def _refuse_what_cannot_go_on(command: StudyCommand, sight: StudySight) -> None:
+    goes_on = f"'exphil study run FILE --name {sight.title}' goes on with it"
+    shown = sanitise(command.study, limit=_LINE_LETTERS)
+    if "/" not in command.study and command.study not in study_names():
+        raise UsageError(f"{sight.title}: no study {shown} comes with this exphil: {goes_on}")
+    if "/" in command.study and not Path(command.study).is_file():
+        raise UsageError(f"{sight.title}: its file {shown} is not there: {goes_on}")
+    for run in sight.runs:
+        begun = run.trial.run.removesuffix(f".{run.trial.variant}.{run.trial.seed}")
+        if begun != sight.name:
+            raise UsageError(
+                f"{sight.title}: its runs are those of {sanitise(begun, limit=_LINE_LETTERS)}, so its folder has "
+                "another name now: give it that name back to go on with it"
+            )
+
+
+def _by_name(sight: StudySight, runs_dir: Path) -> StudyCommand:
+    """From its folder's name, of a study that was begun before workers kept by which command."""
     name = sight.name
     of_replays = name.endswith(_REPLAYS)
     stem = name.removesuffix(_REPLAYS)
@@ -89,8 +143,7 @@ def command_of(sight: StudySight, runs_dir: Path) -> StudyCommand:
             f"no run of {sight.title} is there to say which replays it learns from: "
             f"'exphil study run {stem}{' --quick' * quick} --replays …' goes on with it"
         )
-    seeds = tuple(sorted({run.trial.seed for run in sight.runs}))
-    return StudyCommand(study=stem, runs_dir=runs_dir, quick=quick, seeds=seeds, replays=replays)
+    return StudyCommand(study=stem, runs_dir=runs_dir, quick=quick, replays=replays)
 
 
 def _replays_of(sight: StudySight, runs_dir: Path) -> tuple[str, ...]:

@@ -89,6 +89,11 @@ def run_command(
             decides=found.decides,
             quick=found.quick,
             against=found.against,
+            references=dict(found.references),
+            # What the workbench goes on with it by, wherever that is started.
+            study=found.source,
+            replays=[str(Path(path).expanduser().absolute()) for path in found.replays],
+            seeds=list(found.seeds),
             data=data.told,
             fingerprint=data.fingerprint,
         )

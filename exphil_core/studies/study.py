@@ -24,6 +24,7 @@ from exphil_core.studies.study_file import (
     find_study_file,
     hint,
     read_study_file,
+    studies_folder,
 )
 
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]{0,31}")
@@ -58,6 +59,8 @@ class Variant:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
     name: str
+    source: str
+    """The name of a study that comes with exphil, or the absolute path of its file."""
     about: str
     decides: str
     quick: bool
@@ -115,6 +118,7 @@ def load_study(
             )
     return Study(
         name=name,
+        source=path.stem if path.parent == studies_folder() else str(path.absolute()),
         about=file.about,
         decides=file.decides,
         quick=quick,

@@ -9,6 +9,7 @@ import pytest
 from exphil_core.cli.main import run
 from exphil_core.runs.directory import run_directories
 from exphil_core.studies import worker
+from exphil_core.studies.storage import StudyStorage
 from tests.studies.tiny import TINY
 
 Write = Callable[..., str]
@@ -67,6 +68,9 @@ def test_a_study_of_real_runs_is_reported_extended_and_not_run_again(
     folder = runs / "studies" / "mine"
     assert json.loads((folder / "report.json").read_text()) == found
     assert "one seed only" in (folder / "report.md").read_text()
+
+    told = StudyStorage(folder).described()
+    assert (told["study"], told["replays"], told["seeds"]) == (file, [str(dojo_dataset)], [0])
 
     before = {each.name: each.events_path.read_bytes() for each in run_directories(runs)}
     assert run(study) == 0

@@ -57,6 +57,15 @@ def test_the_forms_and_real_replays_do_not_share_a_folder(write_study: Write) ->
     assert load_study(path, name="mine").name == "mine"
 
 
+def test_a_study_says_by_which_name_or_file_it_is_found_again_from_anywhere(
+    write_study: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_study()
+    monkeypatch.chdir(tmp_path)
+    assert load_study("tiny.toml", name="mine").source == str(path)
+    assert load_study("context_length", quick=True).source == "context_length"
+
+
 def test_the_quick_form_changes_what_it_names_and_nothing_else(write_study: Write) -> None:
     path = str(write_study())
     full, quick = load_study(path), load_study(path, quick=True)

@@ -79,6 +79,58 @@ def test_a_run_tells_which_replays_are_learned_from(runs_dir: Path) -> None:
     assert command_of(sight(runs_dir), runs_dir).replays == ("my/replays",)
 
 
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    found = tmp_path / "my study.toml"
+    found.touch()
+    return found
+
+
+def test_a_study_of_a_file_of_one_s_own_is_gone_on_with(runs_dir: Path, file: Path) -> None:
+    made = StudyMaker(
+        runs_dir, "mine", quick=True, study=str(file), replays=["/games/a b", "/games/c"], seeds=[0, 1]
+    )
+    made.wants("a", seeds=[0, 4])
+    found = command_of(sight(runs_dir), runs_dir)
+    assert found.folder == made.storage.folder
+    assert found.line == (
+        f"exphil study run '{file}' --quick --replays '/games/a b' /games/c --seeds 0,1,4 --name mine "
+        f"--runs-dir {runs_dir}"
+    )
+
+
+def test_a_name_that_a_study_was_given_is_given_again_and_its_own_is_not(runs_dir: Path) -> None:
+    made = StudyMaker(runs_dir, "another", quick=False, study="context_length", replays=[], seeds=[2])
+    found = command_of(sight(runs_dir), runs_dir)
+    assert (found.study, found.called, found.seeds, found.folder) == (
+        "context_length", "another", (2,), made.storage.folder
+    )  # fmt: skip
+    own = StudyMaker(
+        runs_dir, "context_length-quick-replays", study="context_length", quick=True, replays=["/x"]
+    )
+    (_, named) = StudyWatch(runs_dir).look()
+    found = command_of(named, runs_dir)
+    assert (found.called, found.folder) == (None, own.storage.folder)
+    assert "--name" not in found.line
+
+
+def test_what_cannot_be_gone_on_with_is_a_sentence(runs_dir: Path, file: Path) -> None:
+    made = StudyMaker(runs_dir, "mine", study=str(file), replays=[], seeds=[0])
+    made.wants("a", seeds=[0])
+    file.unlink()
+    with pytest.raises(UsageError, match=r"my study\.toml is not there: 'exphil study run FILE --name mine'"):
+        command_of(sight(runs_dir), runs_dir)
+    made.storage.describe(study="context_lenght", fingerprint="f")
+    with pytest.raises(UsageError, match="no study context_lenght comes with this exphil"):
+        command_of(sight(runs_dir), runs_dir)
+    made.storage.describe(study="context_length", fingerprint="f")
+    made.storage.folder.rename(runs_dir / "studies" / "renamed")
+    with pytest.raises(
+        UsageError, match="renamed: its runs are those of mine, so its folder has another name"
+    ):
+        command_of(sight(runs_dir), runs_dir)
+
+
 @pytest.mark.parametrize(("name", "quick"), [("my_own", False), ("context_length-quick", False)])
 def test_a_name_that_no_study_has_by_itself_is_a_sentence(runs_dir: Path, name: str, quick: bool) -> None:
     made = StudyMaker(runs_dir, name, quick=quick)

@@ -93,6 +93,7 @@ def work(file: Path, runs_dir: Path) -> None:
         dataset=runs_dir.parent, replays=("games",), fingerprint="f", games=1, frames=1, told="made up"
     )
     told = Told(line=lambda text: print(text, file=sys.stderr, flush=True), state=lambda text: None)
+    told.line(f"study {study.name}: {len(cells)} runs")
     latency = {
         "p50_ms": 1.0,
         "p99_ms": 2.0,

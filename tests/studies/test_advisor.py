@@ -454,6 +454,9 @@ SHIPPED = {
         )
     },
     "prediction_mode": set(),
+    "balance": {("train.balance_characters", frozenset({"True", "False"}))},
+    # What began elsewhere or had fewer games says nothing of whom to learn from.
+    "held_out_character": {("data.characters", frozenset({"without", "all"}))},
 }
 
 

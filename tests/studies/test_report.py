@@ -73,6 +73,7 @@ def trial(
     multiple: float = 1.0,
     characters: Sequence[str] = (),
     why: str = "",
+    starts_from: str | None = None,
 ) -> Trial:
     return Trial(
         run=f"made.{variant}.{seed}",
@@ -86,6 +87,7 @@ def trial(
         state=state,
         why=why,
         measures=None if measures is None else measures.plain(),
+        starts_from=None if starts_from is None else f"made.{starts_from}.{seed}",
     )
 
 
@@ -131,6 +133,43 @@ def test_without_a_reference_all_stand_against_the_lowest_and_it_is_not_called_b
         ("c", "a", False),
     }
     assert "lower than those of c is shown" in verdict(found)
+
+
+def test_a_value_that_names_its_own_reference_is_compared_with_that_and_the_others_with_the_study_s() -> None:
+    losses = {"short": [0.5, 0.51, 0.50], "long": [0.4, 0.41, 0.40], "longer": [0.3, 0.31, 0.30]}
+
+    def pairs(**described: Any) -> set[tuple[str, str]]:
+        found = report(of(losses), **described).groups[0].comparisons
+        return {(each.ours, each.theirs) for each in found}
+
+    assert pairs(against="short", references={"longer": "long"}) == {("long", "short"), ("longer", "long")}
+    # Who names nothing is compared with nobody, where only some name theirs.
+    assert pairs(against=None, references={"longer": "long"}) == {("longer", "long")}
+    assert pairs(against=None, references={}) == {("short", "longer"), ("long", "longer")}
+
+
+def test_a_variant_that_began_where_another_ended_says_so_and_counts_its_own_frames() -> None:
+    trials = [trial("without", seed, measured(0.5, frames=4_000_000), multiple=4.0) for seed in range(3)] + [
+        trial(name, seed, measured(0.4 + seed / 100), starts_from=start)
+        for seed in range(3)
+        for name, start in (("scratch", None), ("after", "without"), ("later", "without"))
+    ]
+    found = report(trials)
+    rows = {row.name: row for row in found.groups[0].rows}
+    assert {name: row.starts_from for name, row in rows.items()} == {
+        "without": None, "scratch": None, "after": "without", "later": "without"
+    }  # fmt: skip
+    assert rows["after"].frames == rows["scratch"].frames == 1_000_000
+    assert (
+        "after, later: begun with the best weights of without of the same seed, which had seen 4,000,000 frames in "
+        "its own. Their frames, minutes and what they took to a loss are of their own training alone."
+    ) in found.notes
+    text = markdown(found, [])
+    assert "after, later: begun where without ended; frames and minutes are their own." in text
+    assert "begun with the best weights of without" in text
+    # Where what it started from is not in the report, it is named all the same.
+    alone = report([each for each in trials if each.variant in ("scratch", "after")])
+    assert any("after: begun with the best weights of made.without.0" in note for note in alone.notes)
 
 
 def test_one_seed_is_marked_and_decides_nothing() -> None:

@@ -1,6 +1,7 @@
 """The journal of a study: one trial a cell, taken by one worker at a time, ended once."""
 
 import json
+import re
 import socket
 import time
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from exphil_core.errors import UsageError
 from exphil_core.runs.directory import FRESH_SECONDS
 from exphil_core.studies.cells import Cell
 from exphil_core.studies.plan import cells_of
-from exphil_core.studies.storage import StudyStorage
+from exphil_core.studies.storage import JOURNAL, StudyStorage
 from exphil_core.studies.study import load_study
+from tests.studies.tiny import AFTER
 
 
 @pytest.fixture
@@ -84,6 +86,58 @@ def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: l
     (trial,) = [trial for trial in storage.trials() if trial.ended]
     assert (trial.run, trial.state, trial.measures, trial.why) == (run, "complete", {"loss": 0.5}, "")
     taken.claim.release()
+
+
+def test_what_starts_from_another_is_not_to_be_had_before_that_has_ended(
+    tmp_path: Path, write_study: Callable[..., Path]
+) -> None:
+    cells = by_run(cells_of(load_study(str(write_study(("seeds = [0, 1]", "seeds = [0]"), more=AFTER)))))
+    storage = StudyStorage(tmp_path / "studies" / "tiny")
+    # As a study that is extended has it: what starts first was added last.
+    for run in ("tiny.after.0", "tiny.wide.0", "tiny.narrow.0"):
+        storage.extend([cells[run]])
+    wide, narrow = storage.take(cells), storage.take(cells)
+    assert wide is not None
+    assert narrow is not None
+    assert (wide.cell.run, narrow.cell.run) == ("tiny.wide.0", "tiny.narrow.0")
+    assert StudyStorage(storage.folder).take(cells) is None
+    wide.claim.release()
+    assert storage.complete("tiny.wide.0", loss=0.5, measures={"loss": 0.5})
+    assert storage.take(cells) is None
+    narrow.claim.release()
+    assert storage.complete("tiny.narrow.0", loss=0.5, measures={"loss": 0.5})
+    after = StudyStorage(storage.folder).take(cells)
+    assert after is not None
+    assert after.cell.starts_from == "tiny.narrow.0"
+    after.claim.release()
+
+
+def test_where_a_run_starts_is_part_of_what_it_is(tmp_path: Path, write_study: Callable[..., Path]) -> None:
+    def cells(start: str) -> list[Cell]:
+        return cells_of(load_study(str(write_study(more=AFTER.replace('starts_from = "narrow"', start)))))
+
+    storage = StudyStorage(tmp_path / "studies" / "tiny")
+    storage.extend(cells('starts_from = "narrow"'))
+    assert StudyStorage(storage.folder).extend(cells('starts_from = "narrow"')) == 0
+    known = {trial.run: trial.starts_from for trial in storage.trials()}
+    assert known["tiny.after.1"] == "tiny.narrow.1"
+    assert known["tiny.wide.1"] is None
+    for start, now in (('starts_from = "wide"', "'tiny.wide.0'"), ("", "None")):
+        with pytest.raises(UsageError, match=f"starts_from = 'tiny.narrow.0' then and {now} now"):
+            storage.extend(cells(start))
+
+
+def test_a_journal_of_before_there_were_starts_is_read_and_extended(
+    storage: StudyStorage, cells: list[Cell], write_study: Callable[..., Path]
+) -> None:
+    journal = storage.folder / JOURNAL
+    text = journal.read_text()
+    assert '"starts_from": null' in text or '"starts_from":null' in text
+    journal.write_text(re.sub(r', ?"starts_from": ?null', "", text))
+    old = StudyStorage(storage.folder)
+    assert "starts_from" not in journal.read_text()
+    assert [trial.starts_from for trial in old.trials()] == [None] * len(cells)
+    assert old.extend(cells_of(load_study(str(write_study(more=AFTER))))) == 2
 
 
 def test_another_machine_s_claim_holds_until_its_heartbeat_lapses(

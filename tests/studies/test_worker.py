@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exphil_core.errors import UsageError
-from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.directory import RunDirectory, run_directories
 from exphil_core.runs.events import EventLog
 from exphil_core.studies.cells import Cell
 from exphil_core.studies.children import Unmeasured
@@ -18,6 +18,7 @@ from exphil_core.studies.plan import cells_of
 from exphil_core.studies.storage import StudyStorage
 from exphil_core.studies.study import Study, load_study
 from exphil_core.studies.worker import MOST_STARTS, Told, Worker
+from tests.studies.tiny import AFTER
 
 LATENCY = {"p50_ms": 1.0, "p99_ms": 2.0, "budget_ms": 16.67, "within_budget": True, "threads": 1, "frames": 1}
 
@@ -50,16 +51,18 @@ def storage(tmp_path: Path) -> StudyStorage:
 
 @pytest.fixture
 def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., Mapping[str, str]]:
-    """One worker with this launcher on the study's first cell."""
+    """One worker with this launcher on the study's first cell, or on all of another study."""
 
-    def work(launch: Callable[[RunDirectory], object], **children: Any) -> Mapping[str, str]:
-        cells = cells_of(study)[:1]
+    def work(
+        launch: Callable[[RunDirectory], object], *, of: Study | None = None, **children: Any
+    ) -> Mapping[str, str]:
+        cells = cells_of(study)[:1] if of is None else cells_of(of)
         storage.extend(cells)
         data = StudyData(dataset=tmp_path, replays=("games",), fingerprint="f", games=1, frames=1, told="")
         quiet = Told(line=lambda text: None, state=lambda text: None)
         children = {"latency": lambda run, frames: LATENCY, **children}
         worker = Worker(
-            study=study,
+            study=study if of is None else of,
             data=data,
             storage=storage,
             runs_dir=tmp_path / "runs",
@@ -73,6 +76,25 @@ def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., M
 
 
 Work = Callable[..., Mapping[str, str]]
+
+
+@pytest.fixture
+def chained(write_study: Callable[..., Path]) -> Study:
+    """`wide`, and `third` that starts from `after`, which starts from `narrow`."""
+    third = AFTER.replace("values.after", "values.third").replace('"narrow"', '"after"')
+    return load_study(str(write_study(("seeds = [0, 1]", "seeds = [0]"), more=third + AFTER)))
+
+
+def finish_with_a_checkpoint(run: RunDirectory) -> None:
+    run.step_directory(50).mkdir(exist_ok=True)
+    run.write_best(50)
+    finish(run)
+
+
+def starts(runs: Path) -> dict[str, str]:
+    """By run, that and the checkpoint that it begins with, as its run.toml says."""
+    found = {run.name: run.preset().train.start_from for run in run_directories(runs)}
+    return {name: "/".join(Path(begun).parts[-2:]) for name, begun in found.items() if begun is not None}
 
 
 def test_a_run_that_is_done_is_a_result(work: Work, storage: StudyStorage) -> None:
@@ -185,3 +207,127 @@ def test_a_measurement_that_fails_does_not_undo_the_run(work: Work, storage: Stu
     (trial,) = storage.trials()
     assert trial.measures is not None
     assert trial.measures["notes"] == ["latency: exit code 2: no core"]
+
+
+def test_runs_begin_with_the_best_checkpoint_of_the_run_that_they_start_from(
+    work: Work, chained: Study, tmp_path: Path, storage: StudyStorage
+) -> None:
+    assert work(finish_with_a_checkpoint, of=chained) == {}
+    assert starts(tmp_path / "runs") == {
+        "tiny.after.0": "tiny.narrow.0/step-000000050",
+        "tiny.third.0": "tiny.after.0/step-000000050",
+    }
+    assert {trial.state for trial in storage.trials()} == {"complete"}
+
+
+def test_what_starts_from_a_run_without_a_result_has_none_and_says_why(
+    work: Work, chained: Study, storage: StudyStorage
+) -> None:
+    def launch(run: RunDirectory) -> None:
+        if run.name == "tiny.narrow.0":
+            fail(run, "DataError", "no side plays link")
+        else:
+            finish_with_a_checkpoint(run)
+
+    assert work(launch, of=chained) == {}
+    why = {trial.run: trial.why for trial in storage.trials() if trial.state == "failed"}
+    assert why == {
+        "tiny.narrow.0": "no side plays link",
+        "tiny.after.0": "it starts from tiny.narrow.0, which has no result: no side plays link",
+        "tiny.third.0": "it starts from tiny.after.0, which has no result: it starts from tiny.narrow.0, which has "
+        "no result: no side plays link",
+    }
+
+
+def test_what_starts_from_a_run_that_had_to_be_left_is_left_too_and_goes_on_after_it(
+    work: Work, chained: Study, storage: StudyStorage
+) -> None:
+    def launch(run: RunDirectory) -> None:
+        if run.name == "tiny.narrow.0":
+            fail(run, "DiskFullError", "no room left")
+        else:
+            finish_with_a_checkpoint(run)
+
+    assert work(launch, of=chained) == {
+        "tiny.narrow.0": "no room left",
+        "tiny.after.0": "tiny.narrow.0 has to end before it",
+        "tiny.third.0": "tiny.after.0 has to end before it",
+    }
+    assert [trial.run for trial in storage.trials() if trial.ended] == ["tiny.wide.0"]
+    assert work(finish_with_a_checkpoint, of=chained) == {}
+
+
+def test_a_run_that_was_begun_elsewhere_goes_on_with_the_checkpoint_where_it_lies_here(
+    work: Work, chained: Study, tmp_path: Path
+) -> None:
+    def killed(run: RunDirectory) -> None:
+        if run.name == "tiny.narrow.0":
+            finish_with_a_checkpoint(run)
+        else:
+            raise UsageError("its machine is gone")
+
+    runs = tmp_path / "runs"
+    assert "tiny.after.0" in work(killed, of=chained)
+    told = runs / "tiny.after.0" / "run.toml"
+    told.write_text(told.read_text().replace(str(runs), "/of/another/machine"))
+    assert work(finish_with_a_checkpoint, of=chained) == {}
+    begun = RunDirectory(runs / "tiny.after.0").preset().train.start_from
+    assert begun == str(runs / "tiny.narrow.0" / "step-000000050")
+
+
+def test_a_run_with_a_checkpoint_of_its_own_does_not_look_for_its_start_again(
+    work: Work, chained: Study, tmp_path: Path
+) -> None:
+    def launch(run: RunDirectory) -> None:
+        if run.name == "tiny.narrow.0":
+            finish_with_a_checkpoint(run)
+        else:
+            run.step_directory(10).mkdir()
+            raise UsageError("its machine is gone")
+
+    runs = tmp_path / "runs"
+    work(launch, of=chained)
+    told = runs / "tiny.after.0" / "run.toml"
+    elsewhere = told.read_text().replace(str(runs), "/of/another/machine")
+    told.write_text(elsewhere)
+    assert work(finish_with_a_checkpoint, of=chained) == {}
+    assert told.read_text() == elsewhere
+
+
+def test_a_run_that_starts_from_another_one_than_the_study_s_is_not_taken_for_it(
+    work: Work, chained: Study, tmp_path: Path
+) -> None:
+    (after,) = (cell for cell in cells_of(chained) if cell.variant == "after")
+    for start in (None, "/runs/tiny.wide.0/step-000000050"):
+        train = after.preset.train.model_copy(update={"start_from": start})
+        preset = after.preset.model_copy(update={"train": train})
+        other = RunDirectory.create(
+            tmp_path / "runs", preset, name="tiny.after.0", dataset=tmp_path, fingerprint="f"
+        )
+        left = work(finish_with_a_checkpoint, of=chained)
+        assert "another run of this name, which does not start from tiny.narrow.0" in left["tiny.after.0"]
+        other.delete()
+
+
+def test_a_checkpoint_to_start_from_that_is_gone_is_left_to_a_person(
+    work: Work, chained: Study, tmp_path: Path
+) -> None:
+    # As if its run had been deleted since.
+    left = work(finish, of=chained)
+    assert "it starts from tiny.narrow.0, whose best checkpoint is not in" in left["tiny.after.0"]
+    assert work(finish, of=chained).keys() == {"tiny.after.0", "tiny.third.0"}
+
+
+def test_weights_that_do_not_fit_have_no_result_for_ever(
+    work: Work, chained: Study, storage: StudyStorage
+) -> None:
+    def launch(run: RunDirectory) -> None:
+        if run.name == "tiny.after.0":
+            fail(run, "CheckpointError", "train.start_from: not of this preset's size")
+        else:
+            finish_with_a_checkpoint(run)
+
+    assert work(launch, of=chained) == {}
+    why = {trial.run: trial.why for trial in storage.trials() if trial.state == "failed"}
+    assert why["tiny.after.0"] == "train.start_from: not of this preset's size"
+    assert why.keys() == {"tiny.after.0", "tiny.third.0"}

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import pytest
 from exphil_core.runs.directory import RunDirectory, run_directories
 from exphil_core.runs.events import read_events
 from exphil_core.studies.storage import JOURNAL, StudyStorage
+from tests.studies.tiny import AFTER
 
 PRETEND = Path(__file__).with_name("pretend.py")
 
@@ -28,6 +29,14 @@ THREE = """
 backbone.width = 64
 encoder.width = 64
 """
+
+CHAIN = """
+[axes.width.values.later]
+starts_from = "after"
+backbone.width = 16
+encoder.width = 16
+"""
+"""A value that starts from one that starts from another."""
 
 
 @pytest.fixture
@@ -87,16 +96,32 @@ def check(runs: Path, cells: set[str]) -> None:
         assert saved == sorted(set(saved))
 
 
-def names(seeds: int) -> set[str]:
-    return {f"tiny.{width}.{seed}" for width in WIDTHS for seed in range(seeds)}
+def names(seeds: int, widths: Sequence[str] = WIDTHS) -> set[str]:
+    return {f"tiny.{width}.{seed}" for width in widths for seed in range(seeds)}
+
+
+def began_and_ended(runs: Path, name: str) -> tuple[str, str]:
+    """When, in the order of time."""
+    events = list(read_events(runs / name / "events.jsonl"))
+    return events[0]["ts"], events[-1]["ts"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize(
+    ("more", "widths"),
+    [(THREE, WIDTHS), (CHAIN + AFTER, ("narrow", "wide", "after", "later"))],
+    ids=["apart", "one after the other"],
+)
 def test_every_variant_ends_once_whoever_is_killed_whenever(
-    number: int, write_study: Callable[..., Path], runs: Path, started: Callable[..., "subprocess.Popen[str]"]
+    number: int,
+    more: str,
+    widths: Sequence[str],
+    write_study: Callable[..., Path],
+    runs: Path,
+    started: Callable[..., "subprocess.Popen[str]"],
 ) -> None:
-    file = write_study(("seeds = [0, 1]", "seeds = [0, 1, 2]"), more=THREE)
+    file = write_study(("seeds = [0, 1]", "seeds = [0, 1, 2]"), more=more)
     chance = random.Random(number)
     steady, unlucky = started(file), started(file)
     killed = 0
@@ -118,7 +143,54 @@ def test_every_variant_ends_once_whoever_is_killed_whenever(
     assert steady.returncode == 0, (runs / "worker-0.log").read_text()
     assert killed
     assert unlucky.wait(timeout=60) == 0
-    check(runs, names(3))
+    check(runs, names(3, widths))
+    for seed in range(3) if "later" in widths else ():
+        for before, after in (("narrow", "after"), ("after", "later")):
+            ended_at = began_and_ended(runs, f"tiny.{before}.{seed}")[1]
+            assert ended_at <= began_and_ended(runs, f"tiny.{after}.{seed}")[0]
+
+
+def test_a_worker_that_waits_for_the_run_to_start_from_goes_on_with_it_when_another_s_is_killed(
+    write_study: Callable[..., Path], runs: Path, started: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    file = write_study(
+        ("seeds = [0, 1]", "seeds = [0]"),
+        ("frames = 6_400", "frames = 64_000"),
+        ("[axes.width.values.wide]", "[axes.width.values.after]"),
+        ("backbone.width = 32\nencoder.width = 32", 'starts_from = "narrow"'),
+        ("backbone.width = 16\nencoder.width = 16", ""),
+    )
+    first = started(file)
+    run = RunDirectory(runs / "tiny.narrow.0")
+    while not (run.path / "kept.json").exists():
+        assert first.poll() is None
+        time.sleep(0.02)
+    second = started(file)
+    while "study tiny" not in (runs / "worker-1.log").read_text():
+        assert second.poll() is None
+        time.sleep(0.02)
+    pid = run.process_id()
+    assert pid is not None
+    first.kill()
+    os.kill(pid, signal.SIGKILL)
+    first.wait()
+    assert second.wait(timeout=60) == 0
+    assert ended(runs) == {"tiny.narrow.0": 1, "tiny.after.0": 1}
+    begun = RunDirectory(runs / "tiny.after.0").preset().train.start_from
+    best = run.best_step()
+    assert best is not None
+    assert begun == str(run.step_directory(best).absolute())
+
+
+@pytest.mark.slow
+def test_a_finished_study_is_extended_by_what_starts_from_its_runs(
+    write_study: Callable[..., Path], runs: Path, started: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    assert started(write_study()).wait(timeout=60) == 0
+    before = {run.name: run.events_path.read_bytes() for run in run_directories(runs)}
+    assert started(write_study(more=AFTER)).wait(timeout=60) == 0
+    check(runs, names(2, ("narrow", "wide", "after")))
+    assert {name: (runs / name / "events.jsonl").read_bytes() for name in before} == before
 
 
 def test_a_killed_worker_s_run_is_resumed_by_another(

@@ -1,7 +1,8 @@
 """`exphil train --dry-run [--probe SECONDS]`: what would be trained on what, and how long that takes here.
 
 In: a resolved preset, and its dataset where replays were named. Out: sentences, or one JSON object. What a reader
-gets wrong: without a probe, memory is reckoned and not measured, and time is known only where the preset limits it.
+gets wrong: cost and memory are the policy's own, counted and reckoned before anything is trained; without a probe
+nothing is measured, and time is known only where the preset limits it.
 """
 
 import json
@@ -28,12 +29,14 @@ def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None
         if dataset is None:
             raise UsageError("--probe takes real steps, which needs data: name it with --replays PATH")
 
+    from exphil_core.models.backbone import resolve_kernel
     from exphil_core.training.data import open_training_data
     from exphil_core.training.device import choose_device
     from exphil_core.training.probe import outlook, probed
 
     data = None if dataset is None else open_training_data(preset, dataset)
     device = choose_device(preset.train.device)
+    resolve_kernel(preset.backbone, device)
     found = outlook(preset, data)
     if probe_seconds is not None:
         assert data is not None
@@ -50,12 +53,15 @@ def _object(preset: Preset, data: "TrainingData | None", found: "Outlook", devic
         "preset": preset.model_dump(mode="json"),
         "parameters": found.parameters,
         "frames_per_step": found.frames_per_step,
+        "flops_per_frame": found.flops_per_frame,
+        "flops_per_step": found.flops_per_step,
         "steps": found.estimated_steps,
         "epochs": found.estimated_epochs,
         "limit_seconds": found.limit_seconds,
         "memory_bytes": found.memory_bytes,
         "memory": dict(found.memory),
         "memory_measured": found.memory_measured is not None,
+        "state_bytes": found.state_bytes,
         "device": device,
         "dataset": None if data is None else data.summary(),
         "warnings": [] if data is None else [notice.message for notice in data.warnings],
@@ -92,11 +98,7 @@ def _print(preset: Preset, data: "TrainingData | None", found: "Outlook") -> Non
 
 def sentences(found: "Outlook") -> list[str]:
     """What a person should know of the run, each with how it is known."""
-    told = [f"{found.parameters:,} parameters", f"{found.frames_per_step:,} frames a step"]
-    if found.memory_measured is None:
-        told.append(f"about {size(found.memory_bytes)} of memory, reckoned from one window")
-    else:
-        told.append(f"{size(found.memory_bytes)} of memory at the peak, measured")
+    told = [f"{found.parameters:,} parameters", f"{found.frames_per_step:,} frames a step", *expense(found)]
     pace = found.pace
     if pace is not None:
         told.append(
@@ -105,6 +107,27 @@ def sentences(found: "Outlook") -> list[str]:
         )
     told.append(_length(found))
     return told
+
+
+def expense(found: "Outlook") -> list[str]:
+    """What the run's steps cost and the memory that they take, and the memory of play."""
+    told = [f"{flops(found.flops_per_frame)} a frame, {flops(found.flops_per_step)} a step"]
+    if found.memory_measured is None:
+        told.append(
+            f"about {size(found.memory_bytes)} of memory ({size(found.memory['activations'])} of it activations), "
+            "reckoned from one window"
+        )
+    else:
+        told.append(f"{size(found.memory_bytes)} of memory at the peak, measured")
+    return [*told, f"{size(found.state_bytes)} of memory in play"]
+
+
+def flops(value: float) -> str:
+    """Floating-point operations, forward and back: `950 FLOP`, `11.7 MFLOP`, `45.0 GFLOP`."""
+    for scale, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * scale:
+            return f"{value / scale:.3g} {unit}FLOP"
+    return f"{value:.0f} FLOP"
 
 
 def _length(found: "Outlook") -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,7 @@ from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from exphil_core.cli.console import Sink
     from exphil_core.runs.directory import RunDirectory
 
 _OPTIONS: dict[str, tuple[str, str]] = {
@@ -262,14 +263,29 @@ def _work(run: "RunDirectory", *, as_json: bool, tensorboard: bool) -> int:
     from exphil_core.worker import work
 
     with ExitStack() as stack:
-        sinks: list[Callable[[dict[str, object]], None]] = []
+        sinks: list[Sink] = []
         if tensorboard:
             sinks.append(stack.enter_context(tensorboard_sink(run.path / "tensorboard")))
         sinks.append(stack.enter_context(console_sink(as_json=as_json)))
+        if not as_json:
+            sinks.append(_expense_sink(run))
         code = work(run, sinks=sinks)
     if not as_json:
         print(_next_step(run.name, code), file=sys.stderr)
     return code
+
+
+def _expense_sink(run: "RunDirectory") -> "Sink":
+    """Says on stderr what the steps will take, once the run has begun and before the first of them."""
+
+    def hear(record: dict[str, Any]) -> None:
+        if record["type"] == "run_started":
+            from exphil_core.cli.probe import expense
+            from exphil_core.training.probe import outlook
+
+            print("expected: " + "; ".join(expense(outlook(run.preset(), None))), file=sys.stderr)
+
+    return hear
 
 
 def _next_step(name: str, code: int) -> str:

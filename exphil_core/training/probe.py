@@ -1,8 +1,9 @@
-"""What a run would be before it is one: its size, the memory it takes, and how fast its steps are here.
+"""What a run would be before it is one: its size, what its steps cost, the memory it takes, and how fast it is here.
 
 In: a preset, and its data where that is known. Out: an `Outlook`; with `probed`, one that was measured by the
-training loop itself on the run's own data and device. What a reader gets wrong: a probe leaves nothing behind, and
-its first steps do not count: they compile, fill caches and choose the precision.
+training loop itself on the run's own data and device. What a reader gets wrong: nothing is looked up. Cost and memory
+are those of the policy itself, which is built for it; and neither an outlook nor a probe leaves anything behind. A
+probe's first steps do not count: they compile, fill caches and choose the precision.
 
 Legend: B batch, T time, K components.
 """
@@ -23,7 +24,8 @@ from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.training.baselines import Baselines
 from exphil_core.training.checkpoint import Checkpoint
 from exphil_core.training.data import TrainingData
-from exphil_core.training.keeper import Keeper
+from exphil_core.training.flops import counted
+from exphil_core.training.keeper import Keeper, playable_preset
 from exphil_core.training.limits import Limits, limits_of
 from exphil_core.training.loop import train
 from exphil_core.training.throughput import made_up_batch
@@ -37,8 +39,9 @@ SMALLEST_STEPS = 3
 NEVER = 1e9
 """Minutes."""
 
-_ESTIMATE_FRAMES = 128
-"""Of the forward pass that the memory of a micro-batch is reckoned from; what it keeps grows with its frames."""
+MOST_RECKONED = 1024
+"""Frames of the forward pass that the memory of a micro-batch is reckoned from, at most; else a whole window. Where
+there is attention, what a frame keeps grows with what it looks back on."""
 
 _SAMPLE_SECONDS = 0.02
 
@@ -64,8 +67,12 @@ class Outlook:
     parameters: int
     frames_per_step: int
     """Frames of all windows of an optimiser step."""
+    flops_per_frame: float
+    """Of forward and backward, counted: what the mathematics of a step needs for one frame of its windows."""
     memory: Mapping[str, int]
     """Part → bytes, estimated: weights, gradients, optimizer, averages, evaluation, activations."""
+    state_bytes: int
+    """What the policy remembers of one game in play."""
     memory_measured: int | None = None
     """Bytes at the peak of the probe, where there was one: on CUDA what torch held there, else by how much the
     process grew."""
@@ -76,6 +83,10 @@ class Outlook:
     limit_seconds: float | None = None
     """The run's limit on time."""
     pace: Pace | None = None
+
+    @property
+    def flops_per_step(self) -> float:
+        return self.flops_per_frame * self.frames_per_step
 
     @property
     def memory_bytes(self) -> int:
@@ -111,8 +122,12 @@ class Outlook:
 
 
 def outlook(preset: Preset, data: TrainingData | None) -> Outlook:
-    """What follows from the preset and the data alone. Nothing is trained."""
-    policy = build_policy(preset)
+    """What follows from the preset and the data alone. Nothing is trained, and no random number is used up."""
+    # Reckoned on a processor, where the kernel of a run on CUDA may not be.
+    fused = getattr(preset.backbone, "kernel", None) == "fused"
+    with torch.random.fork_rng(devices=()):
+        policy = build_policy(playable_preset(preset) if fused else preset)
+        memory = _memory(preset, policy)
     config = preset.train
     limits = None if data is None else _limits(preset, data)
     # How many updates an epoch has, only the data tells.
@@ -120,7 +135,9 @@ def outlook(preset: Preset, data: TrainingData | None) -> Outlook:
     return Outlook(
         parameters=sum(p.numel() for p in policy.parameters()),
         frames_per_step=config.batch_size * config.accumulation * preset.chunk_length,
-        memory=_memory(preset, policy),
+        flops_per_frame=counted(preset, policy),
+        memory=memory,
+        state_bytes=sum(part.nbytes for part in policy.initial_state(1)),
         steps=without_data if limits is None else limits.steps,
         steps_per_epoch=None if limits is None else limits.steps_per_epoch,
         limit_seconds=None if config.max_minutes is None else 60 * config.max_minutes,
@@ -262,7 +279,7 @@ def _memory(preset: Preset, policy: Policy) -> dict[str, int]:
 
 def _kept_per_frame(preset: Preset, policy: Policy) -> int:
     """Bytes that a forward pass keeps for the way back, per frame of one window, in float32 on a CPU."""
-    frames = min(preset.chunk_length, max(_ESTIMATE_FRAMES, 2))
+    frames = min(preset.chunk_length, MOST_RECKONED)
     own = {p.untyped_storage().data_ptr() for p in policy.parameters()}
     kept: dict[int, int] = {}
 

@@ -587,6 +587,7 @@ A run is a process of its own: it goes on when you leave."""
         found = [
             ("parameters", figures.whole(int(_number(told, "parameters") or 0), glyphs)),
             ("a step", f"{figures.whole(int(_number(told, 'frames_per_step') or 0), glyphs)} frames"),
+            ("cost", f"{figures.count(_number(told, 'flops_per_frame'), glyphs)} FLOPs a frame"),
             ("memory", f"{memory} measured" if told.get("memory_measured") else f"~{memory}, estimated"),
         ]
         if measured:

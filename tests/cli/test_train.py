@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,24 @@ def test_a_run_from_replays_ends_with_a_table_and_what_to_type_next(
     for word in ("Mewtwo", "Ganondorf", "Link", "Mr. Game & Watch", "Zelda", "markov", "floor", "closed"):
         assert word in said.out
     assert "exphil runs show first" in said.err
+
+
+def test_what_the_steps_take_is_said_on_stderr_before_the_first(
+    tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from exphil_core.training.meter import Meter
+
+    before: list[str] = []
+    monkeypatch.setattr(Meter, "add", lambda self, *given: before.append(capsys.readouterr().err))
+    arguments = ("--replays", str(dojo_dataset), "--max-steps", "1")
+    assert train(tmp_path, *arguments, "--name", "first") == 0
+    assert re.search(
+        r"expected: .* kFLOP a frame, .*FLOP a step; about .* of memory .*activations.*; .* in play",
+        before[0],
+    )
+    before.clear()
+    assert train(tmp_path, *arguments, "--name", "second", "--json") == 0
+    assert "expected" not in before[0]
 
 
 def test_json_prints_the_events_and_nothing_else(
@@ -145,6 +164,8 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
     assert "max_steps = 3" in said
     assert "parameters" in said
     assert "held out" in said
+    assert "FLOP a frame" in said
+    assert "of memory in play" in said
     assert not (tmp_path / "runs").exists()
 
 

@@ -2,19 +2,26 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from exphil_core.cli.probe import dry_run, duration, sentences
+from exphil_core.cli.probe import dry_run, duration, expense, flops, sentences
+from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
-from exphil_core.models.policy import build_policy
+from exphil_core.models.policy import Policy, build_policy, slice_frames
+from exphil_core.training import loop
 from exphil_core.training.data import open_training_data
 from exphil_core.training.limits import limits_of
 from exphil_core.training.optim import Optimizer
-from exphil_core.training.probe import SMALLEST_STEPS, outlook, probed
+from exphil_core.training.probe import SMALLEST_STEPS, _Nothing, outlook, probed
+from exphil_core.training.throughput import made_up_batch
 
 CPU = torch.device("cpu")
 
@@ -47,25 +54,140 @@ def test_activations_grow_with_the_batch_and_not_with_accumulation(tiny: Tiny) -
     assert twice.frames_per_step == 2 * eight.frames_per_step == 16 * one.frames_per_step
 
 
-def test_activations_are_about_what_a_whole_batch_keeps(tiny: Tiny) -> None:
-    from exphil_core.training.throughput import made_up_batch
+BAND_OF_MANY: dict[str, Any] = {"backbone": {"window_size": 200}, "train": {"chunk_length": 400}}
+STEPS_OF: dict[str, dict[str, Any]] = {
+    "attention": {},
+    "a band of 200": BAND_OF_MANY,
+    "interleaved": {**BAND_OF_MANY, "policy": {"prediction": "interleaved"}},
+    "last": {"policy": {"prediction": "last"}},
+    "gru": {"backbone": {"kind": "gru"}},
+    "mamba": {"backbone": {"kind": "mamba"}},
+    "scheduled sampling": {"train": {"scheduled_sampling": 0.5}},
+    "focal": {"train": {"focal_gamma": 2.0, "label_smoothing": 0.1}},
+}
 
-    preset = tiny(train={"batch_size": 6})
-    policy = build_policy(preset).train()
-    own = {p.data_ptr() for p in policy.parameters()}
+
+@pytest.mark.parametrize("named", STEPS_OF)
+def test_activations_are_within_a_tenth_of_what_a_step_keeps(
+    named: str, tiny: Tiny, dojo_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = STEPS_OF[named]
+    preset = tiny(**{**case, "train": {"batch_size": 6, "max_steps": 1, **case.get("train", {})}})
+    own: set[int] = set()
     kept: dict[int, int] = {}
 
+    def built(preset: Preset) -> Policy:
+        policy = build_policy(preset)
+        own.update(p.untyped_storage().data_ptr() for p in policy.parameters())
+        return policy
+
     def keep(tensor: torch.Tensor) -> torch.Tensor:
+        # Before the step's way back nothing of this is freed, so every address is one tensor's.
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             kept[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        nll_BTK, _, _ = policy.nll(made_up_batch(6, preset.chunk_length + policy.horizon, CPU))
-        loss = nll_BTK.sum()
-    assert loss.requires_grad
-    assert outlook(preset, None).memory["activations"] == pytest.approx(sum(kept.values()), rel=0.25)
+    monkeypatch.setattr(loop, "build_policy", built)
+    data = open_training_data(preset, dojo_dataset)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), suppress(_FirstStep):
+        loop.train(preset, data, _Nothing(), device=CPU, run_name="step", emit=_until_a_step)
+    assert outlook(preset, None).memory["activations"] == pytest.approx(sum(kept.values()), rel=0.1)
+
+
+class _FirstStep(Exception):
+    pass
+
+
+def _until_a_step(kind: str, **fields: object) -> None:
+    if kind == "step":
+        raise _FirstStep
+
+
+def test_the_cost_of_a_frame_grows_with_the_keys_of_the_band(tiny: Tiny) -> None:
+    def cost(window: int) -> float:
+        backbone = {"window_size": window, "layers": 3}
+        return outlook(tiny(backbone=backbone, train={"chunk_length": 300}), None).flops_per_frame
+
+    def keys(window: int) -> float:
+        return sum(min(frame + 1, window) for frame in range(300)) / 300
+
+    # Each of three layers compares and mixes 32 values a key: two products, twice that on the way back.
+    for short, long in ((60, 120), (120, 180), (180, 300)):
+        expected = 3 * 3 * 4 * 32 * (keys(long) - keys(short))
+        assert cost(long) - cost(short) == pytest.approx(expected)
+        assert expected > 0
+
+
+@pytest.mark.parametrize("prediction", ["dense", "interleaved"])
+def test_the_cost_of_a_frame_is_what_torch_counts(prediction: str, tiny: Tiny) -> None:
+    preset = tiny(
+        encoder={"width": 128},
+        backbone={"kind": "mlp" if prediction == "dense" else "gru", "width": 128, "layers": 3},
+        policy={"prediction": prediction},
+    )
+    policy = build_policy(preset)
+    with FlopCounterMode(display=False) as counter:
+        policy.nll(made_up_batch(2, preset.chunk_length + policy.horizon, CPU))
+    # The way back takes twice as many.
+    counted = 3 * counter.get_total_flops() / (2 * preset.chunk_length)
+    assert outlook(preset, None).flops_per_frame == pytest.approx(counted, rel=0.05)
+
+
+def test_scheduled_sampling_costs_a_second_way_forward(tiny: Tiny) -> None:
+    plain, sampling = (
+        outlook(tiny(train={"scheduled_sampling": share}), None).flops_per_frame for share in (0.0, 0.5)
+    )
+    assert sampling == pytest.approx(plain * 4 / 3)
+
+
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+def test_play_remembers_what_the_state_of_one_game_holds(kind: str, tiny: Tiny) -> None:
+    preset = tiny(backbone={"kind": kind, "layers": 2})
+    policy = build_policy(preset)
+    batch, state = made_up_batch(1, 20, CPU), policy.initial_state(1)
+    for t in range(20):
+        _, state = policy.step_features(slice_frames(batch, t, t + 1), batch.reset[:, t], state)
+    assert outlook(preset, None).state_bytes == sum(part.nbytes for part in state)
+
+
+def test_a_player_of_a_band_remembers_keys_and_values_of_so_many_frames(tiny: Tiny) -> None:
+    short, long = (outlook(tiny(backbone={"window_size": frames}), None).state_bytes for frames in (16, 32))
+    assert long - short == 16 * 2 * 32 * 4
+
+
+def test_an_outlook_uses_no_random_number_up(tiny: Tiny) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    outlook(tiny(backbone={"dropout": 0.5}), None)
+    assert torch.equal(torch.rand(4), expected)
+
+
+def test_a_kernel_of_cuda_is_reckoned_here_and_refused_where_it_cannot_run(tiny: Tiny) -> None:
+    preset = tiny(backbone={"kind": "mamba", "kernel": "fused"}, train={"device": "cpu"})
+    assert outlook(preset, None).memory == outlook(tiny(backbone={"kind": "mamba"}), None).memory
+    with pytest.raises(UsageError, match=r"backbone\.kernel"):
+        dry_run(preset, None, probe_seconds=None, as_json=True)
+
+
+def test_cost_and_memory_are_told_in_a_line_each(tiny: Tiny) -> None:
+    found = replace(
+        outlook(tiny(), None), flops_per_frame=11.7e6, frames_per_step=1000, memory={"activations": 2**20}
+    )
+    assert expense(found)[:2] == [
+        "11.7 MFLOP a frame, 11.7 GFLOP a step",
+        "about 1.0 MiB of memory (1.0 MiB of it activations), reckoned from one window",
+    ]
+    assert expense(found) == sentences(found)[2:5]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(950, "950 FLOP"), (999.6, "1 kFLOP"), (12_300, "12.3 kFLOP"), (1e12, "1 TFLOP"), (3e18, "3e+03 PFLOP")],
+)
+def test_flops_have_three_figures(value: float, text: str) -> None:
+    assert flops(value) == text
 
 
 def test_steps_and_epochs_are_those_of_the_run(tiny: Tiny, dojo_dataset: Path) -> None:
@@ -125,6 +247,8 @@ def test_json_tells_estimates_from_measurements(
     told = json.loads(capsys.readouterr().out)
     assert told["memory_bytes"] == sum(told["memory"].values())
     assert not told["memory_measured"]
+    assert told["flops_per_step"] == told["frames_per_step"] * told["flops_per_frame"] > 0
+    assert told["state_bytes"] > 0
     assert told["probe"] is None
     assert told["dataset"]["per_character"]["mewtwo"]["frames"] > 0
     assert dry_run(tiny(), dojo_dataset, probe_seconds=0.01, as_json=True) == 0

@@ -18,6 +18,7 @@ from tests.tui.conftest import NOW
 ESTIMATE: dict[str, Any] = {
     "parameters": 553_685,
     "frames_per_step": 1920,
+    "flops_per_frame": 3_103_488.0,
     "steps": None,
     "epochs": None,
     "limit_seconds": 180.0,

@@ -7,6 +7,7 @@ what the workbench shows is a run in the background, so that leaving the workben
 
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
@@ -38,6 +39,15 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "prediction": ("policy.prediction", "--prediction"),
     "codec": ("policy.codec", "--codec"),
     "delay": ("policy.delay", "--delay"),
+    "action_dropout": ("train.action_dropout", "--action-dropout"),
+    "scheduled_sampling": ("train.scheduled_sampling", "--scheduled-sampling"),
+    "mirror": ("train.mirror", "--mirror"),
+    "noise_share": ("train.noise_share", "--noise-share"),
+    "label_smoothing": ("train.label_smoothing", "--label-smoothing"),
+    "focal_gamma": ("train.focal_gamma", "--focal-gamma"),
+    "press_weight": ("train.press_weight", "--press-weight"),
+    "ema_decay": ("train.ema_decay", "--ema-decay"),
+    "patience": ("evaluation.patience", "--patience"),
     "epochs": ("train.epochs", "--epochs"),
     "max_steps": ("train.max_steps", "--max-steps"),
     "max_minutes": ("train.max_minutes", "--max-minutes"),
@@ -47,7 +57,7 @@ _OPTIONS: dict[str, tuple[str, str]] = {
     "device": ("train.device", "--device"),
     "pilot": ("pilot.device", "--pilot"),
 }
-"""Parameter → preset key and what people type for it."""
+"""Parameter → preset key and what people type for it. `--delay` with a range is `policy.delays`."""
 
 DEFAULT_PRESET = "base"
 
@@ -74,12 +84,54 @@ def train_command(
         str | None, typer.Option(help=f"The sequence model: {', '.join(BACKBONE_KINDS)}.")
     ] = None,
     window_size: Annotated[
-        int | None, typer.Option(help="Frames it looks back on, or is trained on.")
+        int | None,
+        typer.Option(
+            help="Frames it looks back on, or is trained on: 60, 120, 180, 300 or any other; --dry-run says what "
+            "they cost."
+        ),
     ] = None,
-    prediction: Annotated[str | None, typer.Option(help="dense (at every frame) or last.")] = None,
+    prediction: Annotated[
+        str | None,
+        typer.Option(
+            help="dense (at every frame), last (at a window's last) or interleaved (at every frame, with the ego's "
+            "actions as tokens of their own)."
+        ),
+    ] = None,
     codec: Annotated[str | None, typer.Option(help="clusters or axes.")] = None,
     delay: Annotated[
-        int | None, typer.Option(help="Frames between an observation and the input it causes.")
+        str | None,
+        typer.Option(
+            help="Frames between an observation and the input it causes. A range such as 0-18 is drawn from and told "
+            "to the policy; policy.delay is the one it plays with."
+        ),
+    ] = None,
+    action_dropout: Annotated[
+        float | None, typer.Option(help="Share of the frames on which it is not shown what the ego did.")
+    ] = None,
+    scheduled_sampling: Annotated[
+        float | None,
+        typer.Option(help="Share of the frames on which it is shown what it would have done itself instead."),
+    ] = None,
+    mirror: Annotated[
+        float | None, typer.Option(help="Share of the windows that are reflected left to right.")
+    ] = None,
+    noise_share: Annotated[
+        float | None, typer.Option(help="Share of the windows whose numeric inputs get noise.")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Of sticks and triggers, never of buttons nor of a reported loss.")
+    ] = None,
+    focal_gamma: Annotated[
+        float | None, typer.Option(help="How much less counts what is predicted well already.")
+    ] = None,
+    press_weight: Annotated[
+        float | None, typer.Option(help="How many times as much the buttons of a frame with a press count.")
+    ] = None,
+    ema_decay: Annotated[
+        float | None, typer.Option(help="Of the averaged weights that are evaluated and kept; 0: none.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="End early after as many evaluations without a better loss; 0: never.")
     ] = None,
     epochs: Annotated[float | None, typer.Option(help="End after as many passes over the data.")] = None,
     max_steps: Annotated[int | None, typer.Option(help="End after as many updates.")] = None,
@@ -194,13 +246,25 @@ def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str,
     overrides, names = parse_assignments(settings), {}
     for parameter, value in typed.items():
         key, option = _OPTIONS[parameter]
-        if key in overrides:
-            raise UsageError(f"{option} and --set {key} both set {key}; give one of them")
         if parameter == "character":
             assert isinstance(value, str)
             value = [part.strip() for part in value.split(",") if part.strip()]
+        if parameter == "delay":
+            assert isinstance(value, str)
+            key, value = _delay(value)
+        if key in overrides:
+            raise UsageError(f"{option} and --set {key} both set {key}; give one of them")
         overrides[key], names[key] = value, option
     return overrides, names
+
+
+def _delay(typed: str) -> tuple[str, object]:
+    """A key and its value: one delay, or the least and the most of a range."""
+    found = re.fullmatch(r"\s*(-?\d+)\s*(?:-\s*(\d+)\s*)?", typed)
+    if found is None:
+        raise UsageError(f"--delay {typed}: expected a number of frames such as 18, or a range such as 0-18")
+    least, most = found.groups()
+    return ("policy.delay", int(least)) if most is None else ("policy.delays", [int(least), int(most)])
 
 
 def _refuse_beside_resume(

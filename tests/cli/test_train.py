@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from exphil_core.cli.main import run
+from exphil_core.melee.characters import LOW_TIER
 from exphil_core.runs.events import read_events
 
 SMALL = (
@@ -169,6 +170,35 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
     assert not (tmp_path / "runs").exists()
 
 
+STRATEGIES: list[tuple[list[str], str, object]] = [
+    (["--character", "mewtwo,ganondorf,link,gnw,zelda"], "data.characters", list(LOW_TIER)),
+    (["--balance-characters"], "train.balance_characters", True),
+    *((["--window-size", str(frames)], "backbone.window_size", frames) for frames in (60, 75, 120, 180, 300)),
+    *((["--character-mode", mode], "encoder.character_mode", mode) for mode in ("one_hot", "learned")),
+    *((["--prediction", how], "policy.prediction", how) for how in ("last", "dense", "interleaved")),
+    (["--delay", "18"], "policy.delay", 18),
+    (["--delay", "0-18"], "policy.delays", [0, 18]),
+    (["--mirror", "0.25"], "train.mirror", 0.25),
+    (["--noise-share", "0.3"], "train.noise_share", 0.3),
+    (["--ema-decay", "0.99"], "train.ema_decay", 0.99),
+    (["--patience", "3"], "evaluation.patience", 3),
+    (["--label-smoothing", "0.05"], "train.label_smoothing", 0.05),
+    (["--focal-gamma", "2"], "train.focal_gamma", 2.0),
+    (["--press-weight", "3"], "train.press_weight", 3.0),
+    (["--action-dropout", "0.1"], "train.action_dropout", 0.1),
+    (["--scheduled-sampling", "0.2"], "train.scheduled_sampling", 0.2),
+]
+
+
+@pytest.mark.parametrize(("arguments", "key", "value"), STRATEGIES, ids=lambda part: str(part))
+def test_every_strategy_is_a_preset_key_and_a_flag(
+    arguments: list[str], key: str, value: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", "--dry-run", "--json", "--preset", "quick", *arguments]) == 0
+    section, _, name = key.partition(".")
+    assert json.loads(capsys.readouterr().out)["preset"][section][name] == value
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -181,6 +211,10 @@ def test_a_dry_run_says_what_would_be_trained_on_what_and_leaves_no_run(
         (["--lr", "0.1", "--set", "train.lr=0.2"], 2, ["--lr", "--set train.lr"]),
         (["--resume", "old", "--lr", "0.1"], 2, ["--resume", "--lr"]),
         (["--resume", "old"], 2, ["no run 'old'"]),
+        (["--delay", "0..18"], 2, ["--delay 0..18", "such as 0-18"]),
+        (["--delay", "3-18"], 2, ["--delay", "delay is 0", "3 to 18"]),
+        (["--delay", "0-18", "--set", "policy.delays=[0,3]"], 2, ["--delay", "policy.delays"]),
+        (["--delay", "-3"], 2, ["--delay", "found -3"]),
         (["--prediction", "interlaced"], 2, ["interlaced", "interleaved"]),
         (["--window-size", "1"], 2, ["window_size"]),
     ],

@@ -87,6 +87,21 @@ def test_how_fast_a_state_space_forgets_does_not_decay(backbone: BackboneConfig)
     assert {name.split(".")[-1] for name, p in net.named_parameters() if id(p) in decayed} == {"weight"}
 
 
+def test_what_is_played_is_the_running_average_of_the_weights() -> None:
+    net = model()
+    optimizer = Optimizer(net, config(ema_decay=0.8))
+    expected = {name: weight.clone() for name, weight in net.state_dict().items()}
+    for step in range(20):
+        advance(net, optimizer, range(step, step + 1))
+        # The memory of a young average grows with the run: (1 + step) / (10 + step), up to what was asked for.
+        decay = min(0.8, (1 + step) / (10 + step))
+        for name, weight in net.state_dict().items():
+            expected[name] = decay * expected[name] + (1 - decay) * weight
+    for name, weight in optimizer.playing_weights().items():
+        torch.testing.assert_close(weight, expected[name])
+        assert not torch.equal(weight, net.state_dict()[name])
+
+
 class Sharing(nn.Module):
     """Two modules with one table, as players and followers share that of the action states."""
 

@@ -26,7 +26,7 @@ def demo_command(
         typer.Option(
             min=0,
             max=600,
-            help="Bots that go where the opponent went so many frames before: for studies of memory.",
+            help="Bots that repeat the step which the opponent took so many frames before: for studies of memory.",
         ),
     ] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Processes; 0 is one for each core.")] = 0,

@@ -78,8 +78,6 @@ def _weave(style: Style, now: Situation) -> Options:
     if style.adapts and now.foe != Foe.HURT and now.band <= MIDDLE:
         flee = now.threat == FROM_AIR
     wanted = stick(-now.side if flee else now.side, 0)
-    if now.echo is not None:
-        wanted = stick(now.echo, 0)
     held = let_up(now.held)
     if held == wanted:
         return mix(0.08, [(NEUTRAL, 2.0), (stick(-wanted.main_x, 0), 1.0)], [(held, 1.0)])

@@ -48,7 +48,7 @@ class Match:
     external_ids: tuple[int, int]
     port_indices: tuple[int, int]
     echo: int = 0
-    """Frames after which both bots go where the opponent went then; 0 for bots that don't."""
+    """Frames after which both bots take the step that the opponent took then; 0 for bots that don't."""
 
     @property
     def file_name(self) -> str:

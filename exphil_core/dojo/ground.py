@@ -23,7 +23,7 @@ from exphil_core.melee.controller import NEUTRAL
 
 def on_ground(style: Style, now: Situation) -> Options:
     if now.echo is not None and now.foe not in (Foe.GONE, Foe.AWAY):
-        return _follow(style, now, now.echo)
+        return _dance(style, now, now.echo)
     return mix(_chance(style, now), _plan(style, now), [(let_up(now.held), 1.0)])
 
 
@@ -151,17 +151,25 @@ def _adapt(style: Style, now: Situation) -> Options:
     return [(bits_held(side, 0, style.jump_bit), 2.0), (stick(side, 0), 2.0 if now.band == MIDDLE else 6.0)]
 
 
-def _follow(style: Style, now: Situation, echo: float) -> Options:
-    """Go where the opponent went then, and attack it where it is near."""
-    plan: Options = [
-        (press(0, 0, "A"), (2.0 if now.band <= CLOSE else 0.1) * style.attack),
-        (bits_held(echo, 0, style.jump_bit), 0.4 * style.jump),
-        (style.guard, 0.3 * style.shield if now.foe == Foe.ATTACKING else 0.0),
+def _dance(style: Style, now: Situation, echo: tuple[float, float]) -> Options:
+    """Take the step that the opponent took then, or a new one where it took none, but none off the stage.
+
+    Steps are short and many, so that a memory of them is worth much in every second of play.
+    """
+    steps: Options = [(stick(1, 0), 2.0), (stick(-1, 0), 2.0), (stick(0, -1), 2.0)]
+    other: Options = [
+        (press(0, 0, "A"), 0.5 * style.attack if now.band <= CLOSE else 0.0),
+        (bits_held(now.side, 0, style.jump_bit), 0.05 * style.jump),
     ]
-    wanted, held = stick(echo, 0), let_up(now.held)
+    held, wanted = let_up(now.held), stick(*echo)
+    if now.near_edge and (wanted if wanted != NEUTRAL else held).main_x * now.home < 0:
+        wanted = stick(now.home, 0)
+    if wanted == NEUTRAL:
+        chance = 0.15 if any(held == known for known, _ in steps) else 0.9
+        return mix(chance, [*steps, *other], [(held, 1.0)])
     if held == wanted:
-        return mix(0.04 if now.band >= MIDDLE else 0.2, plan, [(held, 1.0)])
-    return mix(0.5, [(wanted, 8.0), *plan], [(held, 1.0)])
+        return mix(0.03, [*steps, *other], [(held, 1.0)])
+    return mix(0.9, [(wanted, 30.0), *other], [(held, 1.0)])
 
 
 def _edge_guard(style: Style, now: Situation) -> Options:

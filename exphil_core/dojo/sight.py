@@ -8,7 +8,7 @@ hidden plan, mood or timer. Its own body is seen at once, the opponent `delay` f
 from collections import deque
 from typing import NamedTuple
 
-from exphil_core.dojo.states import KIND, Kind
+from exphil_core.dojo.states import DASH, KIND, RUN, SQUAT, SQUAT_WAIT, TURN, WALK_MIDDLE, Kind
 from exphil_core.dojo.world import Post
 from exphil_core.melee.controller import NEUTRAL, Controller
 from exphil_core.melee.stages import Stage
@@ -17,11 +17,13 @@ TOUCHING, CLOSE, MIDDLE, FAR = range(4)
 LEVEL, ABOVE, BELOW = range(3)
 NO_THREAT, FROM_GROUND, FROM_AIR = range(3)
 
-MOVING = 0.4
-"""Units a frame from which on an opponent goes somewhere."""
-
 MEMORY_FRAMES = 180
 """How long a bot remembers that the opponent attacked or shielded."""
+
+NO_STEP = (0.0, 0.0)
+
+_SIDEWAYS = frozenset({DASH, RUN, TURN, WALK_MIDDLE})
+_DOWN = frozenset({SQUAT, SQUAT_WAIT})
 
 
 class Foe:
@@ -72,9 +74,9 @@ class Situation(NamedTuple):
     threat: int
     """The opponent's last attack in the last seconds: NO_THREAT, FROM_GROUND or FROM_AIR."""
     shielded_lately: bool
-    echo: float | None = None
-    """Where the opponent moved `echo` frames before the input acts: -1 left, 1 right, 0 nowhere; None for a bot that
-    does not remember it."""
+    echo: tuple[float, float] | None = None
+    """The stick of the step that the opponent was taking `echo` frames before the input acts, as `step_of` tells it;
+    None for a bot that does not remember it."""
 
 
 class Sight:
@@ -86,9 +88,9 @@ class Sight:
         "_foes",
         "_held",
         "_held_for",
-        "_moves",
         "_since_attack",
         "_since_shield",
+        "_steps",
         "_surfaces",
         "_threat",
     )
@@ -98,7 +100,7 @@ class Sight:
         self._surfaces = stage.platforms
         self._delay = delay
         self._foes: deque[Post] = deque(maxlen=delay)
-        self._moves: deque[float] | None = deque(maxlen=echo) if echo else None
+        self._steps = deque([NO_STEP] * echo, maxlen=echo) if echo else None
         self._held: Controller = NEUTRAL
         self._held_for = 3
         self._since_attack = MEMORY_FRAMES
@@ -129,10 +131,9 @@ class Sight:
             self._since_shield += 1
 
         echo = None
-        if self._moves is not None:
-            speed = foe_now.velocity_air_x + foe_now.velocity_ground_x
-            self._moves.append((speed > MOVING) * 1.0 - (speed < -MOVING) * 1.0)
-            echo = self._moves[0]
+        if self._steps is not None:
+            self._steps.append(step_of(foe_now))
+            echo = self._steps[0]
 
         state = own.action_state
         kind = KIND[state]
@@ -191,6 +192,13 @@ class Sight:
             if left <= x <= right and height < y + 0.5 and height > ground:
                 ground = height
         return y - ground
+
+
+def step_of(post: Post) -> tuple[float, float]:
+    """The stick of the step that a fighter on the ground is taking: to a side, down, or (0, 0) for none."""
+    if post.action_state in _SIDEWAYS:
+        return (post.direction, 0.0)
+    return (0.0, -1.0) if post.action_state in _DOWN else NO_STEP
 
 
 def _coarse(kind: Kind, age: float) -> int:

@@ -62,7 +62,7 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
 
 def _memory_of(study: Study) -> str:
     echo = study.dojo_echo
-    return f", whose bots go where the opponent went {echo} frames before" if echo else ""
+    return f", whose bots repeat the steps that the opponent took {echo} frames before" if echo else ""
 
 
 def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:

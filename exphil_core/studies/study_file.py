@@ -32,7 +32,7 @@ class DataTable(BaseModel):
     seed: int = Field(default=0, ge=0)
     """Of those games."""
     echo: int = Field(default=0, ge=0, le=600)
-    """How many frames back the dojo's bots remember the opponent's steps, which they repeat; 0 for bots that don't."""
+    """How many frames back the dojo's bots remember steps of the opponent, to repeat them; 0 for bots that don't."""
     replays: tuple[str, ...] = ()
     """Files, folders, archives or one built dataset, instead of the dojo's games."""
 

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from math import prod
 
 from exphil_core.errors import ExphilError
-from exphil_core.studies.study_file import BudgetTable, find_study_file, read_study_file, study_names
+from exphil_core.studies.study_file import (
+    BudgetTable,
+    StudyFile,
+    find_study_file,
+    read_study_file,
+    study_names,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyForm:
     """The whole study, or its quick form."""
 
+    variants: int
+    """Runs of a seed."""
     games: int
     """Of the dojo, where no replays are named."""
     budget: str
@@ -26,8 +34,6 @@ class StudyOffer:
     name: str
     about: str
     decides: str
-    variants: int
-    """Runs of a seed."""
     seeds: tuple[int, ...]
     full: StudyForm
     quick: StudyForm
@@ -42,21 +48,28 @@ def study_offers() -> tuple[StudyOffer, ...]:
             file, quick = read_study_file(path, quick=False)[0], read_study_file(path, quick=True)[0]
         except (ExphilError, OSError):
             continue
-        budgets = sum(
-            amount is not None for amount in (file.budget.frames, file.budget.minutes, file.budget.flops)
-        )
         found.append(
             StudyOffer(
                 name=name,
                 about=file.about,
                 decides=file.decides,
-                variants=max(1, budgets) * prod(len(axis.values) for axis in file.axes.values()),
                 seeds=file.seeds,
-                full=StudyForm(games=file.data.games, budget=_words(file.budget)),
-                quick=StudyForm(games=quick.data.games, budget=_words(quick.budget)),
+                full=_form(file),
+                quick=_form(quick),
             )
         )
     return tuple(found)
+
+
+def _form(file: StudyFile) -> StudyForm:
+    budgets = sum(
+        amount is not None for amount in (file.budget.frames, file.budget.minutes, file.budget.flops)
+    )
+    return StudyForm(
+        variants=max(1, budgets) * prod(len(axis.values) for axis in file.axes.values()),
+        games=file.data.games,
+        budget=_words(file.budget),
+    )
 
 
 def _words(budget: BudgetTable) -> str:

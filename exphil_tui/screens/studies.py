@@ -422,17 +422,19 @@ r starts a worker in a session of its own. Any number of them share the work, an
             return Content.assemble(
                 ("Its worker has started, and gets the games ready.\n\n", "bold"), (said, "$foreground-muted")
             )
-        runs = offer.variants * len(offer.seeds)
+        full, quick = offer.full, offer.quick
+        fewer = f", {quick.variants} variants" if quick.variants != full.variants else ""
+        seeds = len(offer.seeds)
         parts: list[tuple[str, str]] = [
             (f"{offer.about}\n\n", "bold"),
             ("What decides it  ", "$foreground-muted"),
             (f"{offer.decides}\n\n", ""),
             ("What it runs     ", "$foreground-muted"),
-            (f"{runs} runs: {offer.variants} variants, each with {len(offer.seeds)} seeds\n", ""),
+            (f"{full.variants * seeds} runs: {full.variants} variants, each with {seeds} seeds\n", ""),
             ("  quick form     ", "$foreground-muted"),
-            (f"{offer.quick.budget} a run, on {offer.quick.games} games of the dojo\n", ""),
+            (f"{quick.budget} a run, on {quick.games} games of the dojo{fewer}\n", ""),
             ("  whole          ", "$foreground-muted"),
-            (f"{offer.full.budget} a run, on {offer.full.games} games of the dojo\n\n", ""),
+            (f"{full.budget} a run, on {full.games} games of the dojo\n\n", ""),
             ("r", "bold $primary"),
             ("  begins it, in the form and on the replays that you choose", ""),
         ]

@@ -41,19 +41,17 @@ OFFERS = (
         name="context_length",
         about="Does looking further back than a second help?",
         decides="The loss with a band of 120, 180 or 300 frames against 60, per character.",
-        variants=4,
         seeds=(0, 1, 2),
-        full=StudyForm(games=300, budget="12,000,000 frames"),
-        quick=StudyForm(games=60, budget="720,000 frames"),
+        full=StudyForm(variants=4, games=300, budget="12,000,000 frames"),
+        quick=StudyForm(variants=4, games=60, budget="720,000 frames"),
     ),
     StudyOffer(
         name="multi_vs_single",
         about="One policy for five characters, or one for each?",
         decides="The loss on a character's held-out games.",
-        variants=7,
         seeds=(0, 1, 2),
-        full=StudyForm(games=300, budget="4,000,000 frames"),
-        quick=StudyForm(games=60, budget="240,000 frames"),
+        full=StudyForm(variants=7, games=300, budget="4,000,000 frames"),
+        quick=StudyForm(variants=7, games=60, budget="240,000 frames"),
     ),
 )
 """In place of those that come with exphil, whose files may change."""

@@ -48,10 +48,6 @@ class StudyEntry:
     """What the verdict says first, or the question."""
 
 
-SCROLLBAR = 1
-"""Cells at the right that it may cover."""
-
-
 class StudyList(TextPanel):
     TITLE = "studies"
     BINDING_GROUP_TITLE = "Studies"
@@ -113,7 +109,6 @@ class StudyList(TextPanel):
             self.scroll_to(y=index if index < top else index - visible + 1, animate=False)
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        width -= SCROLLBAR
         longest = max((len(entry.title) for entry in self._entries), default=0)
         name = min(max(12, longest), _NAME if width < _WIDE else _LONG_NAME)
         counts = ("done", "runs", "waits", "fails")

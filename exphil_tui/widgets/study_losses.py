@@ -12,7 +12,6 @@ from exphil_core.studies.spread import Spread
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.study_budget import BudgetView, VariantView
 from exphil_tui.widgets.character_table import title_of
-from exphil_tui.widgets.study_list import SCROLLBAR
 from exphil_tui.widgets.study_table import plus_minus
 from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right, wrapped
 
@@ -37,7 +36,6 @@ class StudyLosses(TextPanel):
         self.update()
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        width -= SCROLLBAR
         variants = self._with_losses()
         if not variants:
             return Picture(

@@ -17,7 +17,6 @@ from exphil_tui import figures
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.study_budget import BudgetView, VariantView
 from exphil_tui.study_sight import StudyRun
-from exphil_tui.widgets.study_list import SCROLLBAR
 from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, left, right, wrapped
 
 if TYPE_CHECKING:
@@ -141,7 +140,6 @@ class StudyTable(TextPanel):
         return found
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        width -= SCROLLBAR
         view = self._view
         if view is None:
             return Picture(

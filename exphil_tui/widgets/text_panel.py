@@ -1,7 +1,8 @@
 """A panel of text: a title on a rule, a head that stays, lines that scroll. Repaints only the lines that changed.
 
 In: a `Picture`, whose lines are parts of text, each with a look. Out: strips. What a reader gets wrong: a part is
-shown letter by letter, never as markup; but text from outside must have been sanitised before it comes here.
+shown letter by letter, never as markup; but text from outside must have been sanitised before it comes here. And a
+picture is asked for the width that is left beside the scrollbar, where there is one.
 """
 
 import re
@@ -93,6 +94,8 @@ class TextPanel(ScrollView, can_focus=True):
         self._picture = EMPTY
         self._title_strip: Strip | None = None
         self._strips: dict[tuple[Line, bool], Strip] = {}
+        self._scrolls = False
+        """There are more lines than room, so a scrollbar covers the end of each."""
         self._styles_of_looks: dict[str, Style] = {}
 
     def picture(self, width: int, glyphs: Glyphs) -> Picture:
@@ -107,7 +110,7 @@ class TextPanel(ScrollView, can_focus=True):
         width, _ = self.size
         if width == 0:
             return
-        found = self.picture(width, self.glyphs)
+        found = self._fitting_picture()
         before, self._picture = self._picture, found
         if found == before:
             return
@@ -132,8 +135,27 @@ class TextPanel(ScrollView, can_focus=True):
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
+    def _fitting_picture(self) -> Picture:
+        found = self.picture(self._room, self.glyphs)
+        if self._overflows(found) != self._scrolls:
+            self._scrolls = not self._scrolls
+            found = self.picture(self._room, self.glyphs)
+            # Some pictures have fewer lines where there is less room: then no scrollbar comes.
+            self._scrolls = self._overflows(found)
+        return found
+
+    def _overflows(self, picture: Picture) -> bool:
+        rows = self._top(picture) + len(picture.lines)
+        return self.styles.overflow_y != "hidden" and rows > self.size.height
+
+    @property
+    def _room(self) -> int:
+        """Cells of a line that are seen."""
+        return max(1, self.size.width - (self.styles.scrollbar_size_vertical if self._scrolls else 0))
+
     def rebuild(self) -> None:
         """Draws everything anew: the width, the title, the focus or the colours changed."""
+        self._scrolls = False
         self._picture = EMPTY
         self._title_strip = None
         self._strips.clear()

@@ -162,7 +162,14 @@ async def test_what_the_choice_means_is_said_before_it_starts(opened: Open, mach
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         meaning = text(screen, "#new-run-meaning-text")
-        for words in ("553,685", "1,920 frames", "3.10M FLOPs a frame", "~69 MB, estimated", "3 min, its limit", "Mewtwo"):
+        for words in (
+            "553,685",
+            "1,920 frames",
+            "3.10M FLOPs a frame",
+            "~69 MB, estimated",
+            "3 min, its limit",
+            "Mewtwo",
+        ):
             assert words in meaning
         assert "no game in the validation split" in meaning
         await pilot.press("t")

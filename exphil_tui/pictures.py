@@ -1,7 +1,8 @@
-"""Pictures of the workbench, as the README shows them: `python -m exphil_tui.pictures --run NAME`.
+"""Pictures of the workbench, as the README shows them: `python -m exphil_tui.pictures --run NAME --study NAME`.
 
-In: a folder of real runs. Out: an SVG for every main screen. What a reader gets wrong: nothing is staged. The screens
-read the runs, the datasets and the machine as they do in a terminal; only the terminal is not there.
+In: a folder of real runs and studies. Out: an SVG for every main screen that shows what was named. What a reader gets
+wrong: nothing is staged. The screens read the runs, the datasets and the machine as they do in a terminal; only the
+terminal is not there.
 """
 
 import argparse
@@ -9,7 +10,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from textual.pilot import Pilot
+
 from exphil_tui.app import Workbench
+from exphil_tui.screens.studies import StudiesScreen
+from exphil_tui.study_sight import STUDIES
 
 SIZE = (120, 40)
 SETTLE_S = 4.0
@@ -22,26 +27,31 @@ async def take(
     runs_dir: Path,
     out: Path,
     *,
-    run: str,
+    run: str | None,
+    study: str | None,
     others: list[str],
     data: Path | None,
     replay: Path | None,
     frame: int,
     with_pilot: bool,
 ) -> None:
-    """One picture a screen: `runs`, `run`, `new_run`, `compare`, `data`, `help`; with a replay also `replay`, with a
-    pilot beside the run also `gauge`."""
+    """One picture a screen: with a run `runs`, `run`, `new_run`, `compare`, `data`, `help`, and with a replay also
+    `replay`, with a pilot beside the run also `gauge`; with a study `studies`."""
     out.mkdir(parents=True, exist_ok=True)
-    screens: dict[str, Callable[[Workbench], object]] = {
-        "runs": lambda app: app.open_runs(),
-        "run": lambda app: app.open_run(run),
-        "help": lambda app: app.open_help(),
-        "new_run": lambda app: app.open_new_run(data),
-        "compare": lambda app: app.open_compare([run, *others]),
-        "data": lambda app: app.open_data(),
-    }
     app = Workbench(runs_dir=runs_dir)
     async with app.run_test(size=SIZE) as pilot:
+        if study is not None:
+            await _take_study(app, pilot, out, study)
+        if run is None:
+            return
+        screens: dict[str, Callable[[Workbench], object]] = {
+            "runs": lambda app: app.open_runs(),
+            "run": lambda app: app.open_run(run),
+            "help": lambda app: app.open_help(),
+            "new_run": lambda app: app.open_new_run(data),
+            "compare": lambda app: app.open_compare([run, *others]),
+            "data": lambda app: app.open_data(),
+        }
         for name, show in screens.items():
             if name != "help":
                 app.open_runs()
@@ -67,10 +77,22 @@ async def take(
             app.save_screenshot("replay.svg", path=str(out))
 
 
+async def _take_study(app: Workbench, pilot: Pilot[None], out: Path, study: str) -> None:
+    app.open_studies(study)
+    await pilot.pause()
+    screen = app.screen
+    assert isinstance(screen, StudiesScreen)
+    while not screen.looked:
+        await pilot.pause(0.1)
+    await pilot.pause(SETTLE_S)
+    app.save_screenshot("studies.svg", path=str(out))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Pictures of the workbench.")
     parser.add_argument("--runs-dir", type=Path, default=Path("checkpoints"))
-    parser.add_argument("--run", required=True, help="the run that is opened")
+    parser.add_argument("--run", help="the run that is opened")
+    parser.add_argument("--study", help="the study that is opened")
     parser.add_argument("--others", nargs="*", default=[], help="runs it is compared with")
     parser.add_argument("--data", type=Path, help="the dataset or replays of the new run")
     parser.add_argument("--replay", type=Path, help="a replay that the run's policy is shown on")
@@ -78,11 +100,18 @@ def main() -> None:
     parser.add_argument("--pilot", action="store_true", help="picture the run with a pilot beside it")
     parser.add_argument("--out", type=Path, default=Path("docs/pictures"))
     given = parser.parse_args()
+    if given.run is None and given.study is None:
+        parser.error("nothing to picture: give --run NAME, --study NAME, or both")
+    if given.run is None and (given.others or given.data or given.replay or given.pilot):
+        parser.error("--others, --data, --replay and --pilot are about a run: give --run NAME, too")
+    if given.study is not None and not (given.runs_dir / STUDIES / given.study).is_dir():
+        parser.error(f"--study {given.study}: no study of that name was begun in {given.runs_dir / STUDIES}")
     asyncio.run(
         take(
             given.runs_dir,
             given.out,
             run=given.run,
+            study=given.study,
             others=given.others,
             data=given.data,
             replay=given.replay,

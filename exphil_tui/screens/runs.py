@@ -193,6 +193,7 @@ A run is a process of its own: leaving the workbench, or losing it, changes noth
             "\nOr, to look around first:\n\n",
             _key("w", "write demo replays, with bots that play"),
             _key("d", "find your own Slippi replays"),
+            _key("t", "studies: settings compared, over seeds"),
             _key("?", "keys, and how to read this"),
         )
 

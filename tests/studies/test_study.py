@@ -125,10 +125,10 @@ def test_unified_sees_each_character_as_often_as_its_own_policy_does() -> None:
     assert unified.budget.amount == 5 * own.budget.amount
 
 
-@pytest.mark.parametrize(("quick", "games"), [(False, 5), (True, 2)])
-def test_balance_leaves_mewtwo_few_games_and_varies_nothing_but_the_balance(quick: bool, games: int) -> None:
+@pytest.mark.parametrize("quick", [False, True])
+def test_balance_leaves_mewtwo_few_games_and_varies_nothing_but_the_balance(quick: bool) -> None:
     off, on = (variant.preset for variant in load_study("balance", quick=quick).variants)
-    assert off.data.most_games == on.data.most_games == {"mewtwo": games}
+    assert off.data.most_games == on.data.most_games == {"mewtwo": 5}
     assert len(off.data.characters) == 5
     assert (off.train.balance_characters, on.train.balance_characters) == (False, True)
     assert off.model_copy(update={"train": on.train}) == on

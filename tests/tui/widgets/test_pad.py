@@ -4,13 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from textual.app import App, ComposeResult
-from textual.geometry import Region
 
 from exphil_core.melee.controller import BUTTON_BITS, BUTTONS, NEUTRAL, Controller
 from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.themes import DARK
 from exphil_tui.widgets.pad import Pad
+from tests.tui.widgets.alone import Alone
 
 HELD = Controller(
     main_x=0.7125,
@@ -28,18 +26,7 @@ TRAIL = ((0.0, 0.0), (0.2, 0.0), (0.5, 0.1), (0.9, 0.2), (0.8, 0.5))
 SIZES = [(36, 10), (28, 8), (36, 17), (30, 10), (40, 3), (20, 3)]
 
 
-class Watched(Pad):
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Region] = []
-
-    def refresh(self, *regions: Region, **how: Any) -> "Watched":
-        self.asked.extend(regions)
-        super().refresh(*regions, **how)
-        return self
-
-
-class PadApp(App[None]):
+class PadApp(Alone):
     CSS = "Pad { height: 1fr; }"
 
     def __init__(
@@ -50,27 +37,12 @@ class PadApp(App[None]):
         trail: Sequence[tuple[float, float]] = (),
         glyphs: Glyphs = UNICODE,
     ) -> None:
-        super().__init__()
-        self.glyphs = glyphs
+        self.pad = Pad()
+        super().__init__(self.pad, glyphs=glyphs)
         self.human, self.policy, self.presses, self.trail = human, policy, presses, trail
-
-    def compose(self) -> ComposeResult:
-        yield Watched()
-
-    def on_mount(self) -> None:
-        self.register_theme(DARK)
-        self.theme = DARK.name
-        self.show()
 
     def show(self) -> None:
         self.pad.show(self.human, self.policy, title="P1 Fox", presses=self.presses, trail=self.trail)
-
-    @property
-    def pad(self) -> Watched:
-        return self.query_one(Watched)
-
-    def text(self) -> list[str]:
-        return [strip.text for strip in self.screen._compositor.render_strips()]
 
 
 @pytest.mark.parametrize("size", SIZES, ids=[f"{width}x{height}" for width, height in SIZES])
@@ -184,13 +156,13 @@ async def test_the_same_inputs_again_paint_nothing_and_a_press_paints_little() -
     app = PadApp(HELD, WOULD, PRESSES)
     async with app.run_test(size=(36, 10)) as pilot:
         await pilot.pause()
-        app.pad.asked.clear()
+        app.asked.clear()
         app.show()
-        assert app.pad.asked == []
+        assert app.asked == []
 
         app.human = replace(HELD, buttons=HELD.buttons | BUTTON_BITS["B"])
         app.show()
-        assert 0 < sum(region.area for region in app.pad.asked) <= 4
+        assert 0 < sum(region.area for region in app.asked) <= 4
 
 
 async def test_start_is_said() -> None:

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from textual.app import App, ComposeResult
-from textual.geometry import Region
 
 from exphil_core.melee.action_states import BY_NAME, LAST
 from exphil_core.melee.characters import CHARACTERS
@@ -23,6 +21,7 @@ from exphil_tui.widgets.figure import build_of, figure, letters, pose_of
 from exphil_tui.widgets.stage import StageView
 from exphil_tui.widgets.stage_drawing import draw, ink_of_port
 from exphil_tui.widgets.stage_outlines import outline
+from tests.tui.widgets.alone import Alone
 from tests.tui.widgets.fixed_scene import fighter, scene, thing
 
 SHAPE = 2.0
@@ -74,46 +73,20 @@ SITUATIONS: dict[str, Situation] = {
 }
 
 
-class Watched(StageView):
-    """Remembers what it asked to be painted again."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Region] = []
-
-    def refresh(self, *regions: Region, **how: Any) -> "Watched":
-        self.asked.extend(regions)
-        super().refresh(*regions, **how)
-        return self
-
-
-class StageApp(App[None]):
+class StageApp(Alone):
     CSS = "StageView { height: 1fr; }"
 
     def __init__(
         self, scenes: Sequence[Scene], glyphs: Glyphs = UNICODE, *, whole: bool = False, light: bool = False
     ) -> None:
-        super().__init__()
-        self.glyphs = glyphs
-        self.scenes, self.whole, self.light = scenes, whole, light
+        self.view = StageView()
+        super().__init__(self.view, glyphs=glyphs, theme=LIGHT if light else DARK)
+        self.scenes, self.whole = scenes, whole
 
-    def compose(self) -> ComposeResult:
-        yield Watched()
-
-    def on_mount(self) -> None:
-        theme = LIGHT if self.light else DARK
-        self.register_theme(theme)
-        self.theme = theme.name
+    def show(self) -> None:
         self.view.whole = self.whole
         for shown in self.scenes:
             self.view.show(shown, ego=0)
-
-    @property
-    def view(self) -> Watched:
-        return self.query_one(Watched)
-
-    def text(self) -> list[str]:
-        return [strip.text for strip in self.screen._compositor.render_strips()]
 
 
 @cache
@@ -173,10 +146,10 @@ async def test_the_same_frame_again_paints_nothing() -> None:
         app = pilot.app
         assert isinstance(app, StageApp)
         await pilot.pause()
-        app.view.asked.clear()
+        app.asked.clear()
         app.view.show(shown, ego=0)
 
-        assert app.view.asked == []
+        assert app.asked == []
 
 
 async def test_a_fighter_that_moves_paints_where_it_was_and_is() -> None:
@@ -186,10 +159,10 @@ async def test_a_fighter_that_moves_paints_where_it_was_and_is() -> None:
         app = pilot.app
         assert isinstance(app, StageApp)
         await pilot.pause()
-        app.view.asked.clear()
+        app.asked.clear()
         app.view.show(after, ego=0)
 
-        assert 0 < sum(region.area for region in app.view.asked) < 120
+        assert 0 < sum(region.area for region in app.asked) < 120
 
 
 async def test_what_was_painted_bit_by_bit_is_what_is_painted_at_once(replays: Path) -> None:

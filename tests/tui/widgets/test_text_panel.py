@@ -1,10 +1,10 @@
 """What a panel's picture has room for, and how its text is broken."""
 
 import pytest
-from textual.app import App, ComposeResult
 
 from exphil_tui.glyphs import Glyphs
 from exphil_tui.widgets.text_panel import Picture, TextPanel, wrapped
+from tests.tui.widgets.alone import Alone
 
 
 class Full(TextPanel):
@@ -28,16 +28,13 @@ class Grown(Full):
         return super().picture(width, glyphs)
 
 
-class PanelApp(App[None]):
+class PanelApp(Alone):
     def __init__(self, panel: TextPanel) -> None:
-        super().__init__()
         self.panel = panel
+        super().__init__(panel)
 
-    def compose(self) -> ComposeResult:
-        yield self.panel
-
-    def seen(self) -> list[str]:
-        return [strip.text for strip in self.screen._compositor.render_strips()]
+    def show(self) -> None:
+        self.panel.update()
 
 
 @pytest.mark.parametrize("count", [1, 4, 5, 40])
@@ -45,7 +42,7 @@ async def test_no_letter_lies_under_the_scrollbar(count: int) -> None:
     app = PanelApp(Full(count))
     async with app.run_test(size=(20, 4)) as pilot:
         await pilot.pause()
-        assert all("x" in line for line in app.seen()[:count])
+        assert all("x" in line for line in app.text()[:count])
         assert app.panel.show_vertical_scrollbar == (count > 4)
 
 
@@ -54,11 +51,11 @@ async def test_a_panel_has_its_last_column_again_when_nothing_scrolls_any_more()
     app = PanelApp(panel)
     async with app.run_test(size=(20, 4)) as pilot:
         await pilot.pause()
-        assert app.seen()[0].startswith("." * 18 + "x")
+        assert app.text()[0].startswith("." * 18 + "x")
         panel.count = 2
         panel.update()
         await pilot.pause()
-        assert app.seen()[0] == "." * 19 + "x"
+        assert app.text()[0] == "." * 19 + "x"
         panel.widths.clear()
         panel.update()
         assert panel.widths == [20]
@@ -69,11 +66,11 @@ async def test_a_panel_that_fits_only_where_there_is_less_room_stays_as_it_is() 
     app = PanelApp(panel)
     async with app.run_test(size=(20, 4)) as pilot:
         await pilot.pause()
-        before = app.seen()
+        before = app.text()
         for _ in range(3):
             panel.update()
             await pilot.pause()
-            assert app.seen() == before
+            assert app.text() == before
         assert not panel.show_vertical_scrollbar
 
 

@@ -3,12 +3,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from textual.app import App, ComposeResult
-from textual.geometry import Region
 
 from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.themes import DARK
 from exphil_tui.widgets.timeline import Stocks, Timeline
+from tests.tui.widgets.alone import Alone
 
 FRAMES = 9000
 TWO = (
@@ -27,18 +25,7 @@ DISAGREEMENTS = np.flatnonzero(
 )
 
 
-class Watched(Timeline):
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Region] = []
-
-    def refresh(self, *regions: Region, **how: Any) -> "Watched":
-        self.asked.extend(regions)
-        super().refresh(*regions, **how)
-        return self
-
-
-class TimelineApp(App[None]):
+class TimelineApp(Alone):
     CSS = "Timeline { height: auto; }"
 
     def __init__(
@@ -49,18 +36,10 @@ class TimelineApp(App[None]):
         glyphs: Glyphs = UNICODE,
         frames: int = FRAMES,
     ) -> None:
-        super().__init__()
-        self.glyphs = glyphs
+        self.line = Timeline()
+        super().__init__(self.line, glyphs=glyphs)
         self.at, self.stocks, self.predicted, self.frames = at, stocks, predicted, frames
         self.chosen: list[int] = []
-
-    def compose(self) -> ComposeResult:
-        yield Watched()
-
-    def on_mount(self) -> None:
-        self.register_theme(DARK)
-        self.theme = DARK.name
-        self.show()
 
     def show(self) -> None:
         self.line.show(
@@ -74,13 +53,6 @@ class TimelineApp(App[None]):
 
     def on_timeline_frame_chosen(self, event: Timeline.FrameChosen) -> None:
         self.chosen.append(event.frame_index)
-
-    @property
-    def line(self) -> Watched:
-        return self.query_one(Watched)
-
-    def text(self) -> list[str]:
-        return [strip.text for strip in self.screen._compositor.render_strips()]
 
 
 SNAPSHOTS = {
@@ -107,9 +79,9 @@ def test_the_timeline_reads_without_colour(snap_compare: Any, monkeypatch: pytes
 async def test_a_click_chooses_the_frame_under_it() -> None:
     app = TimelineApp()
     async with app.run_test(size=(83, 6)) as pilot:
-        await pilot.click(Watched, offset=(3, 0))
-        await pilot.click(Watched, offset=(43, 1))
-        await pilot.click(Watched, offset=(82, 2))
+        await pilot.click(Timeline, offset=(3, 0))
+        await pilot.click(Timeline, offset=(43, 1))
+        await pilot.click(Timeline, offset=(82, 2))
         await pilot.pause()
         first, middle, last = app.chosen
         assert 0 <= first < FRAMES / 80
@@ -120,11 +92,11 @@ async def test_a_click_chooses_the_frame_under_it() -> None:
 async def test_dragging_goes_along_and_stops_at_the_ends() -> None:
     app = TimelineApp()
     async with app.run_test(size=(83, 6)) as pilot:
-        await pilot.mouse_down(Watched, offset=(20, 0))
-        await pilot.hover(Watched, offset=(30, 0))
-        await pilot.hover(Watched, offset=(0, 0))
-        await pilot.mouse_up(Watched, offset=(0, 0))
-        await pilot.hover(Watched, offset=(70, 0))
+        await pilot.mouse_down(Timeline, offset=(20, 0))
+        await pilot.hover(Timeline, offset=(30, 0))
+        await pilot.hover(Timeline, offset=(0, 0))
+        await pilot.mouse_up(Timeline, offset=(0, 0))
+        await pilot.hover(Timeline, offset=(70, 0))
         await pilot.pause()
         first, further, start = app.chosen[:3]
         assert first < further
@@ -137,7 +109,7 @@ async def test_the_frame_chosen_is_where_the_mark_then_stands() -> None:
     async with app.run_test(size=(83, 6)) as pilot:
         for column in (3, 4, 17, 50, 81, 82):
             app.chosen.clear()
-            await pilot.click(Watched, offset=(column, 0))
+            await pilot.click(Timeline, offset=(column, 0))
             app.at = app.chosen[0]
             app.show()
             await pilot.pause()
@@ -154,14 +126,14 @@ async def test_the_next_frame_paints_no_more_than_two_columns() -> None:
     app = TimelineApp(predicted=FRAMES)
     async with app.run_test(size=(83, 6)) as pilot:
         await pilot.pause()
-        app.line.asked.clear()
+        app.asked.clear()
         for app.at in range(4000, 4060):
             app.show()
-            assert sum(region.area for region in app.line.asked) <= 6
-            app.line.asked.clear()
+            assert sum(region.area for region in app.asked) <= 6
+            app.asked.clear()
         app.at = 8000
         app.show()
-        assert 0 < sum(region.area for region in app.line.asked) <= 6
+        assert 0 < sum(region.area for region in app.asked) <= 6
 
 
 async def test_stocks_are_written_where_they_change() -> None:
@@ -214,6 +186,6 @@ async def test_more_predictions_are_shown() -> None:
 async def test_any_size_draws(size: tuple[int, int], frames: int) -> None:
     app = TimelineApp(at=0, frames=frames)
     async with app.run_test(size=size) as pilot:
-        await pilot.click(Watched, offset=(0, 0))
+        await pilot.click(Timeline, offset=(0, 0))
         await pilot.pause()
         assert all(0 <= chosen < frames for chosen in app.chosen)

@@ -2,12 +2,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from textual.app import App, ComposeResult
-from textual.geometry import Region
 
 from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.themes import DARK
 from exphil_tui.widgets.track import Track
+from tests.tui.widgets.alone import Alone
 
 
 def swing(frames: int = 3000) -> np.ndarray:
@@ -17,42 +15,16 @@ def swing(frames: int = 3000) -> np.ndarray:
     return values
 
 
-class Watched(Track):
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[Region] = []
-
-    def refresh(self, *regions: Region, **how: Any) -> "Watched":
-        self.asked.extend(regions)
-        super().refresh(*regions, **how)
-        return self
-
-
-class TrackApp(App[None]):
+class TrackApp(Alone):
     CSS = "Track { height: 1fr; }"
 
     def __init__(self, values: np.ndarray, at: int = 1000, glyphs: Glyphs = UNICODE) -> None:
-        super().__init__()
-        self.glyphs = glyphs
+        self.track = Track()
+        super().__init__(self.track, glyphs=glyphs)
         self.values, self.at = values, at
-
-    def compose(self) -> ComposeResult:
-        yield Watched()
-
-    def on_mount(self) -> None:
-        self.register_theme(DARK)
-        self.theme = DARK.name
-        self.show()
 
     def show(self) -> None:
         self.track.show(self.values, at=self.at, title="probability of what the human did")
-
-    @property
-    def track(self) -> Watched:
-        return self.query_one(Watched)
-
-    def text(self) -> list[str]:
-        return [strip.text for strip in self.screen._compositor.render_strips()]
 
 
 @pytest.mark.parametrize("size", [(80, 3), (80, 5), (120, 5)], ids=["80x3", "80x5", "120x5"])
@@ -121,9 +93,9 @@ async def test_the_same_frame_again_paints_nothing() -> None:
     app = TrackApp(swing())
     async with app.run_test(size=(80, 5)) as pilot:
         await pilot.pause()
-        app.track.asked.clear()
+        app.asked.clear()
         app.show()
-        assert app.track.asked == []
+        assert app.asked == []
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 2), (10, 1), (300, 3)])

@@ -200,9 +200,7 @@ def choices_of(name: str) -> tuple[str, ...]:
     if name == "backbone":
         return BACKBONE_KINDS
     section, _, key = SETTINGS[name].key.partition(".")
-    words = get_args(_model(section).model_fields[key].annotation)
-    # Planned, and refused by every preset.
-    return tuple(word for word in words if word != "interleaved")
+    return get_args(_model(section).model_fields[key].annotation)
 
 
 def about(name: str, backbone: str) -> str:

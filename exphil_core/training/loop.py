@@ -324,13 +324,14 @@ def train(
                 meter.steps += 1
                 meter.seconds += clock() - step_started
                 state.seconds = base_seconds + clock() - started
-                if _event_due(state, meter, first_step=first_step, every=config.log_steps):
+                done = limits.progress(step=state.step, seconds=state.seconds)
+                if done >= 1 or _event_due(state, meter, first_step=first_step, every=config.log_steps):
                     emit(
                         "step",
                         step=state.step,
                         epoch=state.step / limits.steps_per_epoch,
                         **meter.fields(),
-                        progress=limits.progress(step=state.step, seconds=state.seconds),
+                        progress=done,
                         lr=rate,
                         grad_norm=float(norm),
                         eta_s=limits.left(

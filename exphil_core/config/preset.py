@@ -152,7 +152,8 @@ class PolicyConfig(BaseModel):
             )
         if not least <= self.delay <= most:
             raise ValueError(
-                f"delay is {self.delay}, but delays says that {least} to {most} are trained: expected one of those"
+                f"delay is {self.delay}, but delays says that {least} to {most} are trained: set policy.delay, the one "
+                f"that is played, to one of those, such as {least}"
             )
         return self
 

@@ -5,7 +5,7 @@ with its reason. What a reader gets wrong: how many frames a policy of some size
 lines are assumptions, and say so; what a study on this machine showed stands beside them, or overrules them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from exphil_core.dataset.contents import CharacterCounts
@@ -14,6 +14,7 @@ from exphil_core.melee.frames import FRAMES_PER_SECOND
 from exphil_core.replays.text import sanitise
 from exphil_core.studies.advice import Question, Reason
 from exphil_core.studies.evidence import BALANCE, MODE, WHO, Evidence, stand
+from exphil_core.studies.verdict import Comparison
 
 UNEVEN = 2.0
 """Frames of the commonest over those of the rarest from which characters are balanced."""
@@ -183,7 +184,7 @@ def _together(
         Reason(about="strategy", sentence=sentence, basis="study", source=study)
         for study, sentence, _ in shown
     ]
-    sides = {side for _, _, side in shown}
+    sides = {side for _, _, found in shown for side in found}
     if sides == {"alone"}:
         sentence = (
             f"{_listed(little)} {verb} less than an hour of play, where exphil would learn from everybody's sides; "
@@ -209,19 +210,22 @@ def _together(
     ]
 
 
-def _alone_or_together(evidence: Sequence[Evidence]) -> Iterator[tuple[str, str, str]]:
-    """(study, sentence, which of both came out lower: `alone`, `together` or empty) by character."""
+def _alone_or_together(evidence: Sequence[Evidence]) -> Iterator[tuple[str, str, frozenset[str]]]:
+    """(study, sentences, which came out lower by character: `alone`, `together`, or empty for a tie)."""
     speaking = [each for each in evidence if each.setting == WHO and each.by_character]
     for each in sorted(speaking, key=lambda found: (found.rank, found.study)):
         alone = {tried.value for tried in each.tried if tried.alone}
-        for comparison in each.by_character:
-            if (comparison.ours in alone) == (comparison.theirs in alone):
-                continue
-            side = ""
-            if not comparison.tie:
-                lower = comparison.ours if comparison.difference.mean < 0 else comparison.theirs
-                side = "alone" if lower in alone else "together"
-            yield each.study, f"{each.where}: {comparison.sentence}", side
+        said = [found for found in each.by_character if (found.ours in alone) != (found.theirs in alone)]
+        if said:
+            sentences = " ".join(comparison.sentence for comparison in said)
+            yield each.study, f"{each.where}: {sentences}", frozenset(_lower(found, alone) for found in said)
+
+
+def _lower(comparison: Comparison, alone: Collection[str]) -> str:
+    if comparison.tie:
+        return ""
+    lower = comparison.ours if comparison.difference.mean < 0 else comparison.theirs
+    return "alone" if lower in alone else "together"
 
 
 def _balance(frames: Mapping[str, int], evidence: Sequence[Evidence]) -> tuple[bool | None, list[Reason]]:

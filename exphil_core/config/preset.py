@@ -152,8 +152,8 @@ class PolicyConfig(BaseModel):
             )
         if not least <= self.delay <= most:
             raise ValueError(
-                f"delay is {self.delay}, but delays says that {least} to {most} are trained: set policy.delay, which is "
-                f"what is played, to one of those, such as {least}"
+                f"delay is {self.delay}, but delays says that {least} to {most} are trained: set policy.delay, "
+                f"the one that is played, to one of those, such as {least}"
             )
         return self
 

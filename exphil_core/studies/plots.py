@@ -109,7 +109,8 @@ def _curves(report: Report, group: Group) -> Any:
             panel.axhline(group.target, color=_INK, lw=0.8, ls=(0, (4, 3)))
     panels[0].set_ylabel("loss on the watched games, nats per frame")
     panels[0].set_ylim(*_limits(group))
-    panels[1].legend(frameon=False, title="variant", loc="upper right")
+    # Beside the panel: inside, there is always a line that it would lie on.
+    panels[1].legend(frameon=False, title="variant", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     band = "line: mean over seeds, band: lowest to highest seed" if _seeds(group) > 1 else "one seed"
     figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
     dashed = "" if group.target is None else "; dashed: the loss that every run reached"

@@ -47,6 +47,14 @@ class LatencyMeasured:
     frames: int
     processor: str = ""
 
+    @property
+    def fit(self) -> str:
+        """`fits`; `too slow`, where a frame takes longer than the budget; or `late`, where frames are fast enough but
+        the machine was so busy that more than one in a hundred was begun too late."""
+        if self.within_budget:
+            return "fits"
+        return "late" if self.p99_ms < self.budget_ms else "too slow"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measures:

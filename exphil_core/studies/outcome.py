@@ -255,13 +255,19 @@ def _lowest(rows: Sequence[Row], whole: Sequence[Comparison]) -> str:
 
 def _latency(rows: Sequence[Row]) -> str:
     timed = [(row.name, row.latency) for row in rows if row.latency is not None]
-    late = [name for name, found in timed if not found.within_budget]
+    slow, late = ([name for name, found in timed if found.fit == fit] for fit in ("too slow", "late"))
     least, most = min(found.p99_ms for _, found in timed), max(found.p99_ms for _, found in timed)
     budget = timed[0][1].budget_ms
     spanned = f"p99 {least:.1f} ms" if least == most else f"p99 from {least:.1f} to {most:.1f} ms"
-    fits = (
-        f"{', '.join(late)} {'does' if len(late) == 1 else 'do'} not fit 60 FPS" if late else "all fit 60 FPS"
-    )
+    fits = "all are fast enough for 60 FPS" if late else "all fit 60 FPS"
+    if slow:
+        fits = f"{', '.join(slow)} {'does' if len(slow) == 1 else 'do'} not fit 60 FPS"
+    busy = ""
+    if late:
+        busy = (
+            f" {', '.join(late)} met fewer than 99 of 100 deadlines all the same: the machine was too busy to begin "
+            "frames in time, so measure again when it is not."
+        )
     threads = timed[0][1].threads
     on = "one thread" if threads == 1 else f"{threads} threads"
-    return f"Played in eager torch with {on}, {fits} ({spanned}, budget {budget:.2f} ms)."
+    return f"Played in eager torch with {on}, {fits} ({spanned}, budget {budget:.2f} ms).{busy}"

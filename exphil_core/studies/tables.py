@@ -119,7 +119,7 @@ def _cost(row: Row) -> tuple[str, ...]:
     if found is None:
         played: Sequence[str] = (NOTHING, NOTHING, NOTHING)
     else:
-        played = (f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", "fits" if found.within_budget else "too slow")
+        played = (f"{found.p50_ms:.2f}", f"{found.p99_ms:.2f}", found.fit)
     return (row.name, f"{row.parameters:,}", f"{row.steps:,.0f}", rate, *played)
 
 

@@ -232,8 +232,8 @@ def _cell(column: str, variant: VariantView, glyphs: Glyphs) -> Part:
         case "60 FPS":
             if latency is None:
                 return "  " + left(glyphs.dash, width - 2, glyphs), "dim"
-            fits = latency.within_budget
-            return "  " + left("fits" if fits else "too slow", width - 2, glyphs), "good" if fits else "bad"
+            look = {"fits": "good", "late": "warn"}.get(latency.fit, "bad")
+            return "  " + left(latency.fit, width - 2, glyphs), look
         case "closed" if row is not None and row.closed is not None:
             return right(f"{100 * row.closed:.0f} %", width), ""
         case "frames" if row is not None:

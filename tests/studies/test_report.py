@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,18 @@ def test_latency_is_said_to_fit_or_not() -> None:
     assert "too slow" in markdown(report(late), [])
     early = [trial("slow", 0, measured(0.4, p99=11.0)), trial("fast", 0, measured(0.5, p99=2.0))]
     assert "all fit 60 FPS (p99 from 2.0 to 11.0 ms" in verdict(report(early))
+
+
+def test_a_machine_that_was_too_busy_is_not_called_a_slow_policy() -> None:
+    busy = measured(0.4, p99=3.0)
+    assert busy.latency is not None
+    busy = replace(busy, latency=replace(busy.latency, within_budget=False))
+    found = report([trial("woken", 0, busy), trial("fast", 0, measured(0.5, p99=2.0))])
+    said = verdict(found)
+    assert "all are fast enough for 60 FPS" in said
+    assert "woken met fewer than 99 of 100 deadlines all the same: the machine was too busy" in said
+    assert "| late |" in markdown(found, [])
+    assert "too slow" not in markdown(found, [])
 
 
 def test_the_front_leaves_out_what_another_beats_in_both() -> None:

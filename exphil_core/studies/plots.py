@@ -164,13 +164,16 @@ def _pareto(report: Report, group: Group) -> Any:
             capsize=3,
             lw=1.2,
         )
+    labels = [
         panel.annotate(
             row.name,
             (_p99(row), row.loss.mean),
-            xytext=(8, 5),
+            xytext=_PLACES[0],
             textcoords="offset points",
             fontweight="bold" if row.name in group.front else "normal",
         )
+        for row in timed
+    ]
     budget = next(row.latency.budget_ms for row in timed if row.latency is not None)
     least, most = min(map(_p99, timed)), max(map(_p99, timed))
     panel.set_xlim(max(0.0, least - 0.12 * most), most * 1.25)
@@ -186,7 +189,34 @@ def _pareto(report: Report, group: Group) -> Any:
     figure.text(
         0.01, 0.93, f"{bars}; bold and dashed: no other is better in both", fontsize=9, color="#57606a"
     )
+    _put_apart(figure, labels)
     return figure
+
+
+_PLACES = ((8, 5), (8, -13), (-8, 5), (-8, -13), (8, 17), (8, -25), (-8, 17), (-8, -25))
+"""Of a label beside its mark, in points; on the left it ends there. The first that is free is taken."""
+
+_MARK = 6.0
+"""Half of a mark with some air, in points."""
+
+
+def _put_apart(figure: Any, labels: Sequence[Any]) -> None:
+    """Move each label to a place where it lies on no mark and on no label before it."""
+    from matplotlib.transforms import Bbox
+
+    # Only what was laid out knows where it is.
+    figure.canvas.draw()
+    half = _MARK * figure.dpi / 72
+    marks = [label.axes.transData.transform(label.xy) for label in labels]
+    taken = [Bbox.from_extents(x - half, y - half, x + half, y + half) for x, y in marks]
+    for label in sorted(labels, key=lambda each: each.xy[1]):
+        for place in _PLACES:
+            label.set_position(place)
+            label.set_horizontalalignment("left" if place[0] > 0 else "right")
+            box = label.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+        taken.append(box)
 
 
 def _p99(row: Row) -> float:

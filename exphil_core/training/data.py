@@ -40,8 +40,12 @@ class TrainingData:
     """What a person should know of it before the run; events once it has started."""
 
     def per_character(self) -> dict[str, dict[str, int]]:
-        """Character → games and ego frames in the training and in the validation split."""
+        """Character → games and ego frames in the training and in the validation split.
+
+        A game that it plays against itself is one game, and has its frames twice.
+        """
         found: dict[str, dict[str, int]] = {}
+        counted: set[tuple[str, int]] = set()
         for split, egos in (("train", self.train), ("validation", self.validation)):
             for ego in egos:
                 game = self.store.index.games[ego.game]
@@ -50,7 +54,8 @@ class TrainingData:
                     name, {"games": 0, "frames": 0, "validation_games": 0, "validation_frames": 0}
                 )
                 prefix = "" if split == "train" else "validation_"
-                entry[f"{prefix}games"] += 1
+                entry[f"{prefix}games"] += (name, ego.game) not in counted
+                counted.add((name, ego.game))
                 entry[f"{prefix}frames"] += game.frames
         return dict(sorted(found.items(), key=lambda item: characters.low_tier_first(item[0])))
 

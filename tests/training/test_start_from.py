@@ -98,6 +98,18 @@ def test_games_are_few_of_the_characters_that_are_named_and_of_no_other(
     assert few.validation == every.validation
 
 
+def test_a_game_of_a_character_against_itself_is_one_game(tiny: MakePreset, dojo_dataset: Path) -> None:
+    data = open_training_data(tiny(), dojo_dataset)
+    games = _games(data)
+    ditto = [
+        game for mine in games.values() for game in mine if sum(ego.game == game for ego in data.train) > 1
+    ]
+    assert any(sum(game in mine for mine in games.values()) == 1 for game in ditto)
+    assert {name: entry["games"] for name, entry in data.per_character().items() if entry["games"]} == {
+        name: len(mine) for name, mine in games.items()
+    }
+
+
 def test_a_limit_of_a_character_that_nobody_plays_is_told(tiny: MakePreset, dojo_dataset: Path) -> None:
     data = open_training_data(tiny(data={"most_games": {"pichu": 1, "link": 1}}), dojo_dataset)
     (notice,) = data.warnings

@@ -23,6 +23,8 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.heartbeat import Heartbeat
 from exphil_core.runs.helm import Helm
+from exphil_core.runs.launcher import UNLESS_DONE
+from exphil_core.runs.summary import has_said_done
 
 if TYPE_CHECKING:
     import torch
@@ -39,12 +41,16 @@ Sink = Callable[[dict[str, object]], None]
 Emit = Callable[..., None]
 
 
-def work(run: RunDirectory, *, sinks: Sequence[Sink] = ()) -> int:
+def work(run: RunDirectory, *, sinks: Sequence[Sink] = (), unless_done: bool = False) -> int:
     """Train `run` from where it stands to its end, in this process. Returns the exit code.
 
-    Raises UsageError when another process holds the run.
+    With `unless_done`, a run that has said that it is done is left as it is. Raises UsageError when another process
+    holds the run.
     """
     with run.lock(), EventLog(run.events_path) as log:
+        # Under the lock: who else was about to start it may have come first, and ended.
+        if unless_done and has_said_done(run):
+            return 0
         speaking = threading.Lock()
 
         def emit(kind: str, **fields: object) -> None:
@@ -225,18 +231,19 @@ def _signals(helm: Helm) -> Iterator[None]:
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
-        print("usage: python -m exphil_core.worker RUN_DIRECTORY", file=sys.stderr)
+    words = [word for word in sys.argv[1:] if word != UNLESS_DONE]
+    if len(words) != 1:
+        print(f"usage: python -m exphil_core.worker RUN_DIRECTORY [{UNLESS_DONE}]", file=sys.stderr)
         return UsageError.exit_code
     # A crash inside a library leaves its stack in the log.
     faulthandler.enable()
     try:
-        return work(RunDirectory.open(Path(sys.argv[1])))
+        return work(RunDirectory.open(Path(words[0])), unless_done=UNLESS_DONE in sys.argv)
     except ExphilError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"{error.filename or sys.argv[1]}: {error.strerror or error}", file=sys.stderr)
+        print(f"{error.filename or words[0]}: {error.strerror or error}", file=sys.stderr)
         return DiskFullError.exit_code if error.errno in NO_ROOM else ExphilError.exit_code
 
 

@@ -15,16 +15,20 @@ from exphil_core.errors import UsageError
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.log_end import last_lines
 
+UNLESS_DONE = "--unless-done"
+"""Tells a worker to leave a run alone that is done by the time at which it holds it."""
+
 START_SECONDS = 120.0
 """Until a worker holds its run, on the slowest disk that Python is loaded from."""
 
 _POLL_SECONDS = 0.02
 
 
-def start(run: RunDirectory) -> int:
+def start(run: RunDirectory, *, unless_done: bool = False) -> int:
     """Trains the run in the background, from where it stands. Returns when its worker holds it.
 
-    UsageError where a process holds the run already, or where the worker ends at once: with the end of its log.
+    With `unless_done`, a run that another process has brought to its end meanwhile is not begun again. UsageError
+    where a process holds the run already, or where the worker ends at once: with the end of its log.
     """
     if run.alive():
         raise UsageError(f"run {run.name} is going on already; 'exphil attach {run.name}' shows it")
@@ -33,7 +37,10 @@ def start(run: RunDirectory) -> int:
         with log.open("ab") as output:
             begins = output.tell()
             process = subprocess.Popen(
-                [sys.executable, "-m", "exphil_core.worker", str(run.path.absolute())],
+                [
+                    *(sys.executable, "-m", "exphil_core.worker", str(run.path.absolute())),
+                    *((UNLESS_DONE,) if unless_done else ()),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -244,6 +244,12 @@ def last_start(path: Path) -> Mapping[str, Any] | None:
     return last_of_type(_records(lines), "run_started")
 
 
+def has_said_done(run: RunDirectory) -> bool:
+    """Whether the last word of the run's events is that it is done."""
+    events = last_events(run.events_path)
+    return bool(events) and (events[-1].get("type"), events[-1].get("status")) == ("run_finished", "done")
+
+
 def last_of_type(records: list[dict[str, Any]], type: str) -> Mapping[str, Any] | None:
     return next((record for record in reversed(records) if record.get("type") == type), None)
 

@@ -77,6 +77,11 @@ class Told:
     """How things stand, many times a second."""
 
 
+def _launch(run: RunDirectory) -> int:
+    # A killed worker may have started it a moment ago, in a process that nobody knows of before it holds the run.
+    return start(run, unless_done=True)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Worker:
     study: Study
@@ -85,7 +90,7 @@ class Worker:
     runs_dir: Path
     told: Told
     asked: Asked = field(default_factory=Asked)
-    launch: Callable[[RunDirectory], object] = start
+    launch: Callable[[RunDirectory], object] = _launch
     """Starts a run's process and returns when it holds the run."""
     latency: Callable[..., Mapping[str, Any]] = latency
     losses: Callable[..., Mapping[str, Any]] = losses

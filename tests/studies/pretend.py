@@ -13,6 +13,7 @@ from pathlib import Path
 from exphil_core.atomic import atomic_write
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
+from exphil_core.runs.summary import has_said_done
 
 STEP_SECONDS = 0.004
 IMPORT_SECONDS = 0.6
@@ -27,6 +28,8 @@ def train(run: RunDirectory) -> int:
     assert steps is not None
     kept = run.path / "kept.json"
     with run.lock(), EventLog(run.events_path) as log:
+        if has_said_done(run):
+            return 0
         step = json.loads(kept.read_text())["step"] if kept.exists() else 0
         if preset.train.start_from is not None and not kept.exists():
             before = RunDirectory.open(Path(preset.train.start_from).parent)

@@ -52,6 +52,20 @@ def test_a_resumed_run_goes_on_from_its_own_checkpoint(tiny: MakePreset, new_run
     assert work(run) == 0
 
 
+def test_a_run_that_has_said_that_it_is_done_is_left_alone_where_that_is_asked(
+    tiny: MakePreset, new_run: NewRun
+) -> None:
+    run = new_run(tiny(train={"max_steps": 1}))
+    assert work(run, unless_done=True) == 0
+    told = run.events_path.read_bytes()
+    assert work(run, unless_done=True) == 0
+    assert run.events_path.read_bytes() == told
+    # Killed before its last word, it has still to say it.
+    run.events_path.write_bytes(b"".join(told.splitlines(keepends=True)[:-1]))
+    assert work(run, unless_done=True) == 0
+    assert [event["type"] for event in read_events(run.events_path)].count("run_finished") == 1
+
+
 def test_a_policy_of_another_size_is_refused_with_what_differs(
     tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
 ) -> None:

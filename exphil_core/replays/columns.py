@@ -28,7 +28,7 @@ DTYPES: dict[Group, np.dtype] = {
 
 MISSING: dict[Group, float | int] = {"f32": float("nan"), "u16": 65535, "u8": 255}
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Raised whenever a column, a block or a meaning changes: a dataset of another version is refused."""
 
 

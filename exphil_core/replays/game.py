@@ -73,7 +73,7 @@ class Game:
     is_pal: bool | None
     random_seed: int
     match_id: str
-    """Slippi's session id where the version has it, else empty."""
+    """Slippi's session id where the version has it (3.14) and the game was netplay, else empty."""
     played_on: str
     """The console or program that wrote the file, sanitised."""
     end_method: str | None
@@ -89,6 +89,10 @@ class Game:
     """Rows that repeated a frame id and were dropped."""
     salvaged: bool
     """Cut to the last complete frame of a truncated file."""
+    game_number: int | None = None
+    """Of the game within its match, from 1; None without a match id."""
+    tiebreak_number: int | None = None
+    """0 where the game is no tiebreak; None without a match id."""
 
     @property
     def frames(self) -> int:

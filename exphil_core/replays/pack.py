@@ -22,8 +22,9 @@ from exphil_core.replays.columns import (
     Version,
 )
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
+from exphil_core.replays.identity import match_key, twin_keys
 
-PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 1"
+PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 2"
 """Part of a dataset's cache key: the number rises when the same file would give other columns."""
 
 _ROWS_AT_A_TIME = 1024
@@ -52,6 +53,10 @@ class PackedGame:
     """int32 [T], strictly increasing."""
     groups: Mapping[Group, np.ndarray]
     """[T, len(LAYOUT[group])] each, C-contiguous, of the group's dtype."""
+    match_key: str = ""
+    """Shared by all games of one match; empty where that is not known."""
+    twin_keys: tuple[str, ...] = ()
+    """Two recordings that share any of these are of one game."""
 
     @property
     def frames(self) -> int:
@@ -78,6 +83,8 @@ def pack_game(game: Game) -> PackedGame:
         sides=(_side(first), _side(second)),
         frame_id=game.frame_id,
         groups=groups,
+        match_key=match_key(game),
+        twin_keys=twin_keys(game),
     )
 
 

@@ -5,7 +5,6 @@ what a live player sees. peppi reads a whole file at once, holds the GIL while i
 `BaseException` and prints to file descriptor 2: outside of tests and the replay pane, call it in a worker.
 """
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,6 +34,7 @@ from exphil_core.replays.columns import (
     Version,
 )
 from exphil_core.replays.game import Floor, Game, Items, Player
+from exphil_core.replays.identity import content_id
 from exphil_core.replays.refusals import Refused
 from exphil_core.replays.salvage import HEADER, is_truncated, salvage
 from exphil_core.replays.text import sanitise
@@ -55,26 +55,6 @@ _END_METHODS = {
     "Resolved": "resolved",
     "NoContest": "no_contest",
 }
-
-
-IDENTITY_COLUMNS: tuple[str, ...] = (
-    "main_x",
-    "main_y",
-    "c_x",
-    "c_y",
-    "trigger_l",
-    "trigger_r",
-    "buttons",
-    "position_x",
-    "position_y",
-    "direction",
-    "percent",
-    "shield",
-    "action_state",
-    "internal_id",
-    "stocks",
-)
-"""What a content id is taken over: columns that every version has, so that a new column changes no id."""
 
 
 FOUNTAIN = stages.by_name("fountain").external_id
@@ -148,6 +128,8 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
     slots = {player.port_index: slot for slot, player in enumerate(players)}
     fields = field_names(frames)
     end_method = (raw.end or {}).get("method")
+    match = start.get("match") or {}
+    match_id = sanitise(match.get("id"), limit=64)
     game = Game(
         content_id="",  # taken over the finished game below
         version=version,
@@ -155,7 +137,9 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         is_teams=bool(start["is_teams"]),
         is_pal=start.get("is_pal"),
         random_seed=start["random_seed"],
-        match_id=sanitise((start.get("match") or {}).get("id"), limit=64),
+        match_id=match_id,
+        game_number=match["game"] if match_id else None,
+        tiebreak_number=match["tiebreaker"] if match_id else None,
         played_on=sanitise(metadata.get("playedOn")),
         end_method=None if end_method is None else _END_METHODS[end_method],
         frame_id=frame_id,
@@ -166,20 +150,6 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         salvaged=salvaged,
     )
     return replace(game, content_id=content_id(game))
-
-
-def content_id(game: Game) -> str:
-    """BLAKE2b-128 over what was played: the same for a renamed, re-packed or re-annotated file."""
-    digest = hashlib.blake2b(digest_size=16)
-    header = [game.external_stage_id, game.random_seed, game.is_teams]
-    for player in game.players:
-        header += [player.port_index, player.external_id, player.costume, player.start_stocks]
-    digest.update(repr([int(value) for value in header]).encode())
-    digest.update(np.ascontiguousarray(game.frame_id).data)
-    for player in game.players:
-        for name in IDENTITY_COLUMNS:
-            digest.update(np.ascontiguousarray(player.leader[name]).data)
-    return digest.hexdigest()
 
 
 def _player(

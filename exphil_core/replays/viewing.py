@@ -42,7 +42,7 @@ MEMORY_MIB = 4096
 SECONDS = 60
 """After them it ends by its own alarm; whoever waits should give up a little later."""
 
-_FORMAT = 1
+_FORMAT = 2
 _PATIENCE_SECONDS = 10
 _LENGTH_BYTES = 8
 _ALIGNMENT = 8
@@ -185,6 +185,8 @@ def _header(game: Game) -> dict[str, Any]:
         "is_pal": game.is_pal,
         "random_seed": game.random_seed,
         "match_id": game.match_id,
+        "game_number": game.game_number,
+        "tiebreak_number": game.tiebreak_number,
         "played_on": game.played_on,
         "end_method": game.end_method,
         "rollback_rows": game.rollback_rows,
@@ -260,6 +262,8 @@ def _game(header: Mapping[str, Any], reader: _Reader) -> Game:
         is_pal=header["is_pal"],
         random_seed=header["random_seed"],
         match_id=header["match_id"],
+        game_number=header["game_number"],
+        tiebreak_number=header["tiebreak_number"],
         played_on=header["played_on"],
         end_method=header["end_method"],
         frame_id=frame_id,

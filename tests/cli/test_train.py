@@ -12,6 +12,7 @@ import pytest
 
 from exphil_core.cli.main import run
 from exphil_core.melee.characters import LOW_TIER
+from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.events import read_events
 
 SMALL = (
@@ -243,7 +244,7 @@ def test_a_dataset_of_another_schema_version_is_refused(
     old = tmp_path / "old"
     shutil.copytree(dojo_dataset, old)
     about = old / "dataset.json"
-    about.write_text(about.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    about.write_text(about.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     assert train(tmp_path, "--replays", str(old), "--max-steps", "1") == 3
     assert "schema version 99" in capsys.readouterr().err
 

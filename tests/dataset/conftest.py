@@ -1,5 +1,6 @@
 """Synthetic packed games: every value says which game, frame and column it is."""
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side, write_index
 from exphil_core.dataset.shards import SHARD_FOLDER, shard_name, write_shard
-from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, Version
+from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Version
 from exphil_core.replays.pack import PackedGame, PackedSide
 
 MakeGame = Callable[..., PackedGame]
@@ -82,7 +83,7 @@ def make_dataset(tmp_path: Path) -> Callable[[Sequence[PackedGame]], DatasetInde
         for game in games:
             entries.append(entry_of(game, shard=name, row_start=row))
             row += game.frames
-        (tmp_path / "dataset.json").write_text('{"schema_version": 1}')
+        (tmp_path / "dataset.json").write_text(json.dumps({"schema_version": SCHEMA_VERSION}))
         write_index(tmp_path, key, entries)
         return DatasetIndex.open(tmp_path)
 

@@ -10,6 +10,7 @@ import pytest
 
 from exphil_core.dataset.catalog import default_dataset_dir, listed_dataset, listed_datasets
 from exphil_core.dataset.index import DatasetIndex
+from exphil_core.replays.columns import SCHEMA_VERSION
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +38,7 @@ def test_the_newest_comes_first_and_a_damaged_one_says_so(cache: Path) -> None:
     _described(cache / "old", {"schema_version": 99, "paths": ["/games"]}, age=100)
     _described(cache / "torn", '{"schema_version": 1, "comp', age=50)
     _described(cache / "list", [1, 2], age=10)
-    _described(cache / "broken-off", {"schema_version": 1, "complete": False, "paths": []})
+    _described(cache / "broken-off", {"schema_version": SCHEMA_VERSION, "complete": False, "paths": []})
     found = listed_datasets()
     assert [dataset.path.name for dataset in found] == ["broken-off", "list", "torn", "old"]
     for dataset, word in zip(found, ("broken off", "damaged", "damaged", "version 99"), strict=True):

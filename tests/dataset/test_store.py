@@ -14,7 +14,7 @@ from exphil_core.dataset.index import DatasetIndex, write_index
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import MISSING_FRAME_ID, ColumnStore
 from exphil_core.errors import DataError
-from exphil_core.replays.columns import GROUPS, HALF, MISSING
+from exphil_core.replays.columns import GROUPS, HALF, MISSING, SCHEMA_VERSION
 from exphil_core.replays.game import Floor
 from tests.dataset.conftest import packed_game
 
@@ -85,7 +85,7 @@ def test_the_index_survives_its_round_trip(make_dataset: Make, tmp_path: Path) -
 def test_another_schema_version_is_refused_with_the_way_out(make_dataset: Make) -> None:
     index = make_dataset(_games())
     (index.path / "dataset.json").write_text(json.dumps({"schema_version": 99}))
-    with pytest.raises(DataError, match=r"version 99.*reads version 1.*data build"):
+    with pytest.raises(DataError, match=rf"version 99.*reads version {SCHEMA_VERSION}.*data build"):
         DatasetIndex.open(index.path)
 
 

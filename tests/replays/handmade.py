@@ -1,4 +1,4 @@
-"""Replays written byte by byte for tests: versions 1.0.0 and 3.7.0, of whatever length, players and damage.
+"""Replays written byte by byte for tests: of the versions in `SIZES`, of whatever length, players and damage.
 
 Not a copy of any real file. Field order and sizes are those of the public Slippi specification.
 """
@@ -11,8 +11,12 @@ from typing import Any
 Fields = Mapping[str, Any]
 SIZES = {
     (1, 0, 0): {0x36: 352, 0x37: 58, 0x38: 37, 0x39: 1},
+    (2, 0, 1): {0x36: 418, 0x37: 63, 0x38: 51, 0x39: 2},
     (3, 7, 0): {0x36: 420, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
+    (3, 14, 0): {0x36: 760, 0x37: 63, 0x38: 80, 0x39: 6, 0x3A: 12, 0x3B: 42, 0x3C: 8},
 }
+"""Payload sizes. Every version only appends to the events of the one before, so that a newer event cut short is an
+older one."""
 NOTHING: Fields = {}
 
 
@@ -34,6 +38,9 @@ class Handmade:
     types: tuple[int, ...] = (0, 0)
     stage: int = 32
     teams: bool = False
+    seed: int = 12345
+    match: tuple[str, int, int] = ("", 0, 0)
+    """Match id, game number and tiebreak number (3.14)."""
     tag: str = "ABC"
     pre: Callable[[int, int], Fields] = _no_fields
     """Of the row (counted with repeats) and the port index: fields that differ from neutral."""
@@ -46,18 +53,13 @@ class Handmade:
     live: bool = False
     """Stop as a recording does that was cut off: length 0, no metadata."""
 
-    @property
-    def modern(self) -> bool:
-        return self.version >= (3, 0, 0)
-
     def events(self) -> list[bytes]:
         """Game Start, then the events of all rows, then Game End."""
         events = [self._start()]
         for row, frame_id in enumerate(self.frame_ids):
             events += self._row(row, frame_id)
         if self.end_method is not None and not self.live:
-            method = bytes([self.end_method])
-            events.append(b"\x39" + method + (b"\xff" if self.modern else b""))
+            events.append(self._event(0x39, bytes([self.end_method, 255, 0, 1, 255, 255])))
         return events
 
     def build(self) -> bytes:
@@ -71,6 +73,11 @@ class Handmade:
         sizes = SIZES[self.version]
         table = b"".join(struct.pack(">BH", code, size) for code, size in sizes.items())
         return bytes([0x35, len(table) + 1]) + table
+
+    def _event(self, code: int, payload: bytes) -> bytes:
+        """The event as this version has it, or nothing where it does not have it."""
+        size = SIZES[self.version].get(code)
+        return b"" if size is None else bytes([code]) + payload[:size]
 
     def _start(self) -> bytes:
         info = bytearray(312)
@@ -88,11 +95,13 @@ class Handmade:
                 info[at : at + 3] = bytes([self.external_ids[slot], self.types[slot], 4])
                 info[at + 9] = slot % 2 if self.teams else 0
                 struct.pack_into(">fff", info, at + 0x14, 1.0, 1.0, 1.0)
-        start = bytes([*self.version, 0]) + bytes(info) + struct.pack(">I", 12345) + bytes(32)
-        if self.modern:
-            tag = "".join(chr(ord(letter) + 0xFEE0) for letter in self.tag).encode("shift_jis")
-            start += (tag.ljust(16, b"\0")) * 4 + bytes([0, 0, 2, 2])
-        return b"\x36" + start
+        start = bytes([*self.version, 0]) + bytes(info) + struct.pack(">I", self.seed) + bytes(32)
+        tag = "".join(chr(ord(letter) + 0xFEE0) for letter in self.tag).encode("shift_jis")
+        start += (tag.ljust(16, b"\0")) * 4 + bytes([0, 0, 2, 2])
+        names = bytes(31 * 4 + 10 * 4 + 29 * 4 + 1)
+        match_id, game_number, tiebreak_number = self.match
+        start += names + struct.pack(">51sII", match_id.encode(), game_number, tiebreak_number)
+        return self._event(0x36, start)
 
     def _row(self, row: int, frame_id: int) -> list[bytes]:
         slots = [(slot, port_index, 0) for slot, port_index in enumerate(self.ports)]
@@ -102,46 +111,46 @@ class Handmade:
             if row in rows
         ]
         slots.sort()
-        events = [struct.pack(">BiI", 0x3A, frame_id, 12345)] if self.modern else []
+        events = [self._event(0x3A, struct.pack(">iII", frame_id, self.seed, row))]
         for _, port_index, follower in slots:
             events.append(self._pre(frame_id, port_index, follower, self.pre(row, port_index)))
-        events += [self._item(frame_id, item) for item in self.items(row)] if self.modern else []
+        events += [self._item(frame_id, item) for item in self.items(row)]
         for slot, port_index, follower in slots:
             post = {"internal_id": self.internal_ids[slot] + follower, **self.post(row, port_index)}
             events.append(self._post(frame_id, port_index, follower, post))
-        if self.modern:
-            events.append(struct.pack(">Bii", 0x3C, frame_id, frame_id))
-        return events
+        events.append(self._event(0x3C, struct.pack(">ii", frame_id, frame_id)))
+        return [event for event in events if event]
 
     def _pre(self, frame_id: int, port_index: int, follower: int, pre: Fields) -> bytes:
         value = {"main_x": 0.0, "main_y": 0.0, "c_x": 0.0, "c_y": 0.0, "trigger_l": 0.0, **pre}
         event = struct.pack(
-            ">BiBBIHffffffffIHff",
-            *(0x37, frame_id, port_index, follower, 12345, 14, 0.0, 0.0, 1.0),
+            ">iBBIHffffffffIHffbf",
+            *(frame_id, port_index, follower, 12345, 14, 0.0, 0.0, 1.0),
             *(value["main_x"], value["main_y"], value["c_x"], value["c_y"], value["trigger_l"]),
             *(0, value.get("buttons", 0), value["trigger_l"], value.get("trigger_r", 0.0)),
+            *(0, 0.0),
         )
-        return event + (struct.pack(">bf", 0, 0.0) if self.modern else b"")
+        return self._event(0x37, event)
 
     def _post(self, frame_id: int, port_index: int, follower: int, post: Fields) -> bytes:
         event = struct.pack(
-            ">BiBBBHfffffBBBBf",
-            *(0x38, frame_id, port_index, follower, post["internal_id"], post.get("action_state", 14)),
+            ">iBBBHfffffBBBBf",
+            *(frame_id, port_index, follower, post["internal_id"], post.get("action_state", 14)),
             *(post.get("x", 10.0 * port_index), post.get("y", 0.0), 1.0, post.get("percent", 0.0), 60.0),
             *(0, 0, 6, post.get("stocks", 4), post.get("state_age", 1.0)),
         )
-        if self.modern:
-            flags = bytes(post.get("flags", (1, 2, 3, 4, 5)))
-            event += flags + struct.pack(">fBHBBB", post.get("misc_as", float("nan")), 0, 1, 2, 0, 0)
-            event += struct.pack(">fffff", *post.get("velocities", (0.1, 0.2, 0.3, 0.4, 0.5)))
-        return event
+        flags = bytes(post.get("flags", (1, 2, 3, 4, 5)))
+        event += flags + struct.pack(">fBHBBB", post.get("misc_as", float("nan")), 0, 1, 2, 0, 0)
+        event += struct.pack(">fffff", *post.get("velocities", (0.1, 0.2, 0.3, 0.4, 0.5)))
+        return self._event(0x38, event + struct.pack(">fI", post.get("hitlag", 0.0), 14))
 
     def _item(self, frame_id: int, item: Fields) -> bytes:
-        return struct.pack(
-            ">BiHBfffffHfI4Bb",
-            *(0x3B, frame_id, item.get("type", 54), 1, 1.0, 0.5, 0.25, item.get("x", 0.0), 0.0, 0, 60.0),
+        event = struct.pack(
+            ">iHBfffffHfI4Bb",
+            *(frame_id, item.get("type", 54), 1, 1.0, 0.5, 0.25, item.get("x", 0.0), 0.0, 0, 60.0),
             *(item["spawn_id"], 0, 0, 0, 0, item.get("owner", 0)),
         )
+        return self._event(0x3B, event)
 
 
 def ubjson(value: Any) -> bytes:

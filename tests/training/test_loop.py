@@ -15,6 +15,7 @@ from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError
 from exphil_core.models.policy import Policy, Scores
+from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
@@ -215,7 +216,7 @@ def test_a_dataset_of_another_schema_is_refused_with_a_sentence(
     shutil.copytree(dojo_dataset, copy)
     run = new_run(tiny(), dataset=copy)
     about = copy / "dataset.json"
-    about.write_text(about.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    about.write_text(about.read_text().replace(f'"schema_version": {SCHEMA_VERSION}', '"schema_version": 99'))
     assert work(run) == 3
     assert "schema version 99" in capsys.readouterr().err
 

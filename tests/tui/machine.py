@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_tui.child import Ended
 from tests.tui.conftest import NOW
 
@@ -76,7 +77,13 @@ class Machine:
             "filtered": {},
             "refused": {},
         }
-        described = {"schema_version": 1, "complete": True, "paths": list(sources), "counts": counts, **said}
+        described = {
+            "schema_version": SCHEMA_VERSION,
+            "complete": True,
+            "paths": list(sources),
+            "counts": counts,
+            **said,
+        }
         path = self.datasets / name
         path.mkdir(parents=True)
         (path / "dataset.json").write_text(json.dumps(described))

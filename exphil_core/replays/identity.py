@@ -1,0 +1,99 @@
+"""Identity of a game: its content id, and the keys by which two recordings of one game, or the games of one match,
+are recognised. No key holds a name, a connect code or a match id in plain text."""
+
+import hashlib
+
+import numpy as np
+
+from exphil_core.melee.controller import BUTTON_MASK
+from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
+from exphil_core.replays.columns import MISSING
+from exphil_core.replays.game import Columns, Game
+
+IDENTITY_COLUMNS: tuple[str, ...] = (
+    "main_x",
+    "main_y",
+    "c_x",
+    "c_y",
+    "trigger_l",
+    "trigger_r",
+    "buttons",
+    "position_x",
+    "position_y",
+    "direction",
+    "percent",
+    "shield",
+    "action_state",
+    "internal_id",
+    "stocks",
+)
+"""What a content id is taken over: columns that every version has, so that a new column changes no id."""
+
+_STICKS_AND_TRIGGERS: tuple[str, ...] = IDENTITY_COLUMNS[:6]
+
+_SHORTEST_PREFIX = 256
+_MIN_INPUT_CHANGES = 30
+"""Prefixes with fewer frames of changing input identify nothing: two games may begin with idle players."""
+
+
+def content_id(game: Game) -> str:
+    """BLAKE2b-128 over what was played: the same for a renamed, re-packed or re-annotated file."""
+    digest = hashlib.blake2b(digest_size=16)
+    header = [game.external_stage_id, game.random_seed, game.is_teams]
+    for player in game.players:
+        header += [player.port_index, player.external_id, player.costume, player.start_stocks]
+    digest.update(repr([int(value) for value in header]).encode())
+    digest.update(np.ascontiguousarray(game.frame_id).data)
+    for player in game.players:
+        for name in IDENTITY_COLUMNS:
+            digest.update(np.ascontiguousarray(player.leader[name]).data)
+    return digest.hexdigest()
+
+
+def match_key(game: Game) -> str:
+    """The same for all games of one match; empty where the file has no match id (before 3.14, and offline)."""
+    return _key("match", game.match_id) if game.match_id else ""
+
+
+def twin_keys(game: Game) -> tuple[str, ...]:
+    """Keys of the game as both players recorded it: two recordings that share any key are one game.
+
+    One key is of match id, game number and tiebreak number, where the file has them. The others are of the random
+    seed, stage, characters and finalised inputs of the first 256, 512, 1024, … playable frames: recordings may end
+    some frames apart, or one of them may be cut off, and still share the prefixes that both have.
+    """
+    setting = (
+        game.external_stage_id,
+        *((player.port_index, player.external_id) for player in game.players),
+    )
+    keys = []
+    if game.match_id:
+        keys.append(_key("game", game.match_id, game.game_number, game.tiebreak_number, *setting))
+    return (*keys, *(_key("inputs", game.random_seed, *setting, digest) for digest in _prefix_digests(game)))
+
+
+def _prefix_digests(game: Game) -> list[str]:
+    playable = game.frame_id >= FIRST_PLAYABLE_FRAME_ID  # inputs before have no effect
+    inputs = np.concatenate([_inputs(player.leader)[playable] for player in game.players], axis=1)
+    changes = np.cumsum((inputs[1:] != inputs[:-1]).any(axis=1))
+    digest = hashlib.blake2b(digest_size=16)
+    found: list[str] = []
+    start, stop = 0, _SHORTEST_PREFIX
+    while stop <= len(inputs):
+        digest.update(inputs[start:stop].tobytes())
+        if changes[stop - 2] >= _MIN_INPUT_CHANGES:
+            found.append(digest.copy().hexdigest())
+        start, stop = stop, 2 * stop
+    return found
+
+
+def _inputs(leader: Columns) -> np.ndarray:
+    """[T, 7] little-endian float32: sticks and triggers, and the buttons as a number."""
+    axes = [leader[name] for name in _STICKS_AND_TRIGGERS]
+    buttons = np.where(leader["buttons"] == MISSING["u16"], 0, leader["buttons"] & BUTTON_MASK)
+    # Missing is 0, and so is -0.0, so that equal inputs have equal bytes.
+    return np.nan_to_num(np.stack((*axes, buttons), axis=1)).astype("<f4") + np.float32(0)
+
+
+def _key(kind: str, *parts: object) -> str:
+    return hashlib.blake2b(repr((kind, *parts)).encode(), digest_size=10).hexdigest()

@@ -21,8 +21,9 @@ import psutil
 from exphil_core.atomic import atomic_write
 from exphil_core.errors import DiskFullError, UsageError
 from exphil_core.runs.directory import UNFINISHED, RunDirectory, Status
+from exphil_core.runs.process import own_identity
 
-VERSION = 1
+VERSION = 2
 
 COMMANDS = ("pause", "resume", "checkpoint", "stop")
 
@@ -87,7 +88,7 @@ def send(run: RunDirectory, command: str) -> str:
             "command": command,
             "host": status.host,
             "pid": status.pid,
-            "process_started": status.process_started,
+            "process_identity": status.process_identity,
         }
         atomic_write(folder / f"{id}{_SUFFIX}", json.dumps(content).encode())
     except DiskFullError as error:
@@ -127,8 +128,8 @@ class Inbox:
 
     def __init__(self, run: RunDirectory) -> None:
         self.folder = run.path / "control"
-        me = psutil.Process()
-        self._recipient = (socket.gethostname(), me.pid, me.create_time())
+        self.identity = own_identity()
+        self._recipient = (socket.gethostname(), os.getpid(), self.identity)
         self._taken: set[str] = set()
 
     def waiting(self) -> Iterator[Command]:
@@ -158,13 +159,12 @@ class Inbox:
         try:
             values = json.loads(content)
             command = str(values["command"])
-            recipient = (values["host"], int(values["pid"]), float(values["process_started"]))
-        except (ValueError, KeyError, TypeError):
+            if values.get("v") != VERSION or command not in COMMANDS:
+                return Command(id=id, command=command, refusal="this exphil does not know the command")
+            recipient = (values["host"], int(values["pid"]), str(values["process_identity"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
             return Command(id=id, command="", refusal="the file is not a command")
-        if values.get("v") != VERSION or command not in COMMANDS:
-            return Command(id=id, command=command, refusal="this exphil does not know the command")
-        host, pid, started = self._recipient
-        if recipient[:2] != (host, pid) or abs(recipient[2] - started) >= 1.0:
+        if recipient != self._recipient:
             return Command(id=id, command=command, refusal=ENDED_PROCESS)
         return Command(id=id, command=command)
 
@@ -190,7 +190,7 @@ def _without_process(run: RunDirectory, command: str) -> str:
 def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
     """Why the command makes no sense after those that the run has been sent: a sentence, or None."""
     paused, stopping = status.state == "paused", False
-    for earlier in _unanswered(run, since=status.process_started):
+    for earlier in _unanswered(run, status.process_identity):
         paused = {"pause": True, "resume": False}.get(earlier, paused)
         stopping = stopping or earlier == "stop"
     if stopping:
@@ -202,12 +202,12 @@ def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
     return None
 
 
-def _unanswered(run: RunDirectory, *, since: float) -> list[str]:
+def _unanswered(run: RunDirectory, process: str) -> list[str]:
     """The commands that were sent to this process and not answered yet, in order of sending."""
     open_: dict[str, str] = {}
     for record in _command_events(run):
         id = str(record.get("id", ""))
-        if record.get("state") == "received" and _sent_at(id) >= since - 1.0:
+        if record.get("state") == "received" and record.get("process_identity") == process:
             open_[id] = str(record.get("command"))
         elif record.get("state") in ("done", "refused"):
             open_.pop(id, None)
@@ -215,7 +215,7 @@ def _unanswered(run: RunDirectory, *, since: float) -> list[str]:
     for name in _waiting_names(inbox):
         try:
             values = json.loads((inbox / name).read_bytes())
-            if abs(values["process_started"] - since) < 1.0:
+            if values["process_identity"] == process:
                 open_.setdefault(name.removesuffix(_SUFFIX), str(values["command"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -266,11 +266,6 @@ def _next_id(folder: Path) -> str:
 def _number(id: str) -> int:
     digits = id[:_NUMBER_DIGITS]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
-def _sent_at(id: str) -> float:
-    """Seconds since 1970."""
-    return _number(id) / 1e9
 
 
 def _signal(run: RunDirectory, command: str, status: Status, why: str, cause: Exception) -> str:

@@ -29,6 +29,7 @@ from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.lock import hold, is_held
+from exphil_core.runs.process import own_identity, process_identity
 from exphil_core.runs.provenance import git_revision, package_versions
 
 if TYPE_CHECKING:
@@ -56,11 +57,11 @@ class Status:
     """One of `STATES`."""
     step: int
     pid: int
-    process_started: float
-    """Seconds since 1970; tells a process from a later one with the same pid."""
     host: str
     heartbeat: float
     """Seconds since 1970."""
+    process_identity: str = ""
+    """Of `runs.process`; tells it from a later process with the same pid. Empty where an older exphil wrote it."""
     v: int = VERSION
 
 
@@ -249,9 +250,6 @@ class RunDirectory:
 
     def write_status(self, state: str, step: int | None) -> None:
         """Says how the run stands; the heartbeat is now, the process this one. Without a step: as before."""
-        # Only who holds a run, or doubts that it is held, needs it: the workbench's first picture does not.
-        import psutil
-
         assert state in STATES, state
         if step is None:
             before = self.status()
@@ -260,9 +258,9 @@ class RunDirectory:
             state=state,
             step=step,
             pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
             host=socket.gethostname(),
             heartbeat=time.time(),
+            process_identity=own_identity(),
         )
         atomic_write(self.path / "status.json", json.dumps(asdict(status)).encode())
 
@@ -407,14 +405,9 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _is_behind(status: Status) -> bool:
     """Whether the process that said this is there, on this machine; a later one with its pid is another."""
-    import psutil
-
     if status.host != socket.gethostname() or status.state not in UNFINISHED:
         return False
-    try:
-        return abs(psutil.Process(status.pid).create_time() - status.process_started) < 1.0
-    except psutil.Error:
-        return False
+    return bool(status.process_identity) and process_identity(status.pid) == status.process_identity
 
 
 def _beats_elsewhere(status: Status) -> bool:

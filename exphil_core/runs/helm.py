@@ -58,7 +58,7 @@ class Helm:
             if command.refusal:
                 self._answer(command, "refused", command.refusal)
             else:
-                self._answer(command, "received")
+                self._answer(command, "received", process_identity=self._inbox.identity)
                 self._asked.append(command)
             self._inbox.discard(command)
 
@@ -113,6 +113,7 @@ class Helm:
             case _:
                 raise AssertionError(f"{command.command} ends the loop before it comes here")
 
-    def _answer(self, command: Command, state: str, reason: str = "") -> None:
-        why = {"reason": reason} if reason else {}
-        self._emit("command", command=command.command, id=command.id, state=state, **why)
+    def _answer(self, command: Command, state: str, reason: str = "", **said: str) -> None:
+        if reason:
+            said["reason"] = reason
+        self._emit("command", command=command.command, id=command.id, state=state, **said)

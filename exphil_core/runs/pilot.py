@@ -21,6 +21,7 @@ import psutil
 from exphil_core.atomic import atomic_write
 from exphil_core.lock import is_held
 from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.process import own_identity, process_identity
 
 VERSION = 1
 
@@ -33,11 +34,11 @@ class PilotStatus:
     """What a pilot says of itself when it starts."""
 
     pid: int
-    process_started: float
-    """Seconds since 1970; tells the process from a later one with the same pid."""
     host: str
     device: str
     """`cpu` or `cuda`."""
+    process_identity: str = ""
+    """Of `runs.process`; tells it from a later process with the same pid. Empty where an older exphil wrote it."""
     v: int = VERSION
 
 
@@ -75,24 +76,23 @@ class PilotDirectory:
         """Says that the pilot is this process."""
         status = PilotStatus(
             pid=os.getpid(),
-            process_started=psutil.Process().create_time(),
             host=socket.gethostname(),
             device=device,
+            process_identity=own_identity(),
         )
         atomic_write(self.status_path, json.dumps(asdict(status)).encode())
 
     def process(self) -> psutil.Process | None:
         """The pilot's process, where it still is there, on this machine."""
         status = self.status()
-        if status is None or status.host != socket.gethostname():
+        if status is None or status.host != socket.gethostname() or not status.process_identity:
+            return None
+        if process_identity(status.pid) != status.process_identity:
             return None
         try:
-            process = psutil.Process(status.pid)
-            started = process.create_time()
+            return psutil.Process(status.pid)
         except psutil.Error:
             return None
-        # A later process with the same pid is another.
-        return process if abs(started - status.process_started) < 1.0 else None
 
     def stop(self) -> bool:
         """Asks the pilot to end. False where there is none, or none that can be asked from here."""

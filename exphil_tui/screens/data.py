@@ -352,7 +352,7 @@ o lists the replays of what is under the cursor, the newest first, to look into 
     def _build_lines(self) -> Iterator[Content]:
         glyphs = self.workbench.glyphs
         if self._building is not None:
-            seconds = max(0.0, self.workbench.clock() - self._began)
+            seconds = self.workbench.monotonic() - self._began
             yield Content.assemble(
                 ("reading ", "bold"),
                 (self._building.title, "bold"),
@@ -455,7 +455,7 @@ o lists the replays of what is under the cursor, the newest first, to look into 
     @work(group="build", exit_on_error=False)
     async def _build(self, place: Place) -> None:
         self._building, self._progress, self._result = place, "", None
-        self._began = self.workbench.clock()
+        self._began = self.workbench.monotonic()
         self._paint()
         try:
             ended = Ended(code=0, output="", problems=())

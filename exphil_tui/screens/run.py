@@ -96,7 +96,7 @@ class Sent:
 
     command: str
     at: float
-    """Seconds since 1970."""
+    """On the workbench's monotonic clock."""
     received: bool = False
 
 
@@ -324,7 +324,7 @@ run."""
 
     def _urgent(self) -> tuple[object, ...]:
         """What is drawn at once where it differs; the first three decide which keys there are."""
-        commands = self._doing(self.workbench.clock())
+        commands = self._doing()
         shown = (self.validation, self.heads, self.size, self._problem, self.state.problem)
         return (self.standing, self._will_pause, self._starting, commands, self.sight, *shown)
 
@@ -436,7 +436,7 @@ run."""
         )
 
     def _facts(self) -> RunFacts:
-        state, glyphs, now = self.state, self.workbench.glyphs, self.workbench.clock()
+        state, glyphs = self.state, self.workbench.glyphs
         started, step = state.started, state.step
         kind = self._kind
         if started is not None:
@@ -455,7 +455,7 @@ run."""
         return RunFacts(
             name=sanitise(self.run_directory.name, limit=100),
             state=self.standing,
-            doing=self._doing(now) or ("" if caught_up else f"reading, {state.events:,} events"),
+            doing=self._doing() or ("" if caught_up else f"reading, {state.events:,} events"),
             kind=kind,
             step=reached,
             steps=started.steps if started is not None else None,
@@ -465,11 +465,11 @@ run."""
             best_step=state.best_step,
         )
 
-    def _doing(self, now: float) -> str:
+    def _doing(self) -> str:
         if self._starting:
             return "starting its process"
         for sent in self._sent.values():
-            waited = now - sent.at
+            waited = self.workbench.monotonic() - sent.at
             how = "received" if sent.received else "sent"
             return f"{sent.command} {how}" + (f", {waited:.0f} s ago" if waited >= PATIENCE_S else "")
         if self.state.pending:
@@ -716,7 +716,7 @@ run."""
 
     @work(group="command", exit_on_error=False)
     async def _send(self, command: str) -> None:
-        at = self.workbench.clock()
+        at = self.workbench.monotonic()
         problem, id = await _tried(lambda: control.send(self.run_directory, command))
         if problem:
             self.workbench.say(problem, severity="error")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from exphil_core.config.loader import load_preset
@@ -110,6 +111,29 @@ def test_a_clock_that_is_set_back_does_not_change_the_order(
     first = send(held, "pause")
     monkeypatch.setattr(time, "time_ns", lambda: 5)
     assert send(held, "checkpoint") > first
+
+
+@pytest.mark.parametrize("seconds", [3600.0, -3600.0])
+def test_a_clock_that_steps_leaves_a_run_steerable(
+    seconds: float, held: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step moves what the system calls the start of every process: it is reckoned from the boot time."""
+    steered = Steered(held)
+    send(held, "pause")
+    steered.helm.look()
+    step_the_clock(monkeypatch, seconds)
+    # What the heartbeat does every two seconds.
+    held.write_status("running", 13)
+    with pytest.raises(UsageError, match="is paused already"):
+        send(held, "pause")
+    steered.helm.between_chunks()
+    send(held, "checkpoint")
+    saved: list[int] = []
+    send(held, "resume")
+    steered.helm.look()
+    steered.helm.between_steps(13, lambda: saved.append(13))
+    assert saved == [13]
+    assert [state for _, state in steered.commands()].count("refused") == 0
 
 
 def test_commands_of_many_senders_at_once_all_arrive(held: RunDirectory) -> None:
@@ -277,9 +301,9 @@ def test_a_command_to_a_process_that_has_ended_is_refused_by_the_next(
         b"{",
         b"[]",
         b'"stop"',
-        b'{"v": 1, "command": "stop"}',
+        b'{"v": 2, "command": "stop"}',
         b"\xff" * 9000,
-        json.dumps({"v": 1, "command": "stop", "host": "x", "pid": "y", "process_started": 1}).encode(),
+        json.dumps({"v": 2, "command": "stop", "host": "x", "pid": "y", "process_identity": "z"}).encode(),
     ],
 )
 def test_a_file_that_is_no_command_is_refused_and_taken_away(content: bytes, held: RunDirectory) -> None:
@@ -297,7 +321,7 @@ def test_a_file_that_is_no_command_is_refused_and_taken_away(content: bytes, hel
 def test_a_command_of_another_version_is_refused(held: RunDirectory) -> None:
     id = send(held, "stop")
     path = held.path / "control" / f"{id}.json"
-    for change in ({"v": 2}, {"command": "dance"}):
+    for change in ({"v": 1}, {"v": 3}, {"command": "dance"}):
         path.write_text(json.dumps({**json.loads(path.read_bytes()), **change}))
         (command,) = Inbox(held).waiting()
         assert "does not know" in command.refusal
@@ -352,7 +376,7 @@ def test_no_signal_is_sent_to_another_machine(held: RunDirectory, monkeypatch: p
 
 
 def test_a_process_that_has_not_said_who_it_is_takes_no_command_yet(held: RunDirectory) -> None:
-    change_status(held, process_started=1.0)
+    change_status(held, process_identity="another boot/1")
     with pytest.raises(UsageError, match="just starting"):
         send(held, "stop")
 
@@ -389,14 +413,22 @@ def test_a_run_that_was_deleted_takes_no_command(held: RunDirectory) -> None:
 
 def test_a_command_reaches_a_run_on_another_machine_through_the_shared_folder(run: RunDirectory) -> None:
     run.write_status("running", 12)
-    change_status(run, host="far-away", pid=1, process_started=5.0)
+    change_status(run, host="far-away", pid=1, process_identity="its boot/5")
     id = send(run, "stop")
     left = json.loads((run.path / "control" / f"{id}.json").read_bytes())
-    assert (left["host"], left["pid"], left["process_started"]) == ("far-away", 1, 5.0)
+    assert (left["host"], left["pid"], left["process_identity"]) == ("far-away", 1, "its boot/5")
     # Here nobody takes it for his own.
     (command,) = Inbox(run).waiting()
     assert command.refusal == ENDED_PROCESS
     assert socket.gethostname() != "far-away"
+
+
+def step_the_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """As a set clock or a suspend does: the time, and with it the start of processes in seconds since 1970."""
+    started, now, now_ns = psutil.Process.create_time, time.time, time.time_ns
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: started(self) + seconds)
+    monkeypatch.setattr(time, "time", lambda: now() + seconds)
+    monkeypatch.setattr(time, "time_ns", lambda: now_ns() + int(seconds * 1e9))
 
 
 def change_status(run: RunDirectory, **values: Any) -> None:

@@ -15,6 +15,7 @@ from exphil_core.errors import UsageError
 from exphil_core.runs import directory
 from exphil_core.runs.directory import FRESH_SECONDS, RunDirectory, name_problem, run_directories
 from exphil_core.runs.launcher import start
+from exphil_core.runs.process import own_identity
 from exphil_core.runs.summary import summarise
 
 
@@ -49,11 +50,34 @@ def test_a_pid_that_was_used_again_is_not_alive(run: RunDirectory, monkeypatch: 
     say(run)
     assert run.alive()
     assert run.process_id() == os.getpid()
-    say(run, process_started=psutil.Process().create_time() - 100)
+    say(run, process_identity=f"{own_identity()}0")
     assert not run.alive()
     assert run.process_id() is None
     say(run, pid=2**22 + 1)
     assert not run.alive()
+
+
+def test_a_clock_that_steps_an_hour_is_not_a_crash(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where there are no locks and the run's process does not come to say anything meanwhile."""
+    monkeypatch.setattr(directory, "is_held", without_locks)
+    say(run)
+    started, now = psutil.Process.create_time, time.time
+    for seconds in (3600.0, -3600.0):
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self, by=seconds: started(self) + by)
+        monkeypatch.setattr(time, "time", lambda by=seconds: now() + by)
+        assert summarise(run).state == "running"
+        assert run.process_id() == os.getpid()
+
+
+def test_a_status_of_an_older_exphil_still_says_how_the_run_ended(run: RunDirectory) -> None:
+    say(run, state="done", process_started=5.0)
+    path = run.path / "status.json"
+    said = json.loads(path.read_bytes())
+    del said["process_identity"]
+    path.write_text(json.dumps(said))
+    assert summarise(run).state == "done"
 
 
 def test_a_run_that_says_it_has_ended_is_not_alive_though_its_process_is(

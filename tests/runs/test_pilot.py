@@ -50,7 +50,13 @@ def test_a_pilot_is_there_as_long_as_it_holds_its_lock(pilot: PilotDirectory) ->
 
 @pytest.mark.parametrize(
     "change",
-    [{"process_started": 1.0}, {"host": "elsewhere"}, {"pid": 2**22 + 1}, {"v": 2}, {"pid": "me"}],
+    [
+        {"process_identity": "another boot/1"},
+        {"host": "elsewhere"},
+        {"pid": 2**22 + 1},
+        {"v": 2},
+        {"pid": "me"},
+    ],
 )
 def test_only_the_process_that_said_so_is_ever_asked_to_end(
     pilot: PilotDirectory, change: dict[str, object]
@@ -61,6 +67,18 @@ def test_only_the_process_that_said_so_is_ever_asked_to_end(
         pilot.status_path.write_text(json.dumps(said))
         assert pilot.process() is None
         assert not pilot.stop()
+
+
+def test_a_pilot_can_be_asked_to_end_after_a_step_of_the_clock(
+    pilot: PilotDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold(pilot.lock_path, "the pilot"):
+        pilot.write_status("cpu")
+        started = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda self: started(self) + 3600)
+        process = pilot.process()
+        assert process is not None
+        assert process.pid == os.getpid()
 
 
 def test_a_torn_status_is_none(pilot: PilotDirectory) -> None:

@@ -151,7 +151,7 @@ def test_a_run_that_is_killed_again_and_again_is_left_to_a_person(work: Work) ->
         run.write_status("running", step=3)
         status = json.loads((run.path / "status.json").read_text())
         (run.path / "status.json").write_text(
-            json.dumps({**status, "pid": os.getpid(), "process_started": 0})
+            json.dumps({**status, "pid": os.getpid(), "process_identity": ""})
         )
 
     assert f"ended {MOST_STARTS} times" in work(launch)["tiny.narrow.0"]

@@ -198,7 +198,7 @@ def _write_status(run: RunDirectory, state: str, events: Iterable[dict[str, Any]
     status["heartbeat"] = NOW - 2.0
     if state not in ALIVE:
         # This process has the pid, but began later: the pid of a dead process, used again.
-        status["process_started"] = 1.0
+        status["process_identity"] = "another boot/1"
     path.write_text(json.dumps(status), encoding="utf-8")
 
 

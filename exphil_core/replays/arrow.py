@@ -23,11 +23,15 @@ _NUMPY: dict[pa.DataType, np.dtype] = {
 """pyarrow's own table of these needs pandas."""
 
 
-def first_rows(frame_ids: np.ndarray) -> np.ndarray | None:
-    """Rows of the first occurrence of each frame id, or None where none repeats."""
-    before = np.maximum.accumulate(frame_ids[:-1])
-    first = np.concatenate(([True], frame_ids[1:] > before))
-    return None if first.all() else np.flatnonzero(first)
+def finalised_rows(frame_ids: np.ndarray) -> np.ndarray | None:
+    """Rows of the last occurrence of each frame id, in the order of the ids, or None where none repeats.
+
+    Frames after the one that was played last were rolled back and never played again: they are left out.
+    """
+    if (frame_ids[1:] > frame_ids[:-1]).all():
+        return None
+    ids, from_the_end = np.unique(frame_ids[::-1], return_index=True)
+    return (len(frame_ids) - 1 - from_the_end)[ids <= frame_ids[-1]]
 
 
 def field_names(struct: pa.StructArray) -> set[str]:
@@ -92,14 +96,15 @@ def _clean(values: np.ndarray, column: Column) -> np.ndarray:
 
 
 def read_events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(frame index, fields) of the events of all kept rows, in order."""
+    """(frame index, fields) of the events of all kept rows, in the order of the frames."""
     counts = np.diff(values_of(table.offsets))
     index = np.arange(len(counts))
     if rows is not None:
         index = np.full(len(counts), -1)
         index[rows] = np.arange(len(rows))
     row = np.repeat(index, counts)
-    kept = row >= 0
+    kept = np.flatnonzero(row >= 0)
+    kept = kept[np.argsort(row[kept], kind="stable")]
     values = table.values
     return row[kept], {name: values_of(values.field(name))[kept] for name in field_names(values)}
 

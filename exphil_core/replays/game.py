@@ -1,7 +1,7 @@
 """A game: one replay's match as columns, before any ego is chosen.
 
-In: nothing (the parser builds it). Out: frozen values of numpy arrays, one entry a frame, rollback resolved to
-the first occurrence of each frame id. Two to four players, in port order.
+Frozen values of numpy arrays, one entry a frame, of repeated frames the last occurrence. Two to four players, in
+port order.
 """
 
 from collections.abc import Mapping
@@ -86,7 +86,7 @@ class Game:
     stage: Columns
     """`STAGE_COLUMNS` by name, each [T]."""
     rollback_rows: int
-    """Rows that repeated a frame id and were dropped."""
+    """Rows that netplay played again, or rolled back at the very end: dropped."""
     salvaged: bool
     """Cut to the last complete frame of a truncated file."""
     game_number: int | None = None

@@ -1,7 +1,6 @@
 """Reads one replay into a `Game`. The only importer of peppi_py.
 
-In: a path. Out: every column of `columns.py`, rollback resolved to the first occurrence of each frame id:
-what a live player sees. peppi reads a whole file at once, holds the GIL while it does, may panic with a
+Of repeated frames the last occurrence is kept, which holds the inputs that were really pressed. peppi reads a whole file at once, holds the GIL while it does, may panic with a
 `BaseException` and prints to file descriptor 2: outside of tests and the replay pane, call it in a worker.
 """
 
@@ -19,7 +18,7 @@ from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
 from exphil_core.replays.arrow import (
     field_names,
-    first_rows,
+    finalised_rows,
     forward_fill,
     read_columns,
     read_events,
@@ -112,7 +111,7 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         raise Refused("no_frames", subject)
     version = Version(*start["slippi"]["version"])
     all_ids = values_of(frames.field("id")).astype(np.int32, copy=False)
-    rows = first_rows(all_ids)
+    rows = finalised_rows(all_ids)
     frame_id = all_ids if rows is None else all_ids[rows]
     if frame_id[0] != FIRST_FRAME_ID or frame_id[-1] - frame_id[0] != len(frame_id) - 1:
         raise Refused(

@@ -14,6 +14,18 @@ SIZES = {
     (2, 0, 1): {0x36: 418, 0x37: 63, 0x38: 51, 0x39: 2},
     (3, 7, 0): {0x36: 420, 0x37: 63, 0x38: 72, 0x39: 2, 0x3A: 8, 0x3B: 42, 0x3C: 8},
     (3, 14, 0): {0x36: 760, 0x37: 63, 0x38: 80, 0x39: 6, 0x3A: 12, 0x3B: 42, 0x3C: 8},
+    (3, 18, 0): {
+        0x36: 760,
+        0x37: 66,
+        0x38: 84,
+        0x39: 6,
+        0x3A: 12,
+        0x3B: 44,
+        0x3C: 8,
+        0x3F: 9,
+        0x40: 5,
+        0x41: 8,
+    },
 }
 """Payload sizes. Every version only appends to the events of the one before, so that a newer event cut short is an
 older one."""
@@ -25,6 +37,10 @@ def _no_fields(row: int, port_index: int) -> Fields:
 
 
 def _no_items(row: int) -> Sequence[Fields]:
+    return ()
+
+
+def _no_stage_events(row: int) -> Sequence[tuple[int, bytes]]:
     return ()
 
 
@@ -46,6 +62,8 @@ class Handmade:
     """Of the row (counted with repeats) and the port index: fields that differ from neutral."""
     post: Callable[[int, int], Fields] = _no_fields
     items: Callable[[int], Sequence[Fields]] = _no_items
+    stage_events: Callable[[int], Sequence[tuple[int, bytes]]] = _no_stage_events
+    """Of the row: code, and what follows the frame id (3.18)."""
     followers: Mapping[int, range] = field(default_factory=dict)
     """By port index, the rows on which Nana is there."""
     end_method: int | None = 2
@@ -115,6 +133,9 @@ class Handmade:
         for _, port_index, follower in slots:
             events.append(self._pre(frame_id, port_index, follower, self.pre(row, port_index)))
         events += [self._item(frame_id, item) for item in self.items(row)]
+        events += [
+            self._event(code, struct.pack(">i", frame_id) + rest) for code, rest in self.stage_events(row)
+        ]
         for slot, port_index, follower in slots:
             post = {"internal_id": self.internal_ids[slot] + follower, **self.post(row, port_index)}
             events.append(self._post(frame_id, port_index, follower, post))
@@ -124,11 +145,11 @@ class Handmade:
     def _pre(self, frame_id: int, port_index: int, follower: int, pre: Fields) -> bytes:
         value = {"main_x": 0.0, "main_y": 0.0, "c_x": 0.0, "c_y": 0.0, "trigger_l": 0.0, **pre}
         event = struct.pack(
-            ">iBBIHffffffffIHffbf",
+            ">iBBIHffffffffIHffbfbbb",
             *(frame_id, port_index, follower, 12345, 14, 0.0, 0.0, 1.0),
             *(value["main_x"], value["main_y"], value["c_x"], value["c_y"], value["trigger_l"]),
             *(0, value.get("buttons", 0), value["trigger_l"], value.get("trigger_r", 0.0)),
-            *(0, 0.0),
+            *(0, 0.0, 0, 0, 0),
         )
         return self._event(0x37, event)
 
@@ -142,13 +163,13 @@ class Handmade:
         flags = bytes(post.get("flags", (1, 2, 3, 4, 5)))
         event += flags + struct.pack(">fBHBBB", post.get("misc_as", float("nan")), 0, 1, 2, 0, 0)
         event += struct.pack(">fffff", *post.get("velocities", (0.1, 0.2, 0.3, 0.4, 0.5)))
-        return self._event(0x38, event + struct.pack(">fI", post.get("hitlag", 0.0), 14))
+        return self._event(0x38, event + struct.pack(">fIHH", post.get("hitlag", 0.0), 14, 0, 0))
 
     def _item(self, frame_id: int, item: Fields) -> bytes:
         event = struct.pack(
-            ">iHBfffffHfI4Bb",
+            ">iHBfffffHfI4BbH",
             *(frame_id, item.get("type", 54), 1, 1.0, 0.5, 0.25, item.get("x", 0.0), 0.0, 0, 60.0),
-            *(item["spawn_id"], 0, 0, 0, 0, item.get("owner", 0)),
+            *(item["spawn_id"], 0, 0, 0, 0, item.get("owner", 0), 0),
         )
         return self._event(0x3B, event)
 

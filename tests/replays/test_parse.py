@@ -1,5 +1,6 @@
 """One replay read into a game: columns, versions, rollback, followers, items, identity, refusals."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exphil_core.replays.arrow import first_rows
+from exphil_core.replays.arrow import finalised_rows
 from exphil_core.replays.columns import PLAYER_COLUMNS, Version
 from exphil_core.replays.parse import parse_replay
 from exphil_core.replays.refusals import Refused
@@ -53,7 +54,7 @@ def test_values_out_of_range_are_missing(handmade: Write) -> None:
     assert np.flatnonzero(~np.isnan(leader["misc_as"])).tolist() == [9]
 
 
-def test_rollback_keeps_the_first_occurrence(handmade: Write) -> None:
+def test_rollback_keeps_the_last_occurrence(handmade: Write) -> None:
     ids = [*range(-123, 10), 7, 8, 9, 10, 9, 10, 11]
     game = parse_replay(
         handmade(
@@ -64,15 +65,55 @@ def test_rollback_keeps_the_first_occurrence(handmade: Write) -> None:
     )
     assert game.frame_id.tolist() == list(range(-123, 12))
     assert game.rollback_rows == len(ids) - len(range(-123, 12))
-    kept = [*range(133), 136, 139]
+    kept = [*range(130), 133, 134, 137, 138, 139]
     assert game.players[0].leader["percent"].tolist() == [float(row) for row in kept]
     assert game.items is not None
     assert np.diff(game.items.offsets).tolist() == [row % 3 for row in kept]
     assert game.items.spawn_id.tolist() == [row for row in kept for _ in range(row % 3)]
 
 
-def test_first_rows_is_none_where_nothing_repeats() -> None:
-    assert first_rows(np.arange(-123, 50, dtype=np.int32)) is None
+def test_a_rollback_at_the_very_end_takes_back_what_was_not_played_again(handmade: Write) -> None:
+    game = parse_replay(
+        handmade(
+            frame_ids=[*range(-123, 600), 597, 598],
+            post=lambda row, port_index: {"percent": float(row)},
+            items=lambda row: [{"spawn_id": row}],
+        )
+    )
+    assert game.frame_id.tolist() == list(range(-123, 599))
+    assert game.rollback_rows == 3
+    assert game.players[1].leader["percent"][-3:].tolist() == [719.0, 723.0, 724.0]
+    assert game.items is not None
+    assert game.items.spawn_id[-3:].tolist() == [719, 723, 724]
+
+
+def test_what_the_stage_does_is_that_of_the_last_occurrence(handmade: Write) -> None:
+    ids = [*range(-123, 10), 7, 8, 9, 10, 11]
+    rolled_back = 7 + 123  # the row on which frame 7 was played first
+
+    def stadium(row: int) -> list[tuple[int, bytes]]:
+        if row not in (50, rolled_back, rolled_back + 4):
+            return []
+        return [(0x41, struct.pack(">HH", row % 100, 3))]
+
+    game = parse_replay(handmade(version=(3, 18, 0), stage=3, frame_ids=ids, stage_events=stadium))
+    assert game.stage["stadium_event"].tolist() == [255] * 50 + [50] * (131 - 50) + [34] * 4
+
+    def platform(row: int) -> list[tuple[int, bytes]]:
+        return [(0x3F, struct.pack(">Bf", 1, float(row)))] if row >= rolled_back else []
+
+    fountain = parse_replay(handmade(version=(3, 18, 0), stage=2, frame_ids=ids, stage_events=platform))
+    assert fountain.stage["fod_left"].tolist() == [20.0] * 130 + [133.0, 134.0, 135.0, 136.0, 137.0]
+
+
+def test_finalised_rows_follow_the_frame_ids_and_not_the_file() -> None:
+    assert finalised_rows(np.arange(-123, 50, dtype=np.int32)) is None
+    ids = np.array(
+        [0, 1, 2, 3, 0, 2, 3], np.int32
+    )  # frame 1 was not played again, though frame 0 before it was
+    assert finalised_rows(ids) is not None
+    assert ids[finalised_rows(ids)].tolist() == [0, 1, 2, 3]
+    assert finalised_rows(ids).tolist() == [4, 1, 5, 6]  # type: ignore[union-attr]
 
 
 def test_frames_that_do_not_follow_each_other_are_refused(handmade: Write) -> None:

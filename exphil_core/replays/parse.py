@@ -1,7 +1,8 @@
 """Reads one replay into a `Game`. The only importer of peppi_py.
 
-Of repeated frames the last occurrence is kept, which holds the inputs that were really pressed. peppi reads a whole file at once, holds the GIL while it does, may panic with a
-`BaseException` and prints to file descriptor 2: outside of tests and the replay pane, call it in a worker.
+Of repeated frames the last occurrence is kept, which holds the inputs that were really pressed. peppi reads a whole
+file at once, holds the GIL while it does, may panic with a `BaseException` and prints to file descriptor 2: outside
+of tests and the replay pane, call it in a worker.
 """
 
 import tempfile

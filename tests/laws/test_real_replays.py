@@ -19,7 +19,6 @@ from exphil_core.replays.columns import Version
 from exphil_core.replays.game import Columns, Game
 from exphil_core.replays.ingest import IngestOptions, Outcome, ingest
 from exphil_core.replays.parse import FOUNTAIN, parse_replay
-
 from tests.replays.slp_events import finalised_copy
 
 melee = pytest.importorskip("melee")

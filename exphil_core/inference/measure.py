@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from exphil_core.config.preset import Preset
-from exphil_core.encoding.batch import TensorBatch, controller_at, to_tensors
+from exphil_core.encoding.batch import TensorBatch, to_tensors
 from exphil_core.inference.agent import Agent, to_controllers
 from exphil_core.inference.cores import ahead_of_others, helpers_in, kept_to
 from exphil_core.inference.frames import live_frame
@@ -163,23 +163,26 @@ class _Watched(EagerRuntime):
     def step(
         self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Any]:
-        """`Policy.step` line by line."""
-        policy = self.policy
-        device = policy.device
-        seen = frame_to(device, frame)
-        x_BTD = policy.encode(seen)
-        encoded = self._done()
-        y_BD, state = policy.backbone.step(x_BTD[:, 0], reset_B.to(device), state)
-        stepped = self._done()
-        previous_BK = policy.codec.encode(controller_at(seen.columns))[:, 0]
-        tokens_BK = policy.head.sample(y_BD, previous_BK, uniform_BK.to(device), temperature.to(device)).cpu()
+        device = self.policy.device
+        marks: list[float] = []
+
+        def after_part() -> None:
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            marks.append(self._clock())
+
+        tokens_BK, state = self.policy.step(
+            frame_to(device, frame),
+            reset_B.to(device),
+            state,
+            uniform_BK.to(device),
+            temperature.to(device),
+            after_part=after_part,
+        )
+        tokens_BK = tokens_BK.cpu()
+        encoded, stepped = marks
         self.marks = (encoded, stepped, self._clock())
         return tokens_BK, state
-
-    def _done(self) -> float:
-        if self.policy.device.type == "cuda":
-            torch.cuda.synchronize()
-        return self._clock()
 
 
 def streamed_bytes(policy: Policy, *, int8: bool) -> int:

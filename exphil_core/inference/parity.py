@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exphil_core.encoding.batch import TensorBatch, controller_at, to_tensors
+from exphil_core.encoding.batch import TensorBatch, to_tensors
 from exphil_core.inference.frames import rows_of
 from exphil_core.inference.runtime import Runtime, frame_to
 from exphil_core.models.policy import Policy, slice_frames
@@ -69,9 +69,8 @@ def _log_probs(policy: Policy, observed: TensorBatch, tokens_BTK: Tensor) -> lis
     # cuDNN's recurrent layers round to ten bits of mantissa unless told otherwise.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         moved = frame_to(device, observed)
-        y_BTD, _ = policy.forward_features(moved)
-    previous_BTK = policy.codec.encode(controller_at(moved.columns))
-    return [part.cpu() for part in policy.head.log_probs(y_BTD, previous_BTK, tokens_BTK.to(device))]
+        log_probs, _ = policy.distributions(moved, tokens_BTK.to(device))
+    return [part.cpu() for part in log_probs]
 
 
 def _outside(log_probs_BTV: Tensor, token_BT: Tensor, uniform_BT: Tensor) -> Tensor:

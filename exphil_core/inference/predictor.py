@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exphil_core.encoding.batch import TensorBatch, controller_at
+from exphil_core.encoding.batch import TensorBatch
 from exphil_core.encoding.codecs import Codec, ControllerTensors
 from exphil_core.inference.runtime import frame_to
 from exphil_core.inference.sides import Sides
@@ -79,12 +79,8 @@ class Predictor:
     def _features(self, frames: TensorBatch, state: Any) -> tuple[tuple[Tensor, Tensor], Any]:
         policy = self.policy
         frames = frame_to(policy.device, frames)
-        x_BTD = policy.encoder(frames.columns, frames.frame_id, frames.stage, frames.ego_slot, frames.mirror)
-        features = []
-        for x_BD, reset_B in zip(x_BTD.unbind(1), frames.reset.unbind(1), strict=True):
-            y_BD, state = policy.backbone.step(x_BD, reset_B, state)
-            features.append(y_BD)
-        return (torch.stack(features, dim=1), policy.codec.encode(controller_at(frames.columns))), state
+        y_BTD, state = policy.unroll_features(frames, state)
+        return (y_BTD, policy.previous(frames)), state
 
     def _draw(self, y_BTD: Tensor, previous_BTK: Tensor, chance_BTK: Tensor) -> Seen:
         sampled = self.policy.head.sample(

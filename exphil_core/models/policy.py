@@ -1,12 +1,13 @@
 """The policy: encoder, backbone and head, and the codec that says what the head's tokens mean.
 
-In: batches of observed frames (already mirrored and noised, where they are to be). Out: nats per frame and
-component of the controllers that came `1 + delay` frames later, or sampled tokens for play. What a reader
-gets wrong: `nll` takes batches `horizon` frames longer than what is observed, `step` exactly one frame.
+Training, evaluation, prediction and play all go through the methods of `Policy`: nothing outside this package calls
+its encoder or its backbone (a test checks it), so that no caller can leave out something that the policy is given.
+`nll` takes batches `horizon` frames longer than what is observed, `step` exactly one frame.
 
 Legend: B batch, L = T + horizon frames, T observed frames, D width, K components.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple, assert_never
 
@@ -132,19 +133,48 @@ class Policy(nn.Module):
         return self.head.log_probs(y_BTD, self.previous(observed), tokens_BTK), state
 
     def step(
-        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
+        self,
+        frame: TensorBatch,
+        reset_B: Tensor,
+        state: Any,
+        uniform_BK: Tensor,
+        temperature: Tensor,
+        *,
+        after_part: Callable[[], None] = lambda: None,
     ) -> tuple[Tensor, Any]:
         """Observes one frame (L = 1): tokens [B, K] for `horizon` frames later, and the state.
 
-        `uniform_BK` in [0, 1) and `temperature` are those of `ControllerHead.sample`.
+        `uniform_BK` in [0, 1) and `temperature` are those of `ControllerHead.sample`. `after_part` is called after
+        the encoder and after the backbone, for whoever measures them.
         """
-        y_BD, state = self.step_features(frame, reset_B, state)
+        y_BD, state = self.step_features(frame, reset_B, state, after_part=after_part)
         previous_BK = self.previous(frame)[:, 0]
         return self.head.sample(y_BD, previous_BK, uniform_BK, temperature), state
 
-    def step_features(self, frame: TensorBatch, reset_B: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step_features(
+        self,
+        frame: TensorBatch,
+        reset_B: Tensor,
+        state: Any,
+        *,
+        after_part: Callable[[], None] = lambda: None,
+    ) -> tuple[Tensor, Any]:
         """What the head reads after one more frame, y_BD, and the state to go on with."""
-        return self.backbone.step(self.encode(frame)[:, 0], reset_B, state)
+        x_BTD = self.encode(frame)
+        after_part()
+        y_BD, state = self.backbone.step(x_BTD[:, 0], reset_B, state)
+        after_part()
+        return y_BD, state
+
+    def unroll_features(self, observed: TensorBatch, state: Any = None) -> tuple[Tensor, Any]:
+        """`step_features` of each frame in turn, y_BTD, with the encoder run once over all of them."""
+        if state is None:
+            state = self.initial_state(observed.frame_id.shape[0])
+        features = []
+        for x_BD, reset_B in zip(self.encode(observed).unbind(1), observed.reset.unbind(1), strict=True):
+            y_BD, state = self.backbone.step(x_BD, reset_B, state)
+            features.append(y_BD)
+        return torch.stack(features, dim=1), state
 
     def describe(self) -> dict[str, int]:
         """Parameters of each part."""
@@ -167,6 +197,7 @@ class Policy(nn.Module):
         return x_BTD + told_B1D
 
     def previous(self, observed: TensorBatch) -> Tensor:
+        """Tokens [B, T, K] of the controller that the ego held in each frame, which the head reads too."""
         return self.codec.encode(controller_at(observed.columns))
 
 

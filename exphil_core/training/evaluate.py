@@ -19,7 +19,7 @@ from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import Targets, TensorBatch, controller_at, targets, to_tensors
+from exphil_core.encoding.batch import Targets, TensorBatch, targets, to_tensors
 from exphil_core.encoding.own_inputs import without_own_inputs
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters
@@ -274,14 +274,8 @@ def _stepped(
     policy: Policy, observed: TensorBatch, tokens_BTK: Tensor, state: Any
 ) -> tuple[list[Tensor], Any]:
     """`Policy.distributions`, one frame at a time."""
-    if state is None:
-        state = policy.initial_state(observed.frame_id.shape[0])
-    features = []
-    for t in range(observed.frame_id.shape[1]):
-        y_BD, state = policy.step_features(slice_frames(observed, t, t + 1), observed.reset[:, t], state)
-        features.append(y_BD)
-    previous_BTK = policy.codec.encode(controller_at(observed.columns))
-    return policy.head.log_probs(torch.stack(features, dim=1), previous_BTK, tokens_BTK), state
+    y_BTD, state = policy.unroll_features(observed, state)
+    return policy.head.log_probs(y_BTD, policy.previous(observed), tokens_BTK), state
 
 
 def _account(

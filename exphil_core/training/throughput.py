@@ -263,7 +263,7 @@ def _encoder_products(policy: Policy) -> float:
     ]
     frame = made_up_batch(1, 1, policy.device)
     with torch.no_grad():
-        policy.encoder(frame.columns, frame.frame_id, frame.stage, frame.ego_slot, frame.mirror)
+        policy.encode(frame)
     for hook in hooks:
         hook.remove()
     return found

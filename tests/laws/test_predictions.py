@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from exphil_core.config.preset import Preset
+from exphil_core.config.encoder import EncoderConfig
+from exphil_core.config.preset import PolicyConfig, Preset
 from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.build import build_dataset
 from exphil_core.dataset.index import DatasetIndex
@@ -17,8 +18,10 @@ from exphil_core.dataset.store import ColumnStore
 from exphil_core.encoding.batch import to_tensors
 from exphil_core.encoding.codecs import ControllerTensors
 from exphil_core.inference.offline import describe, predict_replay
+from exphil_core.inference.parity import TOLERANCE, max_abs_error
 from exphil_core.inference.predictor import Predictor
-from exphil_core.inference.sides import sides_of
+from exphil_core.inference.runtime import EagerRuntime
+from exphil_core.inference.sides import _batch, sides_of
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.replays.columns import POSITION
 from exphil_core.replays.ingest import IngestOptions
@@ -153,6 +156,62 @@ def test_predictions_are_what_the_evaluation_counts(
             np.testing.assert_array_equal(track[horizon:], found["nll"][:-horizon])
             joint = np.exp(-found["nll"][:-horizon].sum(axis=1))
             np.testing.assert_allclose(file.human_probability(slot)[horizon:], joint, rtol=1e-5)
+
+
+GIVEN: dict[str, tuple[dict[str, dict[str, object]], ...]] = {
+    "encoder.character_mode": ({"encoder": {"character_mode": "one_hot"}},),
+    "encoder.item_slots": ({"encoder": {"item_slots": 0}}, {"encoder": {"item_slots": 2}}),
+    "policy.codec": ({"policy": {"codec": "axes"}},),
+    "policy.delay": ({"policy": {"delay": 2}},),
+    "policy.delays": (
+        {"policy": {"delays": (0, 6), "delay": 4}},
+        {"policy": {"delays": (1, 6), "delay": 2, "prediction": "interleaved"}},
+    ),
+    "policy.prediction": ({"policy": {"prediction": "last"}}, {"policy": {"prediction": "interleaved"}}),
+}
+"""Every setting that changes what a policy is given or asked, and presets that have it."""
+
+SIZES = {
+    "encoder.character_width",
+    "encoder.action_state_width",
+    "encoder.stage_width",
+    "encoder.width",
+    "encoder.dropout",
+    "policy.head_width",
+    "policy.head_dropout",
+}
+"""Settings that only change how large a policy is and how it learns."""
+
+
+def test_every_setting_of_encoder_and_policy_is_known_to_these_laws() -> None:
+    fields = {f"encoder.{name}" for name in EncoderConfig.model_fields}
+    fields |= {f"policy.{name}" for name in PolicyConfig.model_fields}
+    assert GIVEN.keys() | SIZES == fields, "a new setting belongs to GIVEN, with a preset, or to SIZES"
+    assert not GIVEN.keys() & SIZES
+
+
+@pytest.mark.parametrize("tables", [tables for cases in GIVEN.values() for tables in cases], ids=str)
+def test_whatever_a_policy_is_given_it_is_given_in_predictions_and_in_play(
+    tables: dict[str, dict[str, object]], tiny: MakePreset, dojo: Played, tmp_path: Path
+) -> None:
+    preset = tiny(backbone={"kind": "gru"}, **tables)
+    policy = policy_of(preset)
+    game = first_frames(dojo.game, 200)
+    with torch.no_grad():
+        nll, mask = forward_once(policy, game)
+    file = predicted(preset, policy, game, tmp_path / "predictions")
+    for slot in (0, 1):
+        counted = mask[slot]
+        np.testing.assert_allclose(columns(file, slot)["nll"][counted], nll[slot][counted], atol=1e-4)
+    assert max_abs_error(EagerRuntime(policy), policy, game, rows=2, frames=100) < TOLERANCE
+
+
+def forward_once(policy: Policy, game: PackedGame) -> tuple[np.ndarray, np.ndarray]:
+    """Nats [2, T, K] of both sides by the forward pass that training takes, and which frames count."""
+    batch = to_tensors(_batch(game, (0, 1), 0, game.frames + policy.longest_horizon, since=0), "cpu")
+    told_B = None if policy.delays is None else torch.full((2,), policy.delay)
+    scores = policy(batch, delay_B=told_B)
+    return scores.nll_BTK.numpy(), scores.aimed.mask_BT.numpy()
 
 
 @pytest.mark.parametrize("delay", [0, 3])

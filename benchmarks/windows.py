@@ -32,6 +32,8 @@ def write_synthetic(folder: Path, games: int, frames: int) -> DatasetIndex:
     sides = tuple(
         Side(
             external_id=character,
+            selected_external_id=character,
+            frames_by_character={character: frames},
             port_index=port,
             type="human",
             human=True,
@@ -40,6 +42,15 @@ def write_synthetic(folder: Path, games: int, frames: int) -> DatasetIndex:
             activity=0.5,
         )
         for port, character in enumerate((2, 20))
+    )
+    packed_sides = tuple(
+        PackedSide(
+            port_index=side.port_index,
+            selected_external_id=side.external_id,
+            frames_by_character=side.frames_by_character,
+            type=side.type,
+        )
+        for side in sides
     )
     (folder / SHARD_FOLDER).mkdir()
     entries = []
@@ -55,10 +66,7 @@ def write_synthetic(folder: Path, games: int, frames: int) -> DatasetIndex:
             end_method=None,
             salvaged=False,
             rollback_rows=0,
-            sides=(
-                PackedSide(port_index=0, external_id=2, type="human"),
-                PackedSide(port_index=1, external_id=20, type="human"),
-            ),
+            sides=(packed_sides[0], packed_sides[1]),
             frame_id=np.arange(-123, frames - 123, dtype=np.int32),
             groups=groups,
         )

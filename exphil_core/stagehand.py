@@ -94,7 +94,12 @@ def _games(run: RunDirectory, preset: "Preset") -> Iterator["NextGame"]:
     for ego in cycle(data.validation):
         entry, rows = data.store.index.games[ego.game], data.store.game(ego.game)
         first, second = (
-            PackedSide(port_index=side.port_index, external_id=side.external_id, type=side.type)
+            PackedSide(
+                port_index=side.port_index,
+                selected_external_id=side.selected_external_id,
+                frames_by_character=side.frames_by_character,
+                type=side.type,
+            )
             for side in entry.sides
         )
         packed = PackedGame(

@@ -181,8 +181,10 @@ class Replay:
     def __init__(self, game: Game) -> None:
         self.game = game
         self.moments: Moments = find_moments(game)
+        self.titles = tuple(_title(player) for player in game.players)
+        """Of the character that each player plays most."""
         self._bodies = [
-            _Body(slot, player, columns, follower=follower)
+            _Body(slot, player, columns, self.titles[slot], follower=follower)
             for slot, player in enumerate(game.players)
             for columns, follower in ((player.leader, False), (player.follower, True))
             if columns is not None
@@ -215,16 +217,20 @@ class Replay:
         )
 
 
+def _title(player: Player) -> str:
+    external_id = next(iter(player.played))
+    known = external_id < len(CHARACTERS)  # a damaged header may say anything
+    return by_external_id(external_id).title if known else f"character {external_id}"
+
+
 class _Body:
     """One character's columns: a player's own or its follower's. A dataset keeps fewer of the latter."""
 
-    def __init__(self, slot: int, player: Player, columns: Columns, *, follower: bool) -> None:
+    def __init__(self, slot: int, player: Player, columns: Columns, title: str, *, follower: bool) -> None:
         self._slot, self._player, self._follower = slot, player, follower
         self._columns = columns
         self._stocks = player.leader["stocks"]
-        external_id = player.external_id
-        known = external_id < len(CHARACTERS)  # a damaged header may say anything
-        self._selected = by_external_id(external_id).title if known else f"character {external_id}"
+        self._title = title
 
     def fighter(self, t: int) -> Fighter | None:
         """None where it is not there."""
@@ -245,7 +251,7 @@ class _Body:
             name=player.name,
             type=player.type,
             team=player.team,
-            character=self._selected if internal_id is None else by_internal_id(internal_id).title,
+            character=self._title if internal_id is None else by_internal_id(internal_id).title,
             x=x,
             y=y,
             facing=None if not direction else (1 if direction > 0 else -1),

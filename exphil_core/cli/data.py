@@ -222,6 +222,11 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
         "sides": [
             {
                 "character": characters.by_external_id(side.external_id).name,
+                "selected": characters.by_external_id(side.selected_external_id).name,
+                "frames_by_character": {
+                    characters.by_external_id(external_id).name: frames
+                    for external_id, frames in side.frames_by_character.items()
+                },
                 "port": side.port_index + 1,
                 "type": side.type,
                 **asdict(quality),
@@ -252,7 +257,7 @@ def _print_checked(found: Mapping[str, Any]) -> None:
     )
     for side in found["sides"]:
         listed.add_row(
-            characters.by_name(side["character"]).title,
+            _who_plays(side),
             str(side["port"]),
             side["type"],
             "yes" if side["active"] else "no",
@@ -260,3 +265,15 @@ def _print_checked(found: Mapping[str, Any]) -> None:
             f"{side['activity']:.1%}",
         )
     console().print(listed)
+
+
+def _who_plays(side: Mapping[str, Any]) -> str:
+    """`Fox`; `Sheik, selected Zelda`; `Zelda, Sheik on 8 %` where the side transforms."""
+    said = [characters.by_name(side["character"]).title]
+    total = sum(side["frames_by_character"].values())
+    for name, frames in side["frames_by_character"].items():
+        if name != side["character"]:
+            said.append(f"{characters.by_name(name).title} on {frames / total:.0%}")
+    if side["selected"] not in side["frames_by_character"]:
+        said.append(f"selected {characters.by_name(side['selected']).title}")
+    return ", ".join(said)

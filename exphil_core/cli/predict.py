@@ -20,6 +20,8 @@ from exphil_core.errors import DataError, UsageError
 from exphil_core.inference.cores import wait_awake
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from exphil_core.replays.pack import PackedGame
     from exphil_core.runs.predictions import Layout, Meta, PredictionFile
 
@@ -74,7 +76,7 @@ def predict_command(
         )
     if as_json:
         seconds = time.monotonic() - began
-        print(json.dumps(_object(file, reused=kept is not None, seconds=seconds), allow_nan=False))
+        print(json.dumps(_object(file, game, reused=kept is not None, seconds=seconds), allow_nan=False))
     else:
         print(path)
 
@@ -122,11 +124,43 @@ def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | N
     return None
 
 
-def _object(file: "PredictionFile", *, reused: bool, seconds: float) -> dict[str, object]:
+def _characters_by_frame(game: "PackedGame") -> "tuple[np.ndarray, ...]":
+    """External ids [frames] of the characters that the players have on the stage."""
+    import torch
+
+    from exphil_core.encoding.batch import Who, characters_on_stage
+    from exphil_core.replays.columns import Group
+
+    columns: dict[Group, torch.Tensor] = {"u8": torch.from_numpy(game.groups["u8"])[None]}
+    players: tuple[Who, Who] = ("p0", "p1")
+    return tuple(
+        characters_on_stage(columns, torch.tensor([side.external_id]), who)[0].numpy()
+        for side, who in zip(game.sides, players, strict=True)
+    )
+
+
+def _per_character(nll: "np.ndarray", observed: "np.ndarray", horizon: int) -> dict[str, dict[str, float]]:
+    """Frames and loss by the character on the stage in the observed frame, as `exphil eval` counts them."""
     import numpy as np
 
     from exphil_core.melee import characters
 
+    nll, observed = nll[horizon:], observed[:-horizon]
+    counted = ~np.isnan(nll)
+    played = [characters.by_external_id(found) for found in np.unique(observed[counted]).tolist()]
+    found = {}
+    for character in sorted(played, key=lambda character: characters.low_tier_first(character.name)):
+        own = nll[counted & (observed == character.external_id)]
+        found[character.name] = {"loss": float(own.mean()), "frames": len(own)}
+    return found
+
+
+def _object(file: "PredictionFile", game: "PackedGame", *, reused: bool, seconds: float) -> dict[str, object]:
+    import numpy as np
+
+    from exphil_core.melee import characters
+
+    observed = _characters_by_frame(game)
     sides = []
     for side in file.meta.sides:
         nll = file.nll(side.slot).sum(axis=1, dtype=np.float64)
@@ -137,6 +171,7 @@ def _object(file: "PredictionFile", *, reused: bool, seconds: float) -> dict[str
                 "slot": side.slot,
                 "port": side.port,
                 "character": characters.by_external_id(side.external_id).name,
+                "per_character": _per_character(nll, observed[side.slot], file.layout.horizon),
                 "type": side.type,
                 "known": side.known,
                 "frames": len(counted),

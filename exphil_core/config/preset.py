@@ -72,7 +72,7 @@ class DataConfig(BaseModel):
     replays: tuple[str, ...] = ()
     """Files, folders, archives or built datasets, from the folder that the command runs in."""
     characters: tuple[CharacterName, ...] = ()
-    """Whose inputs are imitated; empty means everybody's."""
+    """Whose inputs are imitated: sides that mostly play one of these; empty means everybody's."""
     learn_from_all: bool = False
     """Learn from every other character's sides too, for what all characters share; only `characters` are judged."""
     validation_share: float = Field(default=0.1, gt=0.0, lt=1.0)

@@ -73,7 +73,7 @@ class BuildReport:
     games: int
     frames: int
     per_character: Mapping[str, Mapping[str, int]]
-    """Name → `games`, and `frames` over its sides."""
+    """Name → `games` and `frames` with it on the stage; a frame of a ditto counts twice."""
     sources: int
     """All of the above: kept + duplicates + filtered + refused."""
     new_sources: int
@@ -218,6 +218,8 @@ class _Build:
         first, second = (
             Side(
                 external_id=side.external_id,
+                selected_external_id=side.selected_external_id,
+                frames_by_character=side.frames_by_character,
                 port_index=side.port_index,
                 type=side.type,
                 human=quality.human,

@@ -35,7 +35,7 @@ class Listed:
     duplicates: int = 0
     salvaged: int = 0
     per_character: Mapping[str, Mapping[str, int]] | None = None
-    """Name → `games`, and `frames` over its sides."""
+    """Name → `games` and `frames` with it on the stage; a frame of a ditto counts twice."""
     filtered: Mapping[str, int] | None = None
     """Name of a predicate → files."""
     refused: Mapping[str, int] | None = None

@@ -1,7 +1,7 @@
 """What a dataset holds, counted: characters, stages, versions, and what became of the files it was built from.
 
-In: a dataset's directory. Out: `Contents`. What a reader gets wrong: frames are counted per side (a ditto has two);
-and a side is usable where a person plays it who moves: only those are imitated by default.
+A character is counted where it is on the stage, frame by frame: a side that transforms counts for both characters,
+each with its own frames. Only usable sides are imitated by default.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_core.dataset.catalog import listed_dataset
-from exphil_core.dataset.index import DatasetIndex, Side
+from exphil_core.dataset.index import DatasetIndex, Side, frames_by_character
 from exphil_core.melee import characters, stages
 from exphil_core.replays.filters import PREDICATES
 from exphil_core.replays.refusals import REASONS
@@ -28,8 +28,11 @@ WHY_UNUSABLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CharacterCounts:
+    """Of one character: where it is on the stage."""
+
     games: int = 0
     sides: int = 0
+    """Sides that play it, all the time or after a transformation."""
     frames: int = 0
     usable_sides: int = 0
     usable_frames: int = 0
@@ -75,22 +78,25 @@ def contents_of(path: Path) -> Contents:
     """DataError where there is no dataset in `path`, or one that cannot be read."""
     index = DatasetIndex.open(path)
     listed = listed_dataset(path)
-    sides = [(game, side) for game in index.games for side in game.sides]
-    games = Counter(name for game in index.games for name in {side.character for side in game.sides})
+    sides = [side for game in index.games for side in game.sides]
+    games = index.per_character()
+    played_by: dict[str, list[tuple[Side, int]]] = {}
+    for side in sides:
+        for name, frames in frames_by_character([side]).items():
+            played_by.setdefault(name, []).append((side, frames))
     found = {
         name: CharacterCounts(
-            games=games[name],
-            sides=len(own),
-            frames=sum(game.frames for game, _ in own),
-            usable_sides=sum(side.usable for _, side in own),
-            usable_frames=sum(game.frames for game, side in own if side.usable),
+            games=games[name]["games"],
+            sides=len(played_by[name]),
+            frames=games[name]["frames"],
+            usable_sides=sum(side.usable for side, _ in played_by[name]),
+            usable_frames=sum(frames for side, frames in played_by[name] if side.usable),
         )
         for name in sorted(games, key=characters.low_tier_first)
-        if (own := [(game, side) for game, side in sides if side.character == name])
     }
     versions = Counter(game.version for game in index.games)
     stage_games = Counter(stages.by_external_id(game.external_stage_id).name for game in index.games)
-    unusable = Counter(_why_unusable(side) for _, side in sides if not side.usable)
+    unusable = Counter(_why_unusable(side) for side in sides if not side.usable)
     return Contents(
         path=index.path,
         fingerprint=index.fingerprint,
@@ -98,7 +104,7 @@ def contents_of(path: Path) -> Contents:
         games=len(index.games),
         frames=index.frames,
         salvaged=sum(game.salvaged for game in index.games),
-        usable_sides=sum(side.usable for _, side in sides),
+        usable_sides=sum(side.usable for side in sides),
         unusable={reason: unusable[reason] for reason in WHY_UNUSABLE},
         per_character=found,
         stages=dict(sorted(stage_games.items())),

@@ -1,13 +1,13 @@
-"""What a dataset on disk holds: one entry a game, and the versions under which it was built.
+"""The index of a dataset: one entry a game, and the versions under which it was built.
 
-In: a dataset's directory. Out: a frozen `DatasetIndex`. `index.parquet` is the truth (its metadata carries
-the versions); `dataset.json` says the same to people. The order of `games` depends on their content alone:
-two builds of the same replays, with any number of workers, give the same indices.
+`index.parquet` is the truth, its metadata carries the versions; `dataset.json` repeats them for people. The order of
+`games` depends on their content alone, so builds of the same replays give the same indices.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,11 @@ class Side:
     """One player of a game, and whether its inputs are worth imitating."""
 
     external_id: int
+    """The character played most: what the side is counted, selected and held out as."""
+    selected_external_id: int
+    """The character that was selected: a selected Zelda may play Sheik from the first frame."""
+    frames_by_character: Mapping[int, int]
+    """External character id → frames on which it is on the stage; together the frames of the game."""
     port_index: int
     type: Literal["human", "cpu", "demo"]
     human: bool
@@ -48,7 +53,17 @@ class Side:
 
     @property
     def character(self) -> str:
+        """Name of the character played most."""
         return by_external_id(self.external_id).name
+
+
+def frames_by_character(sides: Iterable[Side]) -> Counter[str]:
+    """Character → frames on which it is on the stage, over all of these sides."""
+    found: Counter[str] = Counter()
+    for side in sides:
+        for external_id, frames in side.frames_by_character.items():
+            found[by_external_id(external_id).name] += frames
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,19 +120,19 @@ class DatasetIndex:
         return sum(game.frames for game in self.games)
 
     def per_character(self) -> dict[str, dict[str, int]]:
-        """Name → `games` it is in and `frames` over its sides (a ditto has two sides)."""
+        """Name → `games` and `frames` with it on the stage; a frame of a ditto counts twice."""
         found: dict[str, dict[str, int]] = {}
         for game in self.games:
-            for side in game.sides:
-                counts = found.setdefault(side.character, {"games": 0, "frames": 0})
-                counts["frames"] += game.frames
-            for name in {side.character for side in game.sides}:
-                found[name]["games"] += 1
+            for name, frames in frames_by_character(game.sides).items():
+                counts = found.setdefault(name, {"games": 0, "frames": 0})
+                counts["games"] += 1
+                counts["frames"] += frames
         return found
 
 
 _SIDE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("external_id", pa.uint8()),
+    ("selected_external_id", pa.uint8()),
     ("port_index", pa.uint8()),
     ("type", pa.string()),
     ("human", pa.bool_()),
@@ -125,6 +140,11 @@ _SIDE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("plausible", pa.bool_()),
     ("activity", pa.float64()),
 )
+_OTHER_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
+    ("other_external_id", pa.uint8()),
+    ("other_frames", pa.int64()),
+)
+"""The character that a side transforms into and its frames; null where it has only one."""
 _FLOOR_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("entropy", pa.float64()),
     ("surprisal", pa.float64()),
@@ -146,7 +166,7 @@ _GAME_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 
 _FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     *_GAME_FIELDS,
-    *((f"side{slot}_{name}", kind) for slot in (0, 1) for name, kind in _SIDE_FIELDS),
+    *((f"side{slot}_{name}", kind) for slot in (0, 1) for name, kind in (*_SIDE_FIELDS, *_OTHER_FIELDS)),
     *((f"side{slot}_floor_{name}", kind) for slot in (0, 1) for name, kind in _FLOOR_FIELDS),
 )
 """The columns of the index, flat: nested ones take minutes to read where there are many games."""
@@ -158,11 +178,21 @@ def _columns(games: Sequence[GameEntry]) -> dict[str, list[Any]]:
         sides = [game.sides[slot] for game in games]
         for name, _ in _SIDE_FIELDS:
             columns[f"side{slot}_{name}"] = [getattr(side, name) for side in sides]
+        others = [_other(side) for side in sides]
+        for place, (name, _) in enumerate(_OTHER_FIELDS):
+            columns[f"side{slot}_{name}"] = [other[place] for other in others]
         for name, _ in _FLOOR_FIELDS:
             columns[f"side{slot}_floor_{name}"] = [
                 getattr(side.floor, name) if side.floor else None for side in sides
             ]
     return columns
+
+
+def _other(side: Side) -> tuple[int, int] | tuple[None, None]:
+    for external_id, frames in side.frames_by_character.items():
+        if external_id != side.external_id:
+            return external_id, frames
+    return None, None
 
 
 def _games(columns: Mapping[str, list[Any]]) -> list[GameEntry]:
@@ -179,10 +209,17 @@ def _sides(columns: Mapping[str, list[Any]], slot: int) -> Iterator[Side]:
     names = [name for name, _ in _SIDE_FIELDS]
     floor_names = [name for name, _ in _FLOOR_FIELDS]
     rows = zip(*(columns[f"side{slot}_{name}"] for name in names), strict=True)
+    others = zip(*(columns[f"side{slot}_{name}"] for name, _ in _OTHER_FIELDS), strict=True)
     floors = zip(*(columns[f"side{slot}_floor_{name}"] for name in floor_names), strict=True)
-    for row, floor in zip(rows, floors, strict=True):
+    for frames, row, (other, other_frames), floor in zip(
+        columns["frames"], rows, others, floors, strict=True
+    ):
+        values = dict(zip(names, row, strict=True))
+        played = {values["external_id"]: frames - (other_frames or 0)}
+        if other is not None:
+            played[other] = other_frames
         known = None if floor[0] is None else Floor(**dict(zip(floor_names, floor, strict=True)))
-        yield Side(**dict(zip(names, row, strict=True)), floor=known)
+        yield Side(**values, frames_by_character=played, floor=known)
 
 
 def write_index(path: Path, key: BuildKey, games: Sequence[GameEntry]) -> None:

@@ -96,8 +96,8 @@ def select_egos(
     include_cpu: bool = False,
     include_idle: bool = False,
 ) -> tuple[Ego, ...]:
-    """The sides of `games` to imitate: of these external character ids (none given: all), human, active and
-    plausible.
+    """The sides of `games` to imitate: human, active and plausible ones that mostly play one of these external
+    character ids (none given: all). All frames of a side belong to it, also those after a transformation.
 
     `include_idle` adds human sides that hardly move or repeat a script; `include_cpu` adds computer players,
     whose inputs need not look like a controller's.

@@ -1,8 +1,7 @@
 """A dataset's game as a `Game`, for viewers that know only those.
 
-In: an index, its store and a content id. Out: the game, its columns views of the mapped shards. What one gets wrong:
-a dataset keeps no names, costumes, seeds or spawn ids, at most `ITEM_SLOTS` items a frame and few columns of a
-follower: what it does not keep is missing, empty or 0 here.
+Its columns are views of the mapped shards. A dataset keeps no names, costumes, seeds or spawn ids, at most
+`ITEM_SLOTS` items a frame and few columns of a follower: what it does not keep is missing, empty or 0 here.
 """
 
 from bisect import bisect_left
@@ -67,7 +66,7 @@ def _player(entry: GameEntry, rows: Rows, slot: int) -> Player:
     leader = _block(rows, f"p{slot}", PLAYER_COLUMNS)
     return Player(
         port_index=side.port_index,
-        external_id=side.external_id,
+        external_id=side.selected_external_id,
         type=side.type,
         costume=0,
         team=None,

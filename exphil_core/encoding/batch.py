@@ -18,6 +18,7 @@ from torch import Tensor
 
 from exphil_core.dataset.batches import Batch
 from exphil_core.encoding.codecs import Codec, ControllerTensors
+from exphil_core.melee import characters
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
 from exphil_core.replays.columns import GROUPS, MISSING, POSITION, Group
 
@@ -38,7 +39,7 @@ class TensorBatch:
     ego_slot: Tensor
     """uint8 [B]; which of the game's two players the ego is."""
     external_id: Tensor
-    """uint8 [B]; the ego's character as it was selected."""
+    """uint8 [B]; the character that the ego plays most in this game. `characters_on_stage` has it by frame."""
     stage: Tensor
     """uint8 [B]; external stage ids."""
     mirror: Tensor
@@ -89,6 +90,22 @@ def controller_at(columns: Mapping[Group, Tensor], who: Who = "p0") -> Controlle
         trigger_r=column("trigger_r"),
         buttons=column("buttons"),
     )
+
+
+def characters_on_stage(columns: Mapping[Group, Tensor], main_B: Tensor, who: Who = "p0") -> Tensor:
+    """External ids of a player's character in every frame, int64 [B, L]: what per-character numbers count by.
+
+    The character that the player plays most (`main_B`), or the one that it transforms into where the frame says so:
+    the rule by which `replays.game.frames_by_character` counts whole games.
+    """
+    group, index = POSITION[f"{who}.internal_id"]
+    internal_id = columns[group][..., index]
+    main = main_B.long()[:, None].expand(internal_id.shape)
+    found = main
+    for external_id, becomes in characters.TRANSFORMS.items():
+        transformed = internal_id == characters.by_external_id(becomes).internal_id
+        found = torch.where((main == external_id) & transformed, becomes, found)
+    return found
 
 
 def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_length: int) -> Targets:

@@ -2,7 +2,7 @@
 
 Game-start data uses *external* ids (select-screen order); post frames and libmelee use *internal* ids.
 Both are small integers and some coincide, so a number without its numbering is a bug that nothing reports.
-Zelda and Sheik change the internal id within a game; the external id is what was selected.
+Zelda and Sheik change the internal id within a game; a game-start block only says what was selected.
 
 Source of the ids: the Slippi replay specification and the Melee community's data sheets.
 """
@@ -70,6 +70,9 @@ PLAYABLE_COUNT = 26
 
 INTERNAL_ID_COUNT = 33
 """Internal ids are 0 to 32; the width of the one-hot character input."""
+
+TRANSFORMS: dict[int, int] = {18: 19, 19: 18}
+"""External id of a character that can transform within a game → that of what it becomes: Zelda and Sheik."""
 
 LOW_TIER: tuple[str, ...] = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 """The characters that exphil puts first, in the order in which it names them."""

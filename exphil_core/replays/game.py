@@ -10,9 +10,43 @@ from typing import Literal
 
 import numpy as np
 
+from exphil_core.melee import characters
 from exphil_core.replays.columns import Version
 
 Columns = Mapping[str, np.ndarray]
+
+
+def frames_by_character(internal_id: np.ndarray, selected_external_id: int) -> dict[int, int]:
+    """External character id → frames on which a player has it on the stage, the one played most first.
+
+    Zelda and Sheik transform, so a player has at most two characters. Frames without an internal id, or with one
+    that the player cannot have become, count for the one played most.
+
+    Args:
+        internal_id: uint8 [T], the `internal_id` column of the player's leader.
+        selected_external_id: The character that was selected; returned where no frame has an id.
+    """
+    counts = np.bincount(internal_id, minlength=256)[: characters.INTERNAL_ID_COUNT]
+    frames = {
+        characters.by_internal_id(internal).external_id: count
+        for internal, count in enumerate(counts.tolist())
+        if count
+    }
+    # Of two that are played equally long, the selected one.
+    main = max(
+        frames or (selected_external_id,),
+        key=lambda external_id: (
+            frames.get(external_id, 0),
+            external_id == selected_external_id,
+            -external_id,
+        ),
+    )
+    other = characters.TRANSFORMS.get(main)
+    other_frames = 0 if other is None else frames.get(other, 0)
+    found = {main: len(internal_id) - other_frames}
+    if other is not None and other_frames:
+        found[other] = other_frames
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +69,7 @@ class Floor:
 class Player:
     port_index: int
     external_id: int
+    """The character that was selected; `played` says which one is on the stage."""
     type: Literal["human", "cpu", "demo"]
     costume: int
     team: int | None
@@ -49,6 +84,11 @@ class Player:
     """The same for Nana; all missing where she is not there."""
     floor: Floor | None = None
     """Only in replays that the dojo wrote (`metadata.dojo`)."""
+
+    @property
+    def played(self) -> dict[int, int]:
+        """External character id → frames on which it is on the stage, the one played most first."""
+        return frames_by_character(self.leader["internal_id"], self.external_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,12 +32,19 @@ _ROWS_AT_A_TIME = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedSide:
-    """What a game's header says of one player. No names: a dataset holds none."""
+    """One player of a game: what it plays, and what the game's header says of it. No names: a dataset holds none."""
 
     port_index: int
-    external_id: int
+    selected_external_id: int
+    frames_by_character: Mapping[int, int]
+    """External character id → frames on which it is on the stage, the one played most first."""
     type: Literal["human", "cpu", "demo"]
     floor: Floor | None = None
+
+    @property
+    def external_id(self) -> int:
+        """The character played most, which is not always the one selected."""
+        return next(iter(self.frames_by_character))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +97,11 @@ def pack_game(game: Game) -> PackedGame:
 
 def _side(player: Player) -> PackedSide:
     return PackedSide(
-        port_index=player.port_index, external_id=player.external_id, type=player.type, floor=player.floor
+        port_index=player.port_index,
+        selected_external_id=player.external_id,
+        frames_by_character=player.played,
+        type=player.type,
+        floor=player.floor,
     )
 
 

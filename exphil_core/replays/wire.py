@@ -116,7 +116,8 @@ def _side(side: Mapping[str, Any]) -> PackedSide:
     floor = side["floor"]
     return PackedSide(
         port_index=side["port_index"],
-        external_id=side["external_id"],
+        selected_external_id=side["selected_external_id"],
+        frames_by_character={int(key): frames for key, frames in side["frames_by_character"].items()},
         type=side["type"],
         floor=None if floor is None else Floor(**floor),
     )

@@ -1,8 +1,8 @@
 """From a built dataset to what a run learns from: the split, the sides that are imitated, and what to warn of.
 
-In: a preset and a dataset directory, or a run. Out: `TrainingData`, or a sentence. What a reader gets wrong: the
-split is by game, before any ego is chosen, so both sides of a held-out game are held out; and it is drawn once a
-run, whatever becomes of the dataset.
+The split is by match, before any ego is chosen, so both sides of a held-out game are held out; and it is drawn once a
+run, whatever becomes of the dataset. A side is learned from where the character that it plays most is wanted, with
+every frame of it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exphil_core.config.preset import DataConfig, Preset
-from exphil_core.dataset.index import DatasetIndex
+from exphil_core.dataset.index import DatasetIndex, frames_by_character
 from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.errors import DataError
@@ -40,23 +40,24 @@ class TrainingData:
     """What a person should know of it before the run; events once it has started."""
 
     def per_character(self) -> dict[str, dict[str, int]]:
-        """Character → games and ego frames in the training and in the validation split.
+        """Character → games and ego frames with it on the stage, in the training and in the validation split.
 
-        A game that it plays against itself is one game, and has its frames twice.
+        A game that it plays against itself is one game, and has its frames twice. A side that is learned from as
+        Zelda counts for Sheik with the frames that it spends as Sheik.
         """
         found: dict[str, dict[str, int]] = {}
         counted: set[tuple[str, int]] = set()
         for split, egos in (("train", self.train), ("validation", self.validation)):
             for ego in egos:
-                game = self.store.index.games[ego.game]
-                name = characters.by_external_id(game.sides[ego.slot].external_id).name
-                entry = found.setdefault(
-                    name, {"games": 0, "frames": 0, "validation_games": 0, "validation_frames": 0}
-                )
-                prefix = "" if split == "train" else "validation_"
-                entry[f"{prefix}games"] += (name, ego.game) not in counted
-                counted.add((name, ego.game))
-                entry[f"{prefix}frames"] += game.frames
+                side = self.store.index.games[ego.game].sides[ego.slot]
+                for name, frames in frames_by_character([side]).items():
+                    entry = found.setdefault(
+                        name, {"games": 0, "frames": 0, "validation_games": 0, "validation_frames": 0}
+                    )
+                    prefix = "" if split == "train" else "validation_"
+                    entry[f"{prefix}games"] += (name, ego.game) not in counted
+                    counted.add((name, ego.game))
+                    entry[f"{prefix}frames"] += frames
         return dict(sorted(found.items(), key=lambda item: characters.low_tier_first(item[0])))
 
     def summary(self) -> Mapping[str, object]:
@@ -154,7 +155,7 @@ def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int | Mapping[st
     taken: dict[str, set[int]] = {}
     # By content: whatever else the dataset holds changes nothing.
     for ego in sorted(egos, key=lambda ego: index.games[ego.game].content_id):
-        character = characters.by_external_id(index.games[ego.game].sides[ego.slot].external_id).name
+        character = index.games[ego.game].sides[ego.slot].character
         most = games if isinstance(games, int) else games.get(character)
         of_character = taken.setdefault(character, set())
         if most is None or ego.game in of_character or len(of_character) < most:
@@ -164,7 +165,7 @@ def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int | Mapping[st
 
 
 def _plays(index: DatasetIndex, egos: tuple[Ego, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether any ego is a wanted character; with none named, whether there is any ego."""
+    """Whether any ego mostly plays a wanted character; with none named, whether there is any ego."""
     return any(not wanted or index.games[game].sides[slot].external_id in wanted for game, slot in egos)
 
 
@@ -199,7 +200,7 @@ def _limits_of_nobody(data: TrainingData, config: DataConfig) -> Iterator[Notice
 def _nothing_found(index: DatasetIndex, wanted: tuple[str, ...]) -> str:
     if not index.games:
         return "the dataset holds no game; exphil data build says what was filtered or refused"
-    there = sorted({characters.by_external_id(s.external_id).name for g in index.games for s in g.sides})
+    there = sorted({side.character for game in index.games for side in game.sides})
     if wanted:
         return (
             f"no usable side plays {', '.join(wanted)}; the games there have {', '.join(there)}. Choose others "

@@ -1,9 +1,8 @@
 """Evaluation: whole held-out games, played end to end as a streaming policy would meet them.
 
-In: a policy, the split's egos and the baselines. Out: an `Evaluation` with plain nats per frame in total, per
-head and per character, the three baselines on the same frames, and the probes that catch a policy which copies
-or a dataset which leaks. State is carried from chunk to chunk, so the number is the one of play, not of windows;
-the other regimes are there to compare with.
+Losses are plain nats per frame, in total, per head and per character, beside three baselines on the same frames.
+State is carried from chunk to chunk, so a loss is the one of play, not of windows. A prediction counts for the
+character that is on the stage in the observed frame.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +18,7 @@ from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import Targets, TensorBatch, targets, to_tensors
+from exphil_core.encoding.batch import Targets, TensorBatch, characters_on_stage, targets, to_tensors
 from exphil_core.encoding.own_inputs import without_own_inputs
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters
@@ -27,6 +26,7 @@ from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.models.policy import Policy, slice_frames
 from exphil_core.training.baselines import NAMES as BASELINES
 from exphil_core.training.baselines import Baselines
+from exphil_core.training.meter import sum_by_character
 from exphil_core.training.probes import Presses, Transitions, jump_onsets
 
 CHUNK_LENGTH = 256
@@ -46,6 +46,7 @@ class CharacterResult:
     loss: float
     frames: int
     games: int
+    """Those in which any of the frames is."""
     baselines: Mapping[str, float]
     press_rates: Mapping[str, Mapping[str, float]]
     """Button → {`policy`, `human`}: share of frames on which it is held, as expected and as it was."""
@@ -111,13 +112,25 @@ class Evaluation:
 
 @dataclass(slots=True)
 class _Sums:
-    """Running sums of one character."""
+    """What the counted frames add up to, by character."""
 
-    frames: float = 0.0
-    nll: np.ndarray = field(default_factory=lambda: np.zeros(1))
-    baselines: dict[str, float] = field(default_factory=lambda: dict.fromkeys(BASELINES, 0.0))
-    policy_presses: np.ndarray = field(default_factory=lambda: np.zeros(len(BUTTON_BITS)))
-    human_presses: np.ndarray = field(default_factory=lambda: np.zeros(len(BUTTON_BITS)))
+    heads: int
+    table: np.ndarray = field(init=False)
+    """float64 [characters, columns]; the columns are nats by head, nats by baseline, presses by button as the policy
+    expects them and as they were, and frames. Rows are external ids."""
+    games: set[tuple[int, int]] = field(default_factory=set)
+    """(external id, game) of the counted frames."""
+
+    def __post_init__(self) -> None:
+        columns = self.heads + len(BASELINES) + 2 * len(BUTTON_BITS) + 1
+        self.table = np.zeros((len(characters.CHARACTERS), columns))
+
+    def parts(self, row: np.ndarray) -> tuple[np.ndarray, dict[str, float], np.ndarray, np.ndarray, float]:
+        """Of a row or a sum of rows: by head, by baseline, presses expected, presses held, frames."""
+        ends = np.cumsum((self.heads, len(BASELINES), len(BUTTON_BITS), len(BUTTON_BITS)))
+        heads, baselines, expected, held, frames = np.split(row, ends)
+        named = dict(zip(BASELINES, baselines.tolist(), strict=True))
+        return heads, named, expected, held, float(frames[0])
 
 
 def regime_of(name: str) -> Regime:
@@ -175,7 +188,7 @@ def evaluate(
     Raises DataError when the games hold no frame that can be predicted.
     """
     components = policy.codec.components
-    sums: dict[int, _Sums] = {}
+    sums = _Sums(len(components))
     transitions = Transitions.none_yet(len(components))
     presses = Presses.of(policy.codec, device)
     leaking = onsets = 0
@@ -200,7 +213,7 @@ def evaluate(
                 state = blind_state = None
             aimed, scores, state = _score(policy, batch, batch, state, autocast, regime)
             transitions.add(scores.predicted, aimed.tokens_BTK, aimed.previous_BTK, aimed.mask_BT)
-            _account(sums, batch, aimed, scores, baselines, presses)
+            _account(sums, batch, numpy_batch.game, aimed, scores, baselines, presses)
             found = jump_onsets(numpy_batch.columns, numpy_batch.valid, policy.horizon)
             leaking, onsets = leaking + found[0], onsets + found[1]
             if copy_frames < COPYCAT_FRAMES:
@@ -212,19 +225,19 @@ def evaluate(
                 copy_blind += float((blind.nll_BTK.sum(-1) * aimed.mask_BT).sum())
     finally:
         policy.train(was_training)
-    total = sum(entry.frames for entry in sums.values())
+    heads, by_baseline, _, _, total = sums.parts(sums.table.sum(axis=0))
     if not total:
         raise DataError("the games to evaluate on hold no frame whose controller can be predicted")
-    named = [(characters.by_external_id(i).name, i) for i, entry in sums.items() if entry.frames]
-    heads = np.sum([entry.nll for entry in sums.values() if entry.frames], axis=0) / total
+    heads = heads / total
+    played = [characters.by_external_id(i) for i in np.flatnonzero(sums.table[:, -1]).tolist()]
     return Evaluation(
         loss=float(heads.sum()),
         frames=int(total),
-        baselines={name: sum(entry.baselines[name] for entry in sums.values()) / total for name in BASELINES},
+        baselines={name: value / total for name, value in by_baseline.items()},
         heads={c.name: float(h) for c, h in zip(components, heads, strict=True)},
         per_character={
-            name: _result(store.index, egos, external_id, sums[external_id])
-            for name, external_id in sorted(named, key=lambda item: characters.low_tier_first(item[0]))
+            found.name: _result(store.index, egos, found.external_id, sums)
+            for found in sorted(played, key=lambda found: characters.low_tier_first(found.name))
         },
         transition_f1=dict(zip((c.name for c in components), transitions.f1(), strict=True)),
         copycat=(copy_blind - copy_seen) / copy_frames if copy_frames else None,
@@ -279,53 +292,54 @@ def _stepped(
 
 
 def _account(
-    sums: dict[int, _Sums],
+    sums: _Sums,
     batch: TensorBatch,
+    games: np.ndarray,
     aimed: Targets,
     scores: _Scores,
     baselines: Baselines,
     presses: Presses,
 ) -> None:
-    weight_BT = aimed.mask_BT.double()
-
-    def per_row(values_BTN: Tensor) -> np.ndarray:
-        return (values_BTN * weight_BT[..., None]).sum(1).cpu().numpy()
-
-    frames_B = weight_BT.sum(1).cpu().numpy()
-    nll_BK = per_row(scores.nll_BTK)
-    base_B = {
-        name: per_row(baselines.nll(name, aimed.tokens_BTK, aimed.previous_BTK)).sum(-1) for name in BASELINES
-    }
-    policy_B8 = per_row(presses.expected(scores.log_probs))
-    human_B8 = per_row(presses.held(aimed.tokens_BTK))
-    for row, external_id in enumerate(batch.external_id.tolist()):
-        if not frames_B[row]:
-            continue
-        entry = sums.setdefault(external_id, _Sums())
-        entry.frames += float(frames_B[row])
-        entry.nll = entry.nll + nll_BK[row]
-        entry.policy_presses = entry.policy_presses + policy_B8[row]
-        entry.human_presses = entry.human_presses + human_B8[row]
-        for name in BASELINES:
-            entry.baselines[name] += float(base_B[name][row])
+    by_baseline = [
+        baselines.nll(name, aimed.tokens_BTK, aimed.previous_BTK).sum(-1, keepdim=True) for name in BASELINES
+    ]
+    held = presses.held(aimed.tokens_BTK)
+    frames_BTN = torch.cat(
+        (
+            scores.nll_BTK,
+            *by_baseline,
+            presses.expected(scores.log_probs),
+            held,
+            torch.ones_like(held[..., :1]),
+        ),
+        dim=-1,
+    ).double()
+    frames_BTN = frames_BTN.masked_fill(~aimed.mask_BT[..., None], 0.0)
+    external_id_BT = characters_on_stage(batch.columns, batch.external_id)[:, : aimed.mask_BT.shape[1]]
+    sums.table += sum_by_character(frames_BTN, external_id_BT).cpu().numpy()
+    counted_BT = torch.where(aimed.mask_BT, external_id_BT, -1).cpu().numpy()
+    for game, counted in zip(games.tolist(), counted_BT, strict=True):
+        sums.games |= {(external_id, game) for external_id in np.unique(counted).tolist()}
 
 
-def _result(index: DatasetIndex, egos: tuple[Ego, ...], external_id: int, entry: _Sums) -> CharacterResult:
-    mine = [ego for ego in egos if index.games[ego.game].sides[ego.slot].external_id == external_id]
-    floors = [index.games[ego.game].sides[ego.slot].floor for ego in mine]
-    known = [floor for floor in floors if floor is not None]
+def _result(index: DatasetIndex, egos: tuple[Ego, ...], external_id: int, sums: _Sums) -> CharacterResult:
+    heads, baselines, expected, held, frames = sums.parts(sums.table[external_id])
+    sides = [index.games[ego.game].sides[ego.slot] for ego in egos]
+    mine = [side for side in sides if external_id in side.frames_by_character]
+    # A floor is known of a side, not of the part of it in which this character is on the stage.
+    known = [side.floor for side in mine if side.floor is not None and len(side.frames_by_character) == 1]
     # A mean of games with a floor and games without one would be the floor of neither.
     weights = np.array([floor.frames for floor in known], float) if len(known) == len(mine) else None
     mean = (lambda values: float(np.average(values, weights=weights))) if weights is not None else None
     return CharacterResult(
-        loss=float(entry.nll.sum() / entry.frames),
-        frames=int(entry.frames),
-        games=len({ego.game for ego in mine}),
-        baselines={name: entry.baselines[name] / entry.frames for name in BASELINES},
+        loss=float(heads.sum() / frames),
+        frames=int(frames),
+        games=sum(found == external_id for found, _ in sums.games),
+        baselines={name: value / frames for name, value in baselines.items()},
         press_rates={
             button: {
-                "policy": float(entry.policy_presses[k] / entry.frames),
-                "human": float(entry.human_presses[k] / entry.frames),
+                "policy": float(expected[k] / frames),
+                "human": float(held[k] / frames),
             }
             for k, button in enumerate(BUTTON_BITS)
         },

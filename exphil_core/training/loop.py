@@ -25,7 +25,7 @@ from exphil_core.dataset.lanes import LanePlan
 from exphil_core.dataset.plan import BatchPlan, Plan
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import targets, to_tensors
+from exphil_core.encoding.batch import characters_on_stage, targets, to_tensors
 from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.noise import apply_noise
 from exphil_core.errors import CheckpointError, DivergedError
@@ -56,7 +56,8 @@ class _Loss:
     mean: Tensor
     nll_BTK: Tensor
     mask_BT: Tensor
-    external_id_B: Tensor
+    external_id_BT: Tensor
+    """The ego's character in each observed frame."""
     state: Any
 
 
@@ -185,7 +186,7 @@ def train(
             mean=objective.mean(scores.log_probs, nll_BTK, scores.aimed.tokens_BTK, mask_BT),
             nll_BTK=nll_BTK,
             mask_BT=mask_BT,
-            external_id_B=whole.external_id,
+            external_id_BT=characters_on_stage(whole.columns, whole.external_id)[:, : mask_BT.shape[1]],
             state=scores.state,
         )
 
@@ -269,9 +270,10 @@ def train(
         )
         emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
         met = {
-            side.external_id
+            external_id
             for game in {ego.game for ego in data.train}
             for side in data.store.index.games[game].sides
+            for external_id in side.frames_by_character
         }
         return Finished(
             status="done",
@@ -311,7 +313,7 @@ def train(
                     loss = loss_of(drawn, batch, dtype, carried.before(drawn))
                     carried.after(drawn, loss.state)
                     (loss.mean / config.accumulation).backward()
-                    meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_B)
+                    meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_BT)
                     mean += loss.mean.detach() / config.accumulation
                 norm = optimizer.clip()
                 if not bool(torch.isfinite(mean) & torch.isfinite(norm)):

@@ -1,7 +1,7 @@
 """What happened since the last `step` event: losses per character and head, speed, time spent waiting for data.
 
-In: each micro-batch's nats on the device. Out: the fields of a `step` event. Sums stay on the device until an
-event is due, so that a GPU is not stopped for every number.
+Sums stay on the device until an event is due, so that a GPU is not stopped for every number. A frame counts for the
+character that is on the stage in it.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +10,14 @@ import torch
 from torch import Tensor
 
 from exphil_core.melee import characters
+
+
+def sum_by_character(frames_BTN: Tensor, external_id_BT: Tensor) -> Tensor:
+    """The numbers of every frame summed by character: float64 [characters, N]."""
+    count = len(characters.CHARACTERS)
+    chosen = torch.nn.functional.one_hot(external_id_BT.flatten(), count).to(torch.float64)
+    # A product and not `index_add_`: on a GPU its sums come out the same each time.
+    return chosen.T @ frames_BTN.to(torch.float64).flatten(0, 1)
 
 
 @dataclass(slots=True)
@@ -34,10 +42,10 @@ class Meter:
             len(characters.CHARACTERS), len(self.heads) + 1, dtype=torch.float64, device=self.device
         )
 
-    def add(self, nll_BTK: Tensor, mask_BT: Tensor, external_id_B: Tensor) -> None:
-        weight = mask_BT.to(torch.float64)
-        rows = torch.cat([(nll_BTK.detach() * weight[..., None]).sum(1), weight.sum(1)[:, None]], dim=1)
-        self._sums.index_add_(0, external_id_B.long(), rows)
+    def add(self, nll_BTK: Tensor, mask_BT: Tensor, external_id_BT: Tensor) -> None:
+        weight = mask_BT.to(torch.float64)[..., None]
+        frames = torch.cat([nll_BTK.detach() * weight, weight], dim=-1)
+        self._sums += sum_by_character(frames, external_id_BT)
         self.frames_drawn += mask_BT.numel()
 
     def fields(self) -> dict[str, object]:

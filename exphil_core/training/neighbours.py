@@ -16,9 +16,6 @@ from exphil_core.models.policy import Policy
 
 NEAREST = 3
 
-_TRANSFORMS = {"zelda": "sheik", "sheik": "zelda"}
-"""Who is met with whom."""
-
 
 def nearest_characters(
     policy: Policy, external_ids: Iterable[int]
@@ -28,7 +25,6 @@ def nearest_characters(
     if encoding.table is None:
         return {}
     met = {characters.by_external_id(external_id).name for external_id in external_ids}
-    met |= {_TRANSFORMS[name] for name in met if name in _TRANSFORMS}
     names = sorted(met, key=characters.low_tier_first)
     rows = torch.tensor([characters.by_name(name).internal_id for name in names])
     table = encoding.table.weight.detach().float().cpu()

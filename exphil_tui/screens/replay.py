@@ -28,7 +28,6 @@ from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.dataset.stored_game import stored_game
 from exphil_core.errors import CheckpointError, ExphilError
-from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import MISSING
 from exphil_core.replays.game import Player
 from exphil_core.replays.text import sanitise
@@ -531,16 +530,17 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
         )
 
     def _show_pads(self, replay: Replay, scene: Scene, forecast: Forecast | None) -> None:
-        held = {fighter.slot: fighter.controller for fighter in scene.fighters if not fighter.follower}
+        leaders = {fighter.slot: fighter for fighter in scene.fighters if not fighter.follower}
         for slot, (player, pad) in enumerate(zip(replay.game.players, self._pads, strict=False)):
             policy = presses = None
             if slot == self._ego and forecast is not None:
                 policy = forecast.sampled if self._drawn_by_policy else forecast.likeliest
                 presses = forecast.presses
-            title = f"P{player.port_index + 1} {by_external_id(player.external_id).title}"
+            leader = leaders.get(slot)
+            title = f"P{player.port_index + 1} {leader.character if leader else replay.titles[slot]}"
             name = player.name or player.code
             pad.show(
-                held.get(slot),
+                leader.controller if leader else None,
                 policy,
                 title=f"{title}  {name}" if name else title,
                 presses=presses,
@@ -582,8 +582,7 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
                 if self._watched is not None
                 else shown(Path(cast("Path", self._path).name), limit=80)
             )
-        players = self._replay.game.players
-        return " vs ".join(by_external_id(player.external_id).title for player in players)
+        return " vs ".join(self._replay.titles)
 
     def _forecast(self, at: int) -> Forecast | None:
         predicted = self._predicted

@@ -9,7 +9,8 @@ import pytest
 
 from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side, write_index
 from exphil_core.dataset.shards import SHARD_FOLDER, shard_name, write_shard
-from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Version
+from exphil_core.melee.characters import by_external_id
+from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, POSITION, SCHEMA_VERSION, Version
 from exphil_core.replays.pack import PackedGame, PackedSide
 
 MakeGame = Callable[..., PackedGame]
@@ -28,6 +29,9 @@ def packed_game(
     for group in GROUPS:
         shape = (frames, len(LAYOUT[group]))
         groups[group] = (random.random(shape) * 250).astype(DTYPES[group])
+    for slot, character in enumerate(characters):
+        group, at = POSITION[f"p{slot}.internal_id"]
+        groups[group][:, at] = by_external_id(character).internal_id
     return PackedGame(
         content_id=f"{number * 7919 % 65537:032x}",
         version=Version(3, 16, 0),
@@ -36,7 +40,12 @@ def packed_game(
         salvaged=salvaged,
         rollback_rows=0,
         sides=tuple(  # type: ignore[arg-type]
-            PackedSide(port_index=port, external_id=character, type=kind)  # type: ignore[arg-type]
+            PackedSide(
+                port_index=port,
+                selected_external_id=character,
+                frames_by_character={character: frames},
+                type=kind,  # type: ignore[arg-type]
+            )
             for port, (character, kind) in enumerate(zip(characters, types, strict=True))
         ),
         frame_id=np.arange(-123, frames - 123, dtype=np.int32),
@@ -48,6 +57,8 @@ def entry_of(game: PackedGame, *, shard: str = "", row_start: int = 0) -> GameEn
     first, second = (
         Side(
             external_id=side.external_id,
+            selected_external_id=side.selected_external_id,
+            frames_by_character=side.frames_by_character,
             port_index=side.port_index,
             type=side.type,
             human=side.type == "human",

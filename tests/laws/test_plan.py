@@ -22,9 +22,11 @@ from exphil_core.replays.pack import PackedGame, PackedSide
 CHUNK, HORIZON = 60, 2
 
 
-def _side(character: int, port: int) -> Side:
+def _side(character: int, port: int, frames: int) -> Side:
     return Side(
         external_id=character,
+        selected_external_id=character,
+        frames_by_character={character: frames},
         port_index=port,
         type="human",
         human=True,
@@ -46,7 +48,7 @@ def _index(
             frames=frames,
             external_stage_id=32,
             version="3.16.0",
-            sides=(_side(pair[0], 0), _side(pair[1], 1)),
+            sides=(_side(pair[0], 0, frames), _side(pair[1], 1, frames)),
             salvaged=False,
             source="",
         )
@@ -105,8 +107,15 @@ def store(tmp_path: Path) -> ColumnStore:
             salvaged=False,
             rollback_rows=0,
             sides=(
-                PackedSide(port_index=0, external_id=10, type="human"),
-                PackedSide(port_index=1, external_id=2, type="human"),
+                PackedSide(
+                    port_index=0,
+                    selected_external_id=10,
+                    frames_by_character={10: game.frames},
+                    type="human",
+                ),
+                PackedSide(
+                    port_index=1, selected_external_id=2, frames_by_character={2: game.frames}, type="human"
+                ),
             ),
             frame_id=np.arange(-123, game.frames - 123, dtype=np.int32),
             groups={

@@ -109,7 +109,7 @@ def meta(game: Game, *, known: tuple[int, ...], step: int) -> Meta:
             Side(
                 slot=slot,
                 port=player.port_index + 1,
-                external_id=player.external_id,
+                external_id=next(iter(player.played)),
                 type=player.type,
                 known=slot in known,
             )

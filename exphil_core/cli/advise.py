@@ -18,9 +18,9 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from exphil_core.cli.choices import chosen_characters
 from exphil_core.cli.format import console, table
 from exphil_core.errors import ExphilError, UsageError
-from exphil_core.melee import characters
 from exphil_core.melee.frames import FRAME_MS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def advise_command(
     """Say which backbone and window to take here, by what was measured and what studies showed."""
     if not (budget_ms > 0 and math.isfinite(budget_ms)):
         raise UsageError(f"--budget-ms {budget_ms}: expected milliseconds above 0, such as 16.67")
-    wanted = _characters(character)
+    wanted = () if character is None else chosen_characters("--character", character)
     data = _data(replays or [], quiet=as_json)
 
     from exphil_core.cli.latency import PLAY_THREADS, machine
@@ -92,20 +92,6 @@ def advise_command(
         print(json.dumps(_object(advice, here), allow_nan=False))
     else:
         _print(advice)
-
-
-def _characters(text: str | None) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    found = []
-    for name in filter(None, (part.strip() for part in text.split(","))):
-        try:
-            found.append(characters.by_name(name).name)
-        except ValueError as error:
-            raise UsageError(f"--character {text}: {error}") from error
-    if not found:
-        raise UsageError("--character names nobody; expected names such as mewtwo,link")
-    return tuple(dict.fromkeys(found))
 
 
 def _data(replays: Sequence[str], *, quiet: bool) -> "Data | None":

@@ -43,6 +43,7 @@ def eval_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a trained policy on replays: nats per frame, per head and per character."""
+    from exphil_core.cli.choices import chosen_characters
     from exphil_core.cli.options import dataset_of
     from exphil_core.cli.report import evaluation_table
     from exphil_core.dataset.index import DatasetIndex
@@ -54,12 +55,15 @@ def eval_command(
     from exphil_core.training.evaluate import evaluate, regime_of
     from exphil_core.training.keeper import find_checkpoint, load_for_play, read_baselines
 
+    # Mistakes in what was typed are found before anything is loaded.
+    wanted = None if character is None else chosen_characters("--character", character)
     shown = regime_of(regime)
     run, directory = find_checkpoint(runs_dir, checkpoint)
     where = choose_device(device)
     loaded, preset, policy = load_for_play(directory, where)
-    wanted = preset.data.characters if character is None else tuple(character.split(","))
-    ids = tuple(characters.by_name(name.strip()).external_id for name in wanted if name.strip())
+    if wanted is None:
+        wanted = preset.data.characters
+    ids = tuple(characters.by_name(name).external_id for name in wanted)
 
     if replays:
         path = dataset_of(

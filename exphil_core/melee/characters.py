@@ -7,8 +7,11 @@ Zelda and Sheik change the internal id within a game; a game-start block only sa
 Source of the ids: the Slippi replay specification and the Melee community's data sheets.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from difflib import get_close_matches
+
+from exphil_core.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,6 +23,7 @@ class Character:
     external_id: int
     internal_id: int
     aliases: tuple[str, ...] = ()
+    """Other spellings in lower-case letters and digits, with `and` for `&`."""
 
 
 def _character(name: str, title: str, external_id: int, internal_id: int, *aliases: str) -> Character:
@@ -29,32 +33,39 @@ def _character(name: str, title: str, external_id: int, internal_id: int, *alias
 
 
 CHARACTERS: tuple[Character, ...] = (
-    _character("falcon", "Captain Falcon", 0, 2, "captainfalcon", "cf"),
-    _character("dk", "Donkey Kong", 1, 3, "donkeykong"),
-    _character("fox", "Fox", 2, 1),
-    _character("gameandwatch", "Mr. Game & Watch", 3, 24, "gnw", "mrgameandwatch", "mrgamewatch", "gw"),
+    _character("falcon", "Captain Falcon", 0, 2, "cf", "cfalcon", "captfalcon", "cptfalcon"),
+    _character("dk", "Donkey Kong", 1, 3, "donkey"),
+    _character("fox", "Fox", 2, 1, "foxmccloud"),
+    _character(
+        *("gameandwatch", "Mr. Game & Watch", 3, 24),
+        *("gnw", "gw", "gandw", "gaw", "mrgnw", "mrgw", "mrgandw", "mrgaw", "gamewatch", "gamenwatch"),
+        *("mrgamewatch", "mrgamenwatch", "mistergameandwatch", "mistergamewatch"),
+    ),
     _character("kirby", "Kirby", 4, 4),
-    _character("bowser", "Bowser", 5, 5),
-    _character("link", "Link", 6, 6),
+    _character("bowser", "Bowser", 5, 5, "kingkoopa", "koopa"),
+    _character("link", "Link", 6, 6, "adultlink"),
     _character("luigi", "Luigi", 7, 17),
     _character("mario", "Mario", 8, 0),
     _character("marth", "Marth", 9, 18),
-    _character("mewtwo", "Mewtwo", 10, 16, "m2"),
+    _character("mewtwo", "Mewtwo", 10, 16, "m2", "mew2"),
     _character("ness", "Ness", 11, 8),
-    _character("peach", "Peach", 12, 9),
+    _character("peach", "Peach", 12, 9, "princesspeach"),
     _character("pikachu", "Pikachu", 13, 12, "pika"),
-    _character("iceclimbers", "Ice Climbers", 14, 10, "ics", "ic", "popo", "iceclimber"),
-    _character("jigglypuff", "Jigglypuff", 15, 15, "puff", "jiggs"),
-    _character("samus", "Samus", 16, 13),
+    _character(
+        *("iceclimbers", "Ice Climbers", 14, 10),
+        *("ics", "ic", "icies", "iceclimber", "climbers", "popo", "popoandnana"),
+    ),
+    _character("jigglypuff", "Jigglypuff", 15, 15, "puff", "jiggs", "jigg", "jiggly", "jigglypuffs"),
+    _character("samus", "Samus", 16, 13, "samusaran"),
     _character("yoshi", "Yoshi", 17, 14),
-    _character("zelda", "Zelda", 18, 19),
-    _character("sheik", "Sheik", 19, 7),
-    _character("falco", "Falco", 20, 22),
-    _character("younglink", "Young Link", 21, 20, "yl", "ylink"),
-    _character("drmario", "Dr. Mario", 22, 21, "doc", "doctormario"),
+    _character("zelda", "Zelda", 18, 19, "princesszelda"),
+    _character("sheik", "Sheik", 19, 7, "shiek"),
+    _character("falco", "Falco", 20, 22, "falcolombardi"),
+    _character("younglink", "Young Link", 21, 20, "yl", "ylink", "yink", "childlink", "kidlink"),
+    _character("drmario", "Dr. Mario", 22, 21, "doc", "doctor", "drm", "doctorm", "doctormario", "docmario"),
     _character("roy", "Roy", 23, 26),
     _character("pichu", "Pichu", 24, 23),
-    _character("ganondorf", "Ganondorf", 25, 25, "ganon"),
+    _character("ganondorf", "Ganondorf", 25, 25, "ganon", "gannon", "gannondorf", "gdorf"),
     _character("masterhand", "Master Hand", 26, 27),
     _character("wireframemale", "Male Wireframe", 27, 29),
     _character("wireframefemale", "Female Wireframe", 28, 30),
@@ -83,8 +94,18 @@ def low_tier_first(name: str) -> tuple[int, str]:
     return (LOW_TIER.index(name) if name in LOW_TIER else len(LOW_TIER), name)
 
 
+def _key(name: str) -> str:
+    """What two spellings of one name have in common."""
+    folded = unicodedata.normalize("NFKD", name).casefold().replace("&", "and")
+    return "".join(letter for letter in folded if letter.isalnum())
+
+
 _BY_INTERNAL = {character.internal_id: character for character in CHARACTERS}
-_BY_NAME = {name: character for character in CHARACTERS for name in (character.name, *character.aliases)}
+_BY_NAME = {
+    _key(spelling): character
+    for character in CHARACTERS
+    for spelling in (character.name, character.title, *character.aliases)
+}
 
 
 def by_external_id(external_id: int) -> Character:
@@ -102,15 +123,15 @@ def by_internal_id(internal_id: int) -> Character:
 
 
 def by_name(name: str) -> Character:
-    """The character of a name or alias; case, spaces, dots, dashes and underscores don't matter.
+    """The character of a name, title or alias; case, accents, spaces and punctuation don't matter.
 
-    ValueError with the nearest name where there is none.
+    UsageError with the nearest name where there is none.
     """
-    key = "".join(letter for letter in name.lower().replace("&", "and") if letter.isalnum())
+    key = _key(name)
     if key in _BY_NAME:
         return _BY_NAME[key]
     near = get_close_matches(key, _BY_NAME, n=1)
     if near:
-        raise ValueError(f"unknown character '{name}'; did you mean '{_BY_NAME[near[0]].name}'?")
+        raise UsageError(f"unknown character '{name}'; did you mean '{_BY_NAME[near[0]].name}'?")
     known = ", ".join(sorted(character.name for character in CHARACTERS[:PLAYABLE_COUNT]))
-    raise ValueError(f"unknown character '{name}'; expected one of {known}")
+    raise UsageError(f"unknown character '{name}'; expected one of {known}")

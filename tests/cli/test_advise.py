@@ -166,7 +166,7 @@ def test_every_backbone_of_every_size_is_taken_by_train(size: Any) -> None:
         (["--budget-ms", "0"], "--budget-ms 0.0: expected milliseconds above 0"),
         (["--budget-ms", "nan"], "expected milliseconds above 0"),
         (["--character", "zleda"], "zelda"),
-        (["--character", ","], "names nobody"),
+        (["--character", ","], "names no character"),
         (["--device", "tpu"], "expected auto, cpu or cuda"),
     ],
 )

@@ -1,5 +1,7 @@
 """Both numberings of characters, against libmelee and against what replays are known to hold."""
 
+import random
+
 import pytest
 
 from exphil_core.melee.characters import (
@@ -67,6 +69,65 @@ def test_names_and_aliases_find_their_character() -> None:
     ):
         assert by_name(typed).name == name
     assert [by_name(name).name for name in LOW_TIER] == list(LOW_TIER)
+
+
+def spellings() -> list[tuple[str, str]]:
+    """(what may be typed, whose it is), of every name, title and alias."""
+    return [
+        (spelling, character.name)
+        for character in CHARACTERS
+        for spelling in (character.name, character.title, *character.aliases)
+    ]
+
+
+def test_no_two_characters_share_a_spelling() -> None:
+    owners: dict[str, set[str]] = {}
+    for spelling, name in spellings():
+        key = "".join(letter for letter in spelling.lower().replace("&", "and") if letter.isalnum())
+        owners.setdefault(key, set()).add(name)
+    assert {key: names for key, names in owners.items() if len(names) > 1} == {}
+
+
+def test_case_spaces_and_punctuation_change_no_name() -> None:
+    chance = random.Random(7)
+    for spelling, name in spellings():
+        for _ in range(5):
+            typed = "".join(
+                chance.choice((letter.upper(), letter.lower()))
+                + chance.choice(("", "", " ", ".", "-", "_", "'"))
+                for letter in spelling
+            )
+            assert by_name(typed).name == name, typed
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("G&W", "gameandwatch"),
+        ("Mr GW", "gameandwatch"),
+        ("Mr. G&W", "gameandwatch"),
+        ("Mr. Game & Watch", "gameandwatch"),
+        ("Dr. M", "drmario"),
+        ("Doc", "drmario"),
+        ("Dr Mario", "drmario"),
+        ("ICs", "iceclimbers"),
+        ("Ice Climbers", "iceclimbers"),
+        ("Falcon", "falcon"),
+        ("C. Falcon", "falcon"),
+        ("Capt. Falcon", "falcon"),
+        ("Ganon", "ganondorf"),
+        ("DK", "dk"),
+        ("D.K.", "dk"),
+        ("Puff", "jigglypuff"),
+        ("YL", "younglink"),
+        ("Y. Link", "younglink"),
+        ("M2", "mewtwo"),
+        ("Shiek", "sheik"),
+        ("M\u00e9wtwo", "mewtwo"),
+    ],
+)
+def test_players_spellings_are_understood(typed: str, name: str) -> None:
+    assert by_name(typed).name == name
 
 
 def test_wrong_names_and_ids_are_sentences() -> None:

@@ -30,7 +30,7 @@ def open_workbench(
     runs_dir: Path, run: str | None, *, replay: Path | None = None, checkpoint: str | None = None
 ) -> int:
     """Opens the workbench, on a run or a replay where one is named, and returns the exit code once it is left."""
-    if (lack := _lack_of_terminal()) is not None:
+    if (lack := _lack_of_terminal() or _lack_of_cache()) is not None:
         print(lack, file=sys.stderr)
         return USAGE
     from exphil_tui.app import Workbench
@@ -54,4 +54,16 @@ def _lack_of_terminal() -> str | None:
         return f"the workbench needs a terminal, and this is a pipe or a file; {instead}, 'exphil --help' the rest"
     if os.environ.get("TERM", "") in ("", "dumb"):
         return f"the workbench needs a terminal that can move its cursor, and TERM says otherwise; {instead}"
+    return None
+
+
+def _lack_of_cache() -> str | None:
+    """Why nothing that was read or measured can be kept; None where it can."""
+    from exphil_core.dataset.catalog import cache_root
+    from exphil_core.errors import UsageError
+
+    try:
+        cache_root()
+    except UsageError as error:
+        return str(error)
     return None

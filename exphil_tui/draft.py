@@ -6,7 +6,6 @@ the command; the command says what differs, and nothing else.
 """
 
 import re
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,8 +18,8 @@ from exphil_core.config.loader import list_presets, load_preset, resolve_preset
 from exphil_core.config.preset import NONE, Preset
 from exphil_core.config.problems import BACKBONES
 from exphil_core.errors import ExphilError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, quoted, runs_dir_words
 
-DEFAULT_RUNS_DIR = Path("checkpoints")
 FIRST_PRESET = "quick"
 
 Value = str | bool | tuple[str, ...]
@@ -107,9 +106,7 @@ def advising(draft: Draft, device: Value) -> tuple[str, ...]:
         words += ["--character", ",".join(characters)]
     if device in ("cpu", "cuda"):
         words += ["--device", str(device)]
-    if draft.runs_dir != DEFAULT_RUNS_DIR:
-        words += ["--runs-dir", str(draft.runs_dir)]
-    return tuple(words)
+    return (*words, *runs_dir_words(draft.runs_dir))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,21 +255,6 @@ def command_line(*commands: Sequence[str]) -> str:
     return " && ".join(" ".join(map(quoted, ("exphil", *words))) for words in commands)
 
 
-def quoted(word: str) -> str:
-    """A word for a shell, on one line and printable whatever is in it (`$'…'` is what bash and zsh know)."""
-    if word.isprintable():
-        return shlex.quote(word)
-    raw = word.encode("utf-8", "surrogateescape")
-    return "$'" + "".join(_escaped(byte) for byte in raw) + "'"
-
-
-def _escaped(byte: int) -> str:
-    letter = chr(byte)
-    if letter in "\\'":
-        return "\\" + letter
-    return letter if 32 <= byte < 127 else f"\\x{byte:02x}"
-
-
 def _path_word(text: str) -> str:
     # A word that begins with a dash would be taken for an option.
     path = str(_path(text))
@@ -328,9 +310,7 @@ def _arguments(draft: Draft, differs: Mapping[str, Value]) -> tuple[str, ...]:
         words += ["--set", *taken_away]
     if draft.name:
         words += ["--name", draft.name]
-    if draft.runs_dir != DEFAULT_RUNS_DIR:
-        words += ["--runs-dir", str(draft.runs_dir)]
-    return tuple(words)
+    return (*words, *runs_dir_words(draft.runs_dir))
 
 
 _OPTION = re.compile(r"(?:--set )?(?P<label>--[a-z-]+|[a-z_]+\.[a-z_]+)(?: |$)")

@@ -17,6 +17,7 @@ from exphil_core.dataset.catalog import (
     listed_dataset,
     listed_datasets,
 )
+from exphil_core.paths import home_folder
 from exphil_core.replays.archives import is_archive
 from exphil_core.replays.folders import usual_folders
 from exphil_core.replays.text import sanitise
@@ -106,8 +107,8 @@ def place_of(path: Path) -> Place:
 def shown(path: Path, limit: int = 400) -> str:
     """A path to read, with `~` for the home folder, whatever is in its name."""
     text = str(path)
-    home = str(Path.home())
-    if text == home or text.startswith(home + "/"):
+    home = str(home_folder() or "")
+    if home and (text == home or text.startswith(home + "/")):
         text = "~" + text[len(home) :]
     return sanitise(text.encode("utf-8", "replace").decode(), limit=limit) or "?"
 

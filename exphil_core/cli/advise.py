@@ -20,16 +20,16 @@ from rich.text import Text
 
 from exphil_core.cli.choices import chosen_characters
 from exphil_core.cli.format import console, table
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.melee.frames import FRAME_MS
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     from exphil_core.studies.advice import Advice, Candidate, Data, Known, Question, Reason
 
 QUICK_FRAMES = 300
 """Of a candidate that --measure measures: five seconds."""
-
-DEFAULT_RUNS_DIR = Path("checkpoints")
 
 _RESTS_ON = {
     "bench": "measured here",
@@ -56,7 +56,7 @@ def advise_command(
     measure: Annotated[
         bool, typer.Option("--measure", help="First measure the latencies that are missing, in short.")
     ] = False,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs and their studies are kept.")] = DEFAULT_RUNS_DIR,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say which backbone and window to take here, by what was measured and what studies showed."""

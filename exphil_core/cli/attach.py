@@ -6,18 +6,19 @@ and is not imported here; who has one sets `exphil_core.cli.main.workbench`.
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import UsageError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 from exphil_core.runs.directory import RunDirectory
 
 
 def attach_command(
     name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run (default: the newest).")] = None,
-    runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
 ) -> None:
     """Open the workbench on a run that goes on, or has ended. The run itself is not touched."""
     raise typer.Exit(open_workbench(RunDirectory.find(runs_dir, name)))

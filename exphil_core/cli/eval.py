@@ -9,13 +9,14 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from exphil_core.cli.format import console
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import DataError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     from exphil_core.dataset.index import DatasetIndex
@@ -39,7 +40,7 @@ def eval_command(
         ),
     ] = "carried",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure a trained policy on replays: nats per frame, per head and per character."""

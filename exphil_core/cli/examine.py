@@ -21,7 +21,7 @@ import psutil
 from exphil_core.cli.format import size
 from exphil_core.config.loader import list_presets, load_preset
 from exphil_core.dataset.catalog import cache_root
-from exphil_core.errors import ExphilError
+from exphil_core.errors import ExphilError, UsageError
 from exphil_core.replays.folders import count_replays, usual_folders
 
 PYTHONS = ((3, 11), (3, 13))
@@ -255,7 +255,12 @@ def _replays() -> Finding:
 
 
 def _cache() -> Finding:
-    path = cache_root()
+    try:
+        path = cache_root()
+    except UsageError as error:
+        return Finding(
+            name="cache", state="wrong", text=str(error), advice="set EXPHIL_CACHE", values={"path": None}
+        )
     used = sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) if path.is_dir() else 0
     there = next(folder for folder in (path, *path.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free

@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from exphil_core.cli.format import size
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import UsageError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 
 def export_command(
@@ -26,7 +28,7 @@ def export_command(
         ),
     ] = False,
     rows: Annotated[int, typer.Option(help="Games that an ONNX file plays at once.")] = 1,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Write a policy as one file, checked against the checkpoint frame by frame."""

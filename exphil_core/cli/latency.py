@@ -27,11 +27,13 @@ from rich.text import Text
 from exphil_core.cli.choices import chosen_names
 from exphil_core.cli.format import console, table
 from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
+from exphil_core.cli.options import RunsDir
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
-from exphil_core.errors import DiskFullError, UsageError
+from exphil_core.errors import ExphilError, UsageError
 from exphil_core.inference.cores import wait_awake
 from exphil_core.runs import records
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 from exphil_core.runs.gauge import gauge_lines
 from exphil_core.studies.benched import BenchedRow, keep_benched, shape_of
 
@@ -96,7 +98,7 @@ def latency_command(
         int | None,
         typer.Option(help="Processor threads of a policy (default: two, or one where there is one core)."),
     ] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure encode + step + sample + decode of one frame at 60 Hz, beside the budget of 16.67 ms."""
@@ -233,7 +235,7 @@ def _keep(rows: Sequence[BenchedRow], *, cores: int) -> None:
     """For `exphil advise`; that it cannot be kept does not undo what was measured."""
     try:
         keep_benched(machine(cores), rows)
-    except (OSError, DiskFullError) as error:
+    except (OSError, ExphilError) as error:
         print(f"the figures were not kept for 'exphil advise': {error}", file=sys.stderr)
 
 

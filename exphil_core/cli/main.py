@@ -5,8 +5,9 @@ that command is typed (all of them for a help page), and nothing heavy stands at
 imported inside the commands that need them, so that `exphil --help` and `exphil attach` answer at once.
 """
 
-import errno
 import os
+import platform
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,15 +17,13 @@ from typing import Annotated, Protocol
 
 import typer
 
-from exphil_core.atomic import NO_ROOM
+from exphil_core.cli.failures import expected_failure
 from exphil_core.cli.options import ManyValues
-from exphil_core.errors import DiskFullError, ExphilError
+from exphil_core.cli.output import make_printable
+from exphil_core.errors import ExphilError
 
 UNEXPECTED = 1
 INTERRUPTED = 130
-
-_REFUSED = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-"""What a disk or its owner refuses: the path and the reason are all that a person can use."""
 
 
 class OpenWorkbench(Protocol):
@@ -109,22 +108,30 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        if error.errno in NO_ROOM:
-            print(f"no room left on the disk: {error}", file=sys.stderr)
-            return DiskFullError.exit_code
-        if error.errno in _REFUSED and error.filename is not None:
-            print(f"{error.filename}: {error.strerror}", file=sys.stderr)
-            return ExphilError.exit_code
-        traceback.print_exc()
-        return UNEXPECTED
+        if (expected := expected_failure(error, arguments)) is None:
+            return _unexpected(arguments)
+        print(expected, file=sys.stderr)
+        return expected.exit_code
     except Exception:
-        traceback.print_exc()
-        return UNEXPECTED
+        return _unexpected(arguments)
     return 0
+
+
+def _unexpected(arguments: Sequence[str]) -> int:
+    """Prints the exception that is being handled, and how to report it."""
+    traceback.print_exc()
+    print(
+        f"\nThis is a mistake in exphil and not yours. Please report the lines above, with what was typed: "
+        f"{shlex.join(('exphil', *arguments))} (exphil {metadata.version('exphil')}, Python "
+        f"{platform.python_version()}, {platform.platform()})",
+        file=sys.stderr,
+    )
+    return UNEXPECTED
 
 
 def main(arguments: Sequence[str]) -> int:
     """`run`, with the output flushed: who reads it may have gone (`exphil runs list | head`)."""
+    make_printable()
     code = run(arguments)
     try:
         sys.stdout.flush()

@@ -4,14 +4,33 @@ What a reader gets wrong: `--replays a b c` is one option with three values, whi
 that follow such an option, up to the next one that starts with a dash, are its values.
 """
 
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import typer
 from typer.core import TyperCommand
 
 from exphil_core.cli.progress import ingest_progress
 from exphil_core.errors import DataError, UsageError
+from exphil_core.paths import expanded
+
+
+def _folder_of_runs(path: Path) -> Path:
+    try:
+        there = stat.S_ISDIR(path.stat().st_mode)
+    except FileNotFoundError:
+        # Made by the first run.
+        return path
+    if not there:
+        raise UsageError(f"--runs-dir {path}: this is a file; expected the folder in which runs are kept")
+    return path
+
+
+RunsDir = Annotated[
+    Path, typer.Option("--runs-dir", help="Where runs and studies are kept.", callback=_folder_of_runs)
+]
 
 MANY = ("--replays", "--set")
 """Options that take every word up to the next option."""
@@ -59,7 +78,7 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
             "no replays to learn from: give --replays PATH..., or write demo replays with 'exphil demo --out demo' "
             "and use --replays demo"
         )
-    found = [Path(path).expanduser() for path in paths]
+    found = [expanded(path) for path in paths]
     for path in found:
         if not path.exists():
             raise DataError(

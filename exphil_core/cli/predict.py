@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import DataError, UsageError
 from exphil_core.inference.cores import wait_awake
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,7 +38,7 @@ def predict_command(
     threads: Annotated[
         int, typer.Option(help="Processor threads; more than one pays where nothing else runs.")
     ] = 1,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Predict both players' controllers in every frame of a replay, as a player meets them."""

@@ -11,7 +11,9 @@ from typing import Annotated
 import typer
 
 from exphil_core.cli.attach import lack_of_workbench
+from exphil_core.cli.options import RunsDir
 from exphil_core.errors import DataError, UsageError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 
 def replay_command(
@@ -23,7 +25,7 @@ def replay_command(
             help="Whose predictions to show: a run's name or directory, or a checkpoint directory.",
         ),
     ] = None,
-    runs_dir: Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")] = Path("checkpoints"),
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
 ) -> None:
     """Look into a replay frame by frame, and at what a policy would have pressed."""
     from exphil_core.cli import main

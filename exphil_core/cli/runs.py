@@ -14,8 +14,10 @@ from rich.console import Console
 from rich.text import Text
 
 from exphil_core.cli.format import age, console, nats, table
+from exphil_core.cli.options import RunsDir
 from exphil_core.cli.report import evaluation_table
 from exphil_core.errors import UsageError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 from exphil_core.runs.control import Answer, answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.summary import (
@@ -29,12 +31,9 @@ from exphil_core.runs.summary import (
 
 runs_app = typer.Typer(help="Runs and how they stand.", no_args_is_help=True, rich_markup_mode=None)
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 Name = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run (default: the newest).")]
-
-DEFAULT_RUNS_DIR = Path("checkpoints")
 
 ANSWER_SECONDS = 10.0
 """A command is waited for so long; it is carried out at the next step however long that takes."""

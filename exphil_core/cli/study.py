@@ -8,7 +8,7 @@ run again.
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,11 +18,14 @@ from rich.console import Console
 from rich.text import Text
 
 from exphil_core.cli.format import console, table
-from exphil_core.cli.options import ManyValues
-from exphil_core.errors import ExphilError, UsageError
+from exphil_core.cli.options import ManyValues, RunsDir
+from exphil_core.errors import DataError, ExphilError, UsageError
+from exphil_core.paths import expanded
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     from exphil_core.studies.report import Report
+    from exphil_core.studies.study import Study
     from exphil_core.studies.worker import Told
 
 study_app = typer.Typer(
@@ -31,10 +34,8 @@ study_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RunsDir = Annotated[Path, typer.Option("--runs-dir", help="Where runs are kept.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-DEFAULT_RUNS_DIR = Path("checkpoints")
 STUDIES = "studies"
 """The studies' folder among the runs."""
 
@@ -92,7 +93,7 @@ def run_command(
             references=dict(found.references),
             # What the workbench goes on with it by, wherever that is started.
             study=found.source,
-            replays=[str(Path(path).expanduser().absolute()) for path in found.replays],
+            replays=[str(expanded(path).absolute()) for path in found.replays],
             seeds=list(found.seeds),
             data=data.told,
             fingerprint=data.fingerprint,
@@ -136,8 +137,16 @@ def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) 
 
     shipped = [load_study(name) for name in study_names()]
     begun = []
+    damaged: list[ExphilError] = []
     for folder in _run_here(runs_dir):
-        trials = StudyStorage(folder).trials()
+        try:
+            trials = StudyStorage(folder).trials()
+        except ExphilError as error:
+            damaged.append(error)
+            continue
+        except OSError as error:
+            damaged.append(DataError(f"study {folder.name}: {error.filename}: {error.strerror}"))
+            continue
         begun.append((folder.name, sum(trial.ended for trial in trials), len(trials)))
     if as_json:
         told: dict[str, object] = {
@@ -151,15 +160,24 @@ def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) 
                 for study in shipped
             ],
             "run": [{"name": name, "ended": ended, "runs": of} for name, ended, of in begun],
+            "damaged": [str(error) for error in damaged],
         }
         print(json.dumps(told))
-        return
+    else:
+        _print_list(shipped, begun, runs_dir / STUDIES)
+    for problem in damaged:
+        print(problem, file=sys.stderr)
+    if damaged:
+        raise typer.Exit(damaged[0].exit_code)
+
+
+def _print_list(shipped: Sequence["Study"], begun: Sequence[tuple[str, int, int]], folder: Path) -> None:
     width = max((len(study.name) for study in shipped), default=0)
     for study in shipped:
         runs = f"{len(study.variants)} variants × {len(study.seeds)} seeds"
         print(f"{study.name:<{width}}  {study.about} ({runs})")
     if begun:
-        print(f"\nIn {runs_dir / STUDIES}:")
+        print(f"\nIn {folder}:")
     for name, ended, of in begun:
         print(f"  {name}: {ended} of {of} runs have ended")
 

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exphil_core.cli.attach import lack_of_workbench, open_workbench
+from exphil_core.cli.options import RunsDir
 from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import parse_assignments, resolve_preset
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     from exphil_core.cli.console import Sink
@@ -60,8 +62,6 @@ _OPTIONS: dict[str, tuple[str, str]] = {
 """Parameter → preset key and what people type for it. `--delay` with a range is `policy.delays`."""
 
 DEFAULT_PRESET = "base"
-
-DEFAULT_RUNS_DIR = Path("checkpoints")
 
 
 def train_command(
@@ -151,7 +151,7 @@ def train_command(
         typer.Option("--set", help="Any other preset key: section.key=value.", metavar="KEY=VALUE"),
     ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name (default: preset and time).")] = None,
-    runs_dir: Annotated[Path, typer.Option(help="Where runs are kept.")] = DEFAULT_RUNS_DIR,
+    runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     resume: Annotated[
         str | None, typer.Option(help="Go on with this run from its newest checkpoint.")
     ] = None,

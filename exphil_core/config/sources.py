@@ -134,7 +134,8 @@ def _find(name_or_path: str, beside: Path, where: str) -> Path:
 def _read(path: Path) -> tuple[Source, str | None]:
     name = shown_path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise UsageError(

@@ -14,6 +14,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from exphil_core.errors import UsageError
+from exphil_core.paths import home_folder
 from exphil_core.replays.columns import SCHEMA_VERSION
 
 DATASET_FILE = "dataset.json"
@@ -52,8 +54,16 @@ def is_dataset(path: Path) -> bool:
 
 
 def cache_root() -> Path:
-    """Where datasets without an --out live: `EXPHIL_CACHE`, else the user's cache folder."""
+    """Where datasets without an --out live: `EXPHIL_CACHE`, else the user's cache folder.
+
+    UsageError where there is neither: the home folder is not known.
+    """
     chosen = os.environ.get("EXPHIL_CACHE")
+    if not chosen and not os.environ.get("XDG_CACHE_HOME") and home_folder() is None:
+        raise UsageError(
+            "no folder for datasets and measurements: HOME is not set and this user has no home folder; set "
+            "EXPHIL_CACHE to a folder that can be written to"
+        )
     return Path(chosen) if chosen else user_cache_path("exphil", appauthor=False)
 
 

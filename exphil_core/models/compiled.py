@@ -63,7 +63,7 @@ def why_not() -> str | None:
             torch.ops.load_library(str(library))
     except _MissingError as missing:
         return str(missing)
-    except OSError as error:
+    except (OSError, UsageError) as error:
         return f"the compiled scan cannot be kept or loaded ({error}): mend that, or delete the file if it is damaged"
     return None
 

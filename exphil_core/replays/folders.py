@@ -15,6 +15,7 @@ from pathlib import Path
 
 import platformdirs
 
+from exphil_core.paths import home_folder
 from exphil_core.replays.archives import ARCHIVE_SUFFIXES, REPLAY_SUFFIX
 
 MOST_DEPTH = 6
@@ -48,7 +49,9 @@ def usual_folders(
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
     """Slippi's folders that are there: the launcher's own choice first, none within another that is listed."""
-    home = Path.home() if home is None else home
+    home = home_folder() if home is None else home
+    if home is None:
+        return []
     documents = platformdirs.user_documents_path() if documents is None else documents
     chosen = [folder for file in _settings_files(system, home, environment) for folder in _chosen_in(file)]
     usual = [

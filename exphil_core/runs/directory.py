@@ -154,7 +154,7 @@ class RunDirectory:
         """`run.toml` as it is. UsageError where it is damaged or of another version."""
         path = self.path / "run.toml"
         try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is damaged: {error}") from error
         except FileNotFoundError as error:

@@ -14,6 +14,7 @@ from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_data
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dojo.demo import DOJO_VERSION, iterate_demo
 from exphil_core.errors import DataError, UsageError
+from exphil_core.paths import expanded
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.studies.claim import waiting_lock
 from exphil_core.studies.study import Study
@@ -85,7 +86,7 @@ def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:
 
 
 def _real(replays: tuple[str, ...], study: Study, say: Callable[[str], None]) -> Path:
-    paths = [Path(path).expanduser() for path in replays]
+    paths = [expanded(path) for path in replays]
     for path in paths:
         if not path.exists():
             raise DataError(

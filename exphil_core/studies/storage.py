@@ -7,6 +7,7 @@ on one folder, as far as its file system has locks that all of them see.
 """
 
 import fcntl
+import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset, plain_values
-from exphil_core.errors import ExphilError, UsageError
+from exphil_core.errors import DataError, ExphilError, UsageError
 from exphil_core.studies.cells import Cell, Trial
 from exphil_core.studies.claim import Claim, claimed_here, waiting_lock
 
@@ -42,7 +43,10 @@ class Taken:
 
 
 class StudyStorage:
-    """One study's folder: `journal.log`, `claims/`, and `lock` for whoever chooses what to do next."""
+    """One study's folder: `journal.log`, `claims/`, and `lock` for whoever chooses what to do next.
+
+    DataError, naming the line, where the journal is damaged.
+    """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,7 +55,7 @@ class StudyStorage:
         self._claims.mkdir(exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = str(folder / JOURNAL)
-        with self._alone():
+        with self._alone(), _sound(folder):
             self._storage = JournalStorage(JournalFileBackend(path, lock_obj=_JournalLock(path)))
             self._study = optuna.create_study(
                 study_name=_NAME,
@@ -101,7 +105,8 @@ class StudyStorage:
 
     def trials(self) -> list[Trial]:
         """All of them, in the order in which they were added."""
-        return [_trial(frozen) for frozen in self._frozen()]
+        with _sound(self.folder):
+            return [_trial(frozen) for frozen in self._frozen()]
 
     def take(self, cells: Mapping[str, Cell], *, without: Collection[str] = ()) -> Taken | None:
         """The next cell that nobody works on, now this process's: one that was left first. None where there is none.
@@ -261,6 +266,34 @@ class _JournalLock(JournalFileOpenLock):
         assert self._handle is not None, "the lock is not held"
         os.close(self._handle)
         self._handle = None
+
+
+@contextmanager
+def _sound(folder: Path) -> Iterator[None]:
+    """Turns what Optuna raises for a journal that it cannot replay into a sentence."""
+    try:
+        yield
+    except ExphilError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, AssertionError) as error:
+        path = folder / JOURNAL
+        raise DataError(
+            f"study {folder.name}: {path}{_bad_line(path)} is damaged ({type(error).__name__}: {error}); put back a "
+            "copy of the file, or move the folder away and run the study again: the runs that have ended stay"
+        ) from error
+
+
+def _bad_line(path: Path) -> str:
+    """`:NUMBER` of the first line that is no entry; empty where all are."""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                if "op_code" in json.loads(line):
+                    continue
+            except (ValueError, TypeError):
+                pass
+            return f":{number}"
+    return ""
 
 
 def _cut_half_line(path: Path) -> None:

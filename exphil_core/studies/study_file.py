@@ -131,7 +131,8 @@ def read_study_file(path: Path, *, quick: bool) -> tuple[StudyFile, Places]:
     """The file, and where its keys are. UsageError with one line for every mistake."""
     name = shown_path(path.resolve())
     try:
-        text = path.read_text(encoding="utf-8")
+        # Some editors begin a file with a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
         values = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise UsageError(f"{name}: not a text file in UTF-8") from error

@@ -73,8 +73,11 @@ def test_an_unexpected_failure_shows_its_traceback(
         raise RuntimeError("ours")
 
     monkeypatch.setattr(main, "_app", lambda typed: fails)
-    assert main.run(["doctor"]) == 1
-    assert "Traceback" in capsys.readouterr().err
+    assert main.run(["doctor", "--json"]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert "report" in said
+    assert "exphil doctor --json (exphil 0." in said
 
 
 def test_presets_are_listed_and_shown(capsys: pytest.CaptureFixture[str]) -> None:

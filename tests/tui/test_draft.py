@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from exphil_core.config.loader import list_presets, load_preset, resolve_preset
+from exphil_core.runs.commands import quoted
 from exphil_tui.draft import (
     SETTINGS,
     WHOLE,
@@ -15,7 +16,6 @@ from exphil_tui.draft import (
     Value,
     command_line,
     offered_presets,
-    quoted,
     understand,
     values_of,
 )

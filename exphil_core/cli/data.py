@@ -124,6 +124,7 @@ def _print_report(report: "BuildReport") -> None:
     print(
         f"{report.games:,} games, {report.frames:,} frames"
         + (f", {report.salvaged} salvaged from truncated files" if report.salvaged else "")
+        + (f", {report.repaired} repaired" if report.repaired else "")
         + (f"; {report.unlisted} games of other paths no longer listed" if report.unlisted else "")
         + f"\n{report.new_sources:,} of {report.sources:,} files read in {report.seconds:.1f} s"
         + (f", {report.frames_per_s:,.0f} frames/s" if report.frames_per_s else "")
@@ -219,6 +220,7 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
         "rollback_rows": game.rollback_rows,
         "end_method": game.end_method,
         "content_id": game.content_id,
+        "repaired": game.repaired,
         "sides": [
             {
                 "character": characters.by_external_id(side.external_id).name,
@@ -237,6 +239,7 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
 
 
 def _print_checked(found: Mapping[str, Any]) -> None:
+    from exphil_core.replays.repair import REPAIRS
     from exphil_core.replays.text import sanitise
 
     if found["reason"]:
@@ -247,6 +250,8 @@ def _print_checked(found: Mapping[str, Any]) -> None:
         print("salvaged: the file is truncated and was cut to its last complete frame")
     if "sides" not in found:
         return
+    for mark in found["repaired"]:
+        print(f"repaired: {REPAIRS[mark]}")
     print(
         f"Slippi {found['version']}, {stages.by_name(found['stage']).title}, {found['frames']:,} frames "
         f"({found['frames'] / 60:.0f} s), {found['rollback_rows']:,} rollback rows, "

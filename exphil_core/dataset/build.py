@@ -69,6 +69,8 @@ class BuildReport:
     refused: Mapping[str, int]
     """Reason → sources."""
     salvaged: int
+    repaired: int
+    """Kept games that could be read only after a repair."""
     duplicates: int
     games: int
     frames: int
@@ -270,6 +272,7 @@ class _Build:
             filtered=_counts(entry.reason for entry in current if entry.status == "filtered"),
             refused=_counts(entry.reason for entry in current if entry.status == "refused"),
             salvaged=sum(game.salvaged for game in index.games),
+            repaired=sum(bool(game.repaired) for game in index.games),
             duplicates=status["kept"] - len(first),
             games=len(index.games),
             frames=index.frames,
@@ -303,6 +306,7 @@ class _Build:
                 version=str(game.version),
                 sides=sides,
                 salvaged=game.salvaged,
+                repaired=" ".join(game.repaired),
                 source=source,
             )
             row += game.frames

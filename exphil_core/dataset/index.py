@@ -79,6 +79,8 @@ class GameEntry:
     salvaged: bool
     source: str
     """The replay, as `path` or `archive!member`."""
+    repaired: str = ""
+    """What had to be repaired before it could be read: keys of `repair.REPAIRS`, separated by blanks."""
     current: bool = True
     """False for a game whose replay is no longer below the paths of the last build: its rows stay in the
     shard and are listed again when the replay is back."""
@@ -159,6 +161,7 @@ _GAME_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("external_stage_id", pa.uint8()),
     ("version", pa.string()),
     ("salvaged", pa.bool_()),
+    ("repaired", pa.string()),
     ("source", pa.string()),
     ("current", pa.bool_()),
 )

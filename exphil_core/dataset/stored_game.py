@@ -53,6 +53,7 @@ def stored_game(index: DatasetIndex, store: ColumnStore, content_id: str) -> Gam
         stage=_block(rows, "stage", STAGE_COLUMNS),
         rollback_rows=0,
         salvaged=entry.salvaged,
+        repaired=tuple(entry.repaired.split()),
     )
 
 

@@ -5,7 +5,9 @@ its range and a field that the version lacks are all the missing value. Arrow ke
 null, so nothing is read past its validity.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,9 @@ _NUMPY: dict[pa.DataType, np.dtype] = {
     pa.uint32(): np.dtype(np.uint32),
 }
 """pyarrow's own table of these needs pandas."""
+
+
+NOTHING_ABSENT: Mapping[Any, np.ndarray] = MappingProxyType({})
 
 
 def finalised_rows(frame_ids: np.ndarray) -> np.ndarray | None:
@@ -55,13 +60,19 @@ def _find(struct: pa.StructArray, field: str) -> pa.Array | None:
 
 
 def read_columns(
-    struct: pa.StructArray, columns: Iterable[Column], version: Version, rows: np.ndarray | None, length: int
+    struct: pa.StructArray,
+    columns: Iterable[Column],
+    version: Version,
+    rows: np.ndarray | None,
+    length: int,
+    absent_halves: Mapping[str, np.ndarray] = NOTHING_ABSENT,
 ) -> dict[str, np.ndarray]:
-    """Columns by name at `rows` (None: all). A null row, or a column that the version lacks, is missing."""
-    absent: np.ndarray | None = None
-    if struct.null_count:
-        absent = struct.is_null().to_numpy(zero_copy_only=False)
-        absent = absent if rows is None else absent[rows]
+    """Columns by name at `rows` (None: all). A null row, or a column that the version lacks, is missing.
+
+    So are the rows in which `absent_halves`, by the first part of a field, is True.
+    """
+    null = struct.is_null().to_numpy(zero_copy_only=False) if struct.null_count else None
+    absences = {half: absent if null is None else absent | null for half, absent in absent_halves.items()}
     read: dict[str, np.ndarray] = {}
     for column in columns:
         found = _find(struct, column.field) if version >= column.since else None
@@ -70,7 +81,9 @@ def read_columns(
             continue
         values = values_of(found)
         cleaned = _clean(values if rows is None else values[rows], column)
+        absent = absences.get(column.field.partition(".")[0], null)
         if absent is not None:
+            absent = absent if rows is None else absent[rows]
             cleaned = np.where(absent, DTYPES[column.group].type(column.missing), cleaned)
         read[column.name] = cleaned
     return read

@@ -129,6 +129,8 @@ class Game:
     """Rows that netplay played again, or rolled back at the very end: dropped."""
     salvaged: bool
     """Cut to the last complete frame of a truncated file."""
+    repaired: tuple[str, ...] = ()
+    """What had to be repaired before the file could be read: keys of `repair.REPAIRS`."""
     game_number: int | None = None
     """Of the game within its match, from 1; None without a match id."""
     tiebreak_number: int | None = None

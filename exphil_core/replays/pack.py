@@ -60,6 +60,8 @@ class PackedGame:
     """int32 [T], strictly increasing."""
     groups: Mapping[Group, np.ndarray]
     """[T, len(LAYOUT[group])] each, C-contiguous, of the group's dtype."""
+    repaired: tuple[str, ...] = ()
+    """What had to be repaired before the file could be read: keys of `repair.REPAIRS`."""
     match_key: str = ""
     """Shared by all games of one match; empty where that is not known."""
     twin_keys: tuple[str, ...] = ()
@@ -90,6 +92,7 @@ def pack_game(game: Game) -> PackedGame:
         sides=(_side(first), _side(second)),
         frame_id=game.frame_id,
         groups=groups,
+        repaired=game.repaired,
         match_key=match_key(game),
         twin_keys=twin_keys(game),
     )

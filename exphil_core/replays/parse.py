@@ -18,6 +18,7 @@ from peppi_py._peppi import read_slippi  # the public reader builds an object pe
 from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
 from exphil_core.replays.arrow import (
+    NOTHING_ABSENT,
     field_names,
     finalised_rows,
     forward_fill,
@@ -33,10 +34,12 @@ from exphil_core.replays.columns import (
     STAGE_COLUMNS,
     Version,
 )
-from exphil_core.replays.game import Floor, Game, Items, Player
+from exphil_core.replays.event_stream import EMPTY_METADATA, HEADER, POST_FRAME, PRE_FRAME
+from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 from exphil_core.replays.identity import content_id
 from exphil_core.replays.refusals import Refused
-from exphil_core.replays.salvage import HEADER, is_truncated, salvage
+from exphil_core.replays.repair import Half, repair
+from exphil_core.replays.salvage import is_truncated, salvage
 from exphil_core.replays.text import sanitise
 
 _PARSER_ERRORS: tuple[tuple[str, str], ...] = (
@@ -57,13 +60,20 @@ _END_METHODS = {
 }
 
 
+_PASSING = (OSError, MemoryError, KeyboardInterrupt, SystemExit)
+"""What is not the replay's fault: a full disk, too little memory, an interrupt."""
+
+_FRAME_ENDS_SINCE = Version(3, 0)
+_CODES = {"pre": PRE_FRAME, "post": POST_FRAME}
+
 FOUNTAIN = stages.by_name("fountain").external_id
 FOUNTAIN_PLATFORMS: dict[str, tuple[int, float]] = {"fod_right": (0, 28.0), "fod_left": (1, 20.0)}
 """The event's number of each platform and the height that it has until its first event, the same in every game."""
 
 
 def parse_replay(path: str | Path) -> Game:
-    """The game of a replay; a truncated file is cut to its last complete frame and marked `salvaged`.
+    """The game of a replay. A truncated file is cut to its last complete frame and marked `salvaged`; one that the
+    parser refuses, or reads wrongly, is repaired where that is possible, and marked with what was.
 
     Raises `Refused` (a DataError) with a stable reason. A panic of the parser passes through.
     """
@@ -72,41 +82,106 @@ def parse_replay(path: str | Path) -> Game:
         with Path(path).open("rb") as file:
             head = file.read(64)
             size = file.seek(0, 2)
-            if not head.startswith(HEADER):
-                raise Refused("not_slippi", subject)
-            truncated = is_truncated(head, size)
-            if truncated:
-                file.seek(0)
-                data = salvage(file.read(), subject)
+        if not head.startswith(HEADER):
+            raise Refused("not_slippi", subject)
+        truncated = is_truncated(head, size)
+        data = salvage(Path(path).read_bytes(), subject) if truncated else None
     except OSError as error:
-        raise Refused("unreadable", subject, error.strerror or str(error)) from error
-    if not truncated:
-        return _read_game(subject, subject, salvaged=False)
+        raise _unreadable(subject, error) from error
+    failure: BaseException | None = None
+    try:
+        raw = _read(subject, subject) if data is None else _read_rewritten(data, subject)
+    except _PASSING:
+        raise
+    except BaseException as error:  # pyo3's PanicException is no Exception
+        failure = error
+    else:
+        if not _gaps_were_closed(raw):
+            return _game(raw, subject, salvaged=truncated)
+    if data is None:
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise _unreadable(subject, error) from error
+    return _read_repaired(data, subject, truncated, failure)
+
+
+def _unreadable(subject: str, error: OSError) -> Refused:
+    return Refused("unreadable", subject, error.strerror or str(error))
+
+
+def _read_repaired(data: bytes, subject: str, salvaged: bool, error: BaseException | None = None) -> Game:
+    """The game of the repaired file. Where that cannot be read either, raises `error`: what was met before."""
+    try:
+        repaired = repair(data, subject)
+    except Refused as refusal:
+        if isinstance(error, Refused) and refusal.reason != error.reason:
+            raise error from None
+        raise
+    for metadata, marks in ((repaired.metadata, ()), (EMPTY_METADATA, ("metadata",))):
+        try:
+            raw = _read_rewritten(repaired.stream + metadata, subject)
+        except _PASSING:
+            raise
+        except BaseException as again:
+            error = error or again
+            continue
+        return _game(
+            raw, subject, salvaged=salvaged, repaired=(*repaired.marks, *marks), absent=repaired.absent
+        )
+    assert error is not None
+    raise error
+
+
+def _read_rewritten(data: bytes, subject: str) -> Any:
     with tempfile.NamedTemporaryFile(suffix=".slp") as rewritten:
         rewritten.write(data)
         rewritten.flush()
-        return _read_game(rewritten.name, subject, salvaged=True)
+        return _read(rewritten.name, subject)
 
 
-def _read_game(path: str, subject: str, *, salvaged: bool) -> Game:
+def _read(path: str, subject: str) -> Any:
     try:
-        raw = read_slippi(path, False)
+        return read_slippi(path, False)
     except MemoryError:
         raise
     except Exception as error:
         message = str(error)
         reason = next((name for text, name in _PARSER_ERRORS if text in message), "corrupt")
         raise Refused(reason, subject, sanitise(message, limit=160)) from error
+
+
+def _gaps_were_closed(raw: Any) -> bool:
+    """Whether rows may no longer belong to their frames: before 3.0 the parser writes the rows of a character that
+    was away for a while one after another, and has nulls at the end only."""
+    if raw.frames is None or Version(*raw.start["slippi"]["version"]) >= _FRAME_ENDS_SINCE:
+        return False
+    ports = raw.frames.field("ports")
+    return any(
+        ports.field(port.name).field(character.name).null_count
+        for port in ports.type
+        for character in ports.field(port.name).type
+    )
+
+
+def _game(
+    raw: Any,
+    subject: str,
+    *,
+    salvaged: bool,
+    repaired: tuple[str, ...] = (),
+    absent: Mapping[Half, np.ndarray] = NOTHING_ABSENT,
+) -> Game:
     try:
-        return _game(raw, subject, salvaged=salvaged)
-    except MemoryError:
-        raise
+        return _checked_game(raw, subject, salvaged=salvaged, repaired=repaired, absent=absent)
     except (KeyError, IndexError, TypeError, AttributeError, pa.ArrowException) as error:
         # A flipped bit can parse: a field that is not what the format says shows only here.
         raise Refused("corrupt", subject, sanitise(f"{type(error).__name__}: {error}", limit=160)) from error
 
 
-def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
+def _checked_game(
+    raw: Any, subject: str, *, salvaged: bool, repaired: tuple[str, ...], absent: Mapping[Half, np.ndarray]
+) -> Game:
     start, frames = raw.start, raw.frames
     if frames is None or len(frames) == 0:
         raise Refused("no_frames", subject)
@@ -122,12 +197,14 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
     floors = _floors(metadata, subject)
     ports = frames.field("ports")
     players = tuple(
-        _player(player, ports.field(player["port"]), version, rows, metadata, floors)
+        _player(player, ports.field(player["port"]), version, rows, metadata, floors, absent)
         for player in sorted(start["players"], key=lambda player: player["port"])
     )
     slots = {player.port_index: slot for slot, player in enumerate(players)}
     fields = field_names(frames)
-    end_method = (raw.end or {}).get("method")
+    end_method = _END_METHODS[raw.end["method"]] if raw.end else None
+    if "end_method" in repaired:
+        end_method = "unknown"
     match = start.get("match") or {}
     match_id = sanitise(match.get("id"), limit=64)
     game = Game(
@@ -141,13 +218,14 @@ def _game(raw: Any, subject: str, *, salvaged: bool) -> Game:
         game_number=match["game"] if match_id else None,
         tiebreak_number=match["tiebreaker"] if match_id else None,
         played_on=sanitise(metadata.get("playedOn")),
-        end_method=None if end_method is None else _END_METHODS[end_method],
+        end_method=end_method,
         frame_id=frame_id,
         players=players,
         items=_items(frames.field("item"), version, rows, slots) if "item" in fields else None,
         stage=_stage(frames, version, rows, len(frame_id), start["stage"]),
         rollback_rows=len(all_ids) - len(frame_id),
         salvaged=salvaged,
+        repaired=repaired,
     )
     return replace(game, content_id=content_id(game))
 
@@ -159,6 +237,7 @@ def _player(
     rows: np.ndarray | None,
     metadata: Mapping[str, Any],
     floors: Mapping[int, Floor],
+    absent: Mapping[Half, np.ndarray],
 ) -> Player:
     port_index = int(start["port"][1:]) - 1
     length = len(port) if rows is None else len(rows)
@@ -167,6 +246,15 @@ def _player(
     names = _mapping(_mapping(_mapping(metadata, "players"), str(port_index)), "names")
     name = netplay.get("name") or names.get("netplay") or start.get("name_tag")
     team = start.get("team")
+
+    def columns(character: str) -> Columns:
+        halves = {
+            half: absent[key]
+            for half, code in _CODES.items()
+            if (key := (port_index, character == "follower", code)) in absent
+        }
+        return read_columns(port.field(character), PLAYER_COLUMNS, version, rows, length, halves)
+
     return Player(
         port_index=port_index,
         external_id=start["character"],
@@ -176,12 +264,8 @@ def _player(
         start_stocks=start["stocks"],
         name=sanitise(name),
         code=sanitise(netplay.get("code") or names.get("code")).replace("＃", "#"),
-        leader=read_columns(port.field("leader"), PLAYER_COLUMNS, version, rows, length),
-        follower=(
-            read_columns(port.field("follower"), PLAYER_COLUMNS, version, rows, length)
-            if "follower" in field_names(port)
-            else None
-        ),
+        leader=columns("leader"),
+        follower=columns("follower") if "follower" in field_names(port) else None,
         floor=floors.get(port_index),
     )
 

@@ -78,6 +78,7 @@ def write_packed(packed: PackedGame, path: Path) -> dict[str, Any]:
         "rollback_rows": packed.rollback_rows,
         "sides": [asdict(side) for side in packed.sides],
         "frames": packed.frames,
+        "repaired": packed.repaired,
         "match_key": packed.match_key,
         "twin_keys": packed.twin_keys,
     }
@@ -107,6 +108,7 @@ def read_packed(header: Mapping[str, Any], path: Path) -> PackedGame:
         sides=(first, second),
         frame_id=frame_id,
         groups=groups,
+        repaired=tuple(header["repaired"]),
         match_key=header["match_key"],
         twin_keys=tuple(header["twin_keys"]),
     )

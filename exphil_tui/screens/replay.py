@@ -30,6 +30,7 @@ from exphil_core.dataset.stored_game import stored_game
 from exphil_core.errors import CheckpointError, ExphilError
 from exphil_core.replays.columns import MISSING
 from exphil_core.replays.game import Player
+from exphil_core.replays.repair import REPAIRS
 from exphil_core.replays.text import sanitise
 from exphil_core.replays.viewing import read_viewed, viewing_command
 from exphil_core.runs.directory import RunDirectory
@@ -562,6 +563,8 @@ Following a pilot, any key that moves leaves what is live, and End goes back to 
             about = [version, shown(Path(cast("Path", self._path).name), limit=80)]
         if game.salvaged:
             about.insert(0, "cut short, and saved to its last whole frame")
+        if game.repaired:
+            about.insert(0, f"repaired: {', '.join(REPAIRS[mark] for mark in game.repaired)}")
         return ReplayFacts(
             title=self._who_plays(),
             about=tuple(about),

@@ -91,6 +91,9 @@ def test_check_says_why_a_replay_is_not_taken(replays: Path) -> None:
         True
     ] * 2
     assert "salvaged" in _run("check", replays / "broken" / "incomplete.slp").stdout
+    repaired = _json("check", replays / "broken" / "unknown_event.slp")
+    assert (repaired["status"], repaired["repaired"]) == ("kept", ["unknown_event"])
+    assert "were left out" in _run("check", replays / "broken" / "unknown_event.slp").stdout
 
 
 def test_stats_of_a_synthetic_dataset_put_the_low_tier_first(make_dataset: Make) -> None:

@@ -74,7 +74,12 @@ def test_the_index_survives_its_round_trip(make_dataset: Make, tmp_path: Path) -
     index = make_dataset(_games())
     floor = Floor(entropy=2.5, surprisal=2.4, stderr=0.01, frames=600)
     game = index.games[0]
-    changed = replace(game, salvaged=True, sides=(replace(game.sides[0], floor=floor), game.sides[1]))
+    changed = replace(
+        game,
+        salvaged=True,
+        repaired="missing_event text",
+        sides=(replace(game.sides[0], floor=floor), game.sides[1]),
+    )
     gone = replace(index.games[1], current=False)
     write_index(tmp_path, index.key, [changed, gone, *index.games[2:]])
     again = DatasetIndex.open(tmp_path)

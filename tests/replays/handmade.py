@@ -4,7 +4,7 @@ Not a copy of any real file. Field order and sizes are those of the public Slipp
 """
 
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,7 +64,7 @@ class Handmade:
     items: Callable[[int], Sequence[Fields]] = _no_items
     stage_events: Callable[[int], Sequence[tuple[int, bytes]]] = _no_stage_events
     """Of the row: code, and what follows the frame id (3.18)."""
-    followers: Mapping[int, range] = field(default_factory=dict)
+    followers: Mapping[int, Container[int]] = field(default_factory=dict)
     """By port index, the rows on which Nana is there."""
     end_method: int | None = 2
     metadata: Mapping[str, Any] = field(default_factory=lambda: {"playedOn": "hand"})

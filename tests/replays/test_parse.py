@@ -132,6 +132,30 @@ def test_nana_is_missing_where_she_is_not_there(handmade: Write) -> None:
     assert set(nana["internal_id"][50:60]) == {11}
 
 
+@pytest.mark.parametrize("version", [(1, 0, 0), (2, 0, 1), (3, 7, 0)])
+def test_nanas_rows_belong_to_their_frames_after_she_was_away(
+    handmade: Write, version: tuple[int, int, int]
+) -> None:
+    rows = [*range(200), *range(260, 500), *range(510, 520)]
+    game = parse_replay(
+        handmade(
+            version=version,
+            external_ids=(14, 2),
+            internal_ids=(10, 1),
+            followers={0: frozenset(rows)},
+            pre=lambda row, port_index: {"buttons": row},
+            post=lambda row, port_index: {"x": row / 100},
+        )
+    )
+    nana = game.players[0].follower
+    assert nana is not None
+    assert np.flatnonzero(nana["action_state"] != 65535).tolist() == rows
+    assert np.flatnonzero(nana["buttons"] != 65535).tolist() == rows
+    assert nana["buttons"][rows].tolist() == rows
+    assert nana["position_x"][rows].tolist() == [np.float32(row / 100) for row in rows]
+    assert game.repaired == (), "nothing of the file was damaged"
+
+
 def test_an_items_owner_is_a_position_in_players(handmade: Write) -> None:
     owners = (1, 3, -1, 0)
     game = parse_replay(
@@ -193,7 +217,7 @@ def test_what_is_no_replay_is_refused_by_name(tmp_path: Path, data: bytes, reaso
 
 def test_a_bad_game_end_and_a_missing_file_are_refused_by_name(handmade: Write, tmp_path: Path) -> None:
     with pytest.raises(Refused) as caught:
-        parse_replay(handmade(end_method=9))
+        parse_replay(handmade(end_method=6, stage=36))
     assert caught.value.reason == "bad_game_end"
     with pytest.raises(Refused) as caught:
         parse_replay(tmp_path / "nowhere.slp")

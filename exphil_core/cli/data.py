@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(no_args_is_help=True, help="Build datasets from replays and look into them.")
 
+DUPLICATES_SHOWN = 10
+"""Duplicates that a build names without --json."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -109,13 +112,15 @@ def _print_report(report: "BuildReport") -> None:
     out = console()
     found = table(("outcome",), right=("files",), title="What became of the files")
     found.add_row("kept", str(report.kept))
-    found.add_row("duplicates of a kept one", str(report.duplicates))
+    found.add_row("duplicates of a kept one", str(report.duplicates - report.twins))
+    found.add_row("other recordings of a kept game", str(report.twins))
     for outcome, reasons in (("filtered", report.filtered), ("refused", report.refused)):
         for reason, count in reasons.items():
             found.add_row(f"{outcome}: {reason}", str(count))
     found.add_section()
     found.add_row("all", str(report.sources))
     out.print(found)
+    _print_duplicates(report.duplicate_of)
     found = table(("character",), right=("games", "frames"), title="Who plays in the games kept")
     for name in sorted(report.per_character, key=characters.low_tier_first):
         counts = report.per_character[name]
@@ -130,6 +135,15 @@ def _print_report(report: "BuildReport") -> None:
         + (f", {report.frames_per_s:,.0f} frames/s" if report.frames_per_s else "")
         + f"\n{report.path}"
     )
+
+
+def _print_duplicates(duplicate_of: Mapping[str, str]) -> None:
+    from exphil_core.replays.text import sanitise
+
+    for name, kept in list(duplicate_of.items())[:DUPLICATES_SHOWN]:
+        print(f"duplicate: {sanitise(name, limit=1000)} is the game of {sanitise(kept, limit=1000)}")
+    if len(duplicate_of) > DUPLICATES_SHOWN:
+        print(f"{len(duplicate_of) - DUPLICATES_SHOWN:,} more duplicates: --json names them all")
 
 
 def _dataset_of(directory: Path | None) -> Path:
@@ -221,6 +235,8 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
         "end_method": game.end_method,
         "content_id": game.content_id,
         "repaired": game.repaired,
+        "match_key": game.match_key,
+        "twin_keys": list(game.twin_keys),
         "sides": [
             {
                 "character": characters.by_external_id(side.external_id).name,

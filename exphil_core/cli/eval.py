@@ -1,8 +1,7 @@
 """`exphil eval`: what a checkpoint's policy loses on replays, beside the baselines of its run.
 
-In: a run's name or directory (its best checkpoint), or a checkpoint directory. Out: the table, or the keys of an
-`evaluated` event. What a reader gets wrong: games that the run was trained on flatter it, so they are counted
-and named as what they are.
+Games that the run was trained on flatter it, as other recordings and other games of their matches do: there is a
+warning with their number.
 """
 
 import json
@@ -118,6 +117,11 @@ def _seen_in_training(index: "DatasetIndex", run: "RunDirectory") -> Iterator[st
     if kept is None:
         yield f"{run.path / SPLIT_FILE} is missing: whether these games were trained on is not known"
         return
-    seen = sum(game.content_id in kept.train for game in index.games)
-    if seen:
-        yield f"{seen} of {len(index.games)} games were trained on by {run.name}: their loss flatters it"
+    learned, related = kept.learned_from(index)
+    if learned:
+        yield f"{learned} of {len(index.games)} games were trained on by {run.name}: their loss flatters it"
+    if related:
+        yield (
+            f"{related} of {len(index.games)} games are of matches whose other games {run.name} was trained on: "
+            "their loss flatters it a little"
+        )

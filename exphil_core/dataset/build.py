@@ -1,9 +1,8 @@
 """Builds a dataset from replays, reading only what is new.
 
-In: paths of replays, folders and archives, and a directory. Out: shards, ledger and index in it, and a report
-that accounts for every source. The dataset of some paths is what those paths hold *now*: a game whose replay is
-gone, or that came from paths no longer given, is no longer listed, though its rows stay in the shard and are
-listed again, unread, when the replay is back. Two equal replays are one game.
+The dataset of some paths is what those paths hold *now*: a game whose replay is gone, or that came from paths no
+longer given, is no longer listed, though its rows stay in the shard and are listed again, unread, when the replay is
+back. Equal replays, and the recordings that both players made, are one game: `twins` says which of them is listed.
 
 Order of writing: shards, ledger, `dataset.json`, and the index last. A build killed at any moment leaves the
 index that was there, with everything it names; the next build removes what the killed one left over.
@@ -31,6 +30,7 @@ from exphil_core.dataset.index import (
 )
 from exphil_core.dataset.ledger import LEDGER_FILE, Entry, Key, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER, SHARD_ROWS, shard_name, write_shard
+from exphil_core.dataset.twins import kept_recordings
 from exphil_core.errors import DataError
 from exphil_core.lock import hold
 from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
@@ -72,6 +72,11 @@ class BuildReport:
     repaired: int
     """Kept games that could be read only after a repair."""
     duplicates: int
+    """Sources of a game that is kept from another source."""
+    twins: int
+    """Those of the duplicates whose recording differs from the kept one, as the other player's does."""
+    duplicate_of: Mapping[str, str]
+    """Source → the one that was kept; the ledger has it too."""
     games: int
     frames: int
     per_character: Mapping[str, Mapping[str, int]]
@@ -89,6 +94,10 @@ class BuildReport:
     def fields(self) -> dict[str, object]:
         """The keys of `exphil data build --json` (CLI.md)."""
         return asdict(self)
+
+    def counts(self) -> dict[str, object]:
+        """What `dataset.json` keeps of it, which is read often and stays short."""
+        return {name: value for name, value in self.fields().items() if name != "duplicate_of"}
 
 
 def build_dataset(
@@ -243,43 +252,52 @@ class _Build:
         """Adds what is new to the dataset, and takes nothing away yet."""
         if not self._replaces:
             self._seal()
-            self._write(self._games.values())
+            current = [game for game in self._games.values() if game.current]
+            sources = {game.content_id: game.source for game in current}
+            self._write(_listed(self._games.values(), sources, kept_recordings(current)))
 
     def finish(self, paths: Sequence[Path], began: float) -> BuildReport:
         """Makes the dataset that of the sources seen, and removes what it no longer needs."""
         self._seal()
         current = [self._ledger[key] for key in sorted(self.seen)]
-        first: dict[str, Entry] = {}
+        first: dict[str, str] = {}
         for entry in current:
             if entry.status == "kept":
-                first.setdefault(entry.content_id, entry)
-        games = [
-            replace(game, current=True, source=first[content_id].name)
-            if content_id in first
-            else replace(game, current=False)
-            for content_id, game in self._games.items()
-        ]
+                first.setdefault(entry.content_id, entry.name)
+        kept = kept_recordings(game for game in self._games.values() if game.content_id in first)
+        games = _listed(self._games.values(), first, kept)
+        duplicate_of: dict[str, str] = {}
+        for key, entry in self._ledger.items():
+            instead = (
+                first[kept[entry.content_id]] if key in self.seen and entry.status == "kept" else entry.name
+            )
+            if instead != entry.name:
+                duplicate_of[entry.name] = instead
+            self._ledger[key] = replace(entry, duplicate_of="" if instead == entry.name else instead)
         index = DatasetIndex(
             path=self._out,
             key=self._key,
             games=tuple(sorted((g for g in games if g.current), key=lambda game: game.content_id)),
         )
-        status = Counter(entry.status for entry in current)
         seconds = time.monotonic() - began
         report = BuildReport(
             path=str(self._out),
-            kept=len(first),
+            kept=len(index.games),
             filtered=_counts(entry.reason for entry in current if entry.status == "filtered"),
             refused=_counts(entry.reason for entry in current if entry.status == "refused"),
             salvaged=sum(game.salvaged for game in index.games),
             repaired=sum(bool(game.repaired) for game in index.games),
-            duplicates=status["kept"] - len(first),
+            duplicates=len(duplicate_of),
+            twins=sum(
+                entry.status == "kept" and kept[entry.content_id] != entry.content_id for entry in current
+            ),
+            duplicate_of=dict(sorted(duplicate_of.items())),
             games=len(index.games),
             frames=index.frames,
             per_character=index.per_character(),
             sources=len(current),
             new_sources=self._new_sources,
-            unlisted=len(games) - len(index.games),
+            unlisted=len(games) - len(first),
             seconds=round(seconds, 3),
             frames_per_s=round(self._new_frames / seconds, 1),
         )
@@ -308,6 +326,8 @@ class _Build:
                 salvaged=game.salvaged,
                 repaired=" ".join(game.repaired),
                 source=source,
+                match_key=game.match_key,
+                twin_keys=game.twin_keys,
             )
             row += game.frames
         self._pending.clear()
@@ -332,7 +352,7 @@ class _Build:
             "complete": report is not None,
             "paths": paths,
             "fingerprint": fingerprint,
-            "counts": report.fields() if report else None,
+            "counts": report.counts() if report else None,
         }
         with replacing(self._out / DATASET_FILE) as file:
             file.write(json.dumps(said, indent=2).encode() + b"\n")
@@ -351,6 +371,18 @@ def _key(source: Source) -> Key:
         text.encode("utf-8", "backslashreplace").decode() for text in (source.path, source.member or "")
     )
     return path, member
+
+
+def _listed(
+    games: Iterable[GameEntry], sources: Mapping[str, str], kept: Mapping[str, str]
+) -> list[GameEntry]:
+    """The games, of which those are current that are in `sources` (by content id) and kept of their recordings."""
+    return [
+        replace(game, current=True, source=sources[game.content_id])
+        if kept.get(game.content_id) == game.content_id
+        else replace(game, current=False)
+        for game in games
+    ]
 
 
 def _counts(reasons: Iterable[str]) -> dict[str, int]:

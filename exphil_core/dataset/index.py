@@ -81,9 +81,13 @@ class GameEntry:
     """The replay, as `path` or `archive!member`."""
     repaired: str = ""
     """What had to be repaired before it could be read: keys of `repair.REPAIRS`, separated by blanks."""
+    match_key: str = ""
+    """Shared by the games of one match, which are held out together; empty where it is not known."""
+    twin_keys: tuple[str, ...] = ()
+    """Recordings that share any of these are of one game."""
     current: bool = True
-    """False for a game whose replay is no longer below the paths of the last build: its rows stay in the
-    shard and are listed again when the replay is back."""
+    """False for a game whose replay is no longer below the paths of the last build, and for a recording of a game of
+    which another one is kept: its rows stay in the shard and are listed again when it is their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +167,14 @@ _GAME_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("salvaged", pa.bool_()),
     ("repaired", pa.string()),
     ("source", pa.string()),
+    ("match_key", pa.string()),
     ("current", pa.bool_()),
 )
 
 
 _FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     *_GAME_FIELDS,
+    ("twin_keys", pa.string()),
     *((f"side{slot}_{name}", kind) for slot in (0, 1) for name, kind in (*_SIDE_FIELDS, *_OTHER_FIELDS)),
     *((f"side{slot}_floor_{name}", kind) for slot in (0, 1) for name, kind in _FLOOR_FIELDS),
 )
@@ -177,6 +183,7 @@ _FIELDS: tuple[tuple[str, pa.DataType], ...] = (
 
 def _columns(games: Sequence[GameEntry]) -> dict[str, list[Any]]:
     columns = {name: [getattr(game, name) for game in games] for name, _ in _GAME_FIELDS}
+    columns["twin_keys"] = ["\n".join(game.twin_keys) for game in games]
     for slot in (0, 1):
         sides = [game.sides[slot] for game in games]
         for name, _ in _SIDE_FIELDS:
@@ -203,8 +210,10 @@ def _games(columns: Mapping[str, list[Any]]) -> list[GameEntry]:
     names = [name for name, _ in _GAME_FIELDS]
     rows = zip(*(columns[name] for name in names), strict=True)
     return [
-        GameEntry(**dict(zip(names, row, strict=True)), sides=sides)
-        for row, sides in zip(rows, zip(first, second, strict=True), strict=True)
+        GameEntry(**dict(zip(names, row, strict=True)), sides=sides, twin_keys=tuple(twin_keys.splitlines()))
+        for row, sides, twin_keys in zip(
+            rows, zip(first, second, strict=True), columns["twin_keys"], strict=True
+        )
     ]
 
 

@@ -1,9 +1,8 @@
 """The sources a dataset has seen, and what became of each: kept, filtered or refused, and why.
 
-In: outcomes of the ingest. Out: `sources.parquet`, one row a source. It makes a second build cheap (a source
-with the same path, size and time of change is not read again) and accounts for every file. Whether a kept
-source is a duplicate is not stored but follows from the others: when the first of two equal replays goes, the
-second one takes its place.
+One row of `sources.parquet` a source. It makes a second build cheap (a source with the same path, size and time of
+change is not read again) and accounts for every file. Of which source one is a duplicate follows from all of them and
+is written anew by every build: when the kept one goes, another takes its place.
 """
 
 from collections.abc import Iterable
@@ -34,6 +33,8 @@ class Entry:
     detail: str
     content_id: str
     """Of a kept source, else empty."""
+    duplicate_of: str = ""
+    """Name of the source whose game is kept instead: an equal replay or another recording of the same game."""
 
     @property
     def key(self) -> Key:
@@ -54,6 +55,7 @@ _SCHEMA = pa.schema(
         ("reason", pa.string()),
         ("detail", pa.string()),
         ("content_id", pa.string()),
+        ("duplicate_of", pa.string()),
     ]
 )
 

@@ -1,12 +1,11 @@
 """Which games are held out, and which players are imitated.
 
-In: a `DatasetIndex`. Out: indices into `index.games`, and egos. The split is by game and by content, before
-any ego is chosen: no game is on both sides, whoever is imitated in it, and a game stays on its side when
-others join (but for the few that a rare character needs moved).
+The split is by match, before any ego is chosen: games of one match are on one side, whoever is imitated in them, and
+a game stays on its side when others join (but for the few that a rare character needs moved).
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -29,63 +28,72 @@ class Split:
 
 
 def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> Split:
-    """Holds out about `validation_share` of the games, and of every character with two games at least one.
+    """Holds out about `validation_share` of the matches, and of every character with two matches at least one.
 
-    As far as the choice of one game at a time can help it, no character loses its last training game or the
-    last one in which it can be imitated, and a game that helps two characters in need is preferred.
+    A game whose match is not known is a match of its own. As far as the choice of one match at a time can help it,
+    no character loses its last match to learn from or the last one in which it can be imitated, and a match that
+    helps two characters in need is preferred, then one of few games.
     """
     if not 0.0 <= validation_share < 1.0:
         raise ValueError(f"validation_share is {validation_share}; expected at least 0 and less than 1")
     everything = range(len(index.games))
     if validation_share == 0.0:
         return Split(train=tuple(everything), validation=())
-    draws = [_draw(game.content_id, seed) for game in index.games]
-    held = {game for game in everything if draws[game] < validation_share}
-    # Rarest first: the more games a character has, the more choice is left to it.
-    groups = sorted(_groups(index.games), key=lambda group: (len(group), sorted(group)))
+    matches: dict[str, list[int]] = {}
+    for number, game in enumerate(index.games):
+        matches.setdefault(game.match_key or game.content_id, []).append(number)
+    draws = {match: _draw(match, seed) for match in matches}
+    held = {match for match in matches if draws[match] < validation_share}
+    # Rarest first: the more matches a character has, the more choice is left to it.
+    groups = sorted(
+        _groups(index.games, matches), key=lambda group: (len(group), sorted(min(matches[m]) for m in group))
+    )
     for group in groups:
         if group <= held:
-            held.discard(max(group, key=lambda game: draws[game]))
+            held.discard(max(group, key=lambda match: draws[match]))
     pairs = [group for group in groups if len(group) >= 2]
     for group in pairs:
         if group & held:
             continue
         needy = [other for other in pairs if not other & held]
-        spared = [game for game in group if not _empties_a_group(game, held, groups)]
+        spared = [match for match in group if not _empties_a_group(match, held, groups)]
         held.add(
             min(
                 spared or group,
-                key=lambda game: (-sum(game in other for other in needy), draws[game]),
+                key=lambda match: (
+                    -sum(match in other for other in needy),
+                    len(matches[match]),
+                    draws[match],
+                ),
             )
         )
-    return Split(
-        train=tuple(game for game in everything if game not in held),
-        validation=tuple(sorted(held)),
-    )
+    validation = sorted(number for match in held for number in matches[match])
+    return Split(train=tuple(sorted(set(everything) - set(validation))), validation=tuple(validation))
 
 
-def _draw(content_id: str, seed: int) -> float:
-    """Uniform in [0, 1), fixed by the game's content and the seed."""
-    digest = hashlib.blake2b(f"{seed}:{content_id}".encode(), digest_size=8).digest()
+def _draw(match: str, seed: int) -> float:
+    """Uniform in [0, 1), fixed by the match and the seed."""
+    digest = hashlib.blake2b(f"{seed}:{match}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
-def _groups(games: tuple[GameEntry, ...]) -> list[set[int]]:
-    """The games of each character: those where any side plays it, and those where a usable side does."""
+def _groups(games: Sequence[GameEntry], matches: Mapping[str, Sequence[int]]) -> list[set[str]]:
+    """The matches of each character: those where any side plays it, and those where a usable side does."""
 
-    def collect(counts: Callable[[Side], bool]) -> list[set[int]]:
-        found: dict[int, set[int]] = {}
-        for number, game in enumerate(games):
-            for side in game.sides:
-                if counts(side):
-                    found.setdefault(side.external_id, set()).add(number)
+    def collect(counts: Callable[[Side], bool]) -> list[set[str]]:
+        found: dict[int, set[str]] = {}
+        for match, numbers in matches.items():
+            for number in numbers:
+                for side in games[number].sides:
+                    if counts(side):
+                        found.setdefault(side.external_id, set()).add(match)
         return list(found.values())
 
     return collect(lambda side: side.usable) + collect(lambda side: True)
 
 
-def _empties_a_group(game: int, held: set[int], groups: list[set[int]]) -> bool:
-    return any(game in group and group <= held | {game} for group in groups)
+def _empties_a_group(match: str, held: set[str], groups: list[set[str]]) -> bool:
+    return any(match in group and group <= held | {match} for group in groups)
 
 
 def select_egos(

@@ -137,8 +137,8 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
     if not train or not validation:
         side = "learn from" if not train else "hold out"
         raise DataError(
-            f"{dataset}: of {len(index.games)} games none is left to {side}; a run needs at least two games of "
-            "the wanted characters, one to learn from and one to be judged on. Add replays, or raise "
+            f"{dataset}: of {len(index.games)} games none is left to {side}; a run needs games of the wanted "
+            "characters from at least two matches, one to learn from and one to be judged on. Add replays, or raise "
             "data.validation_share"
         )
     return replace(
@@ -180,7 +180,7 @@ def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator
         elif not found[name]["games"] or not found[name]["validation_games"]:
             where = "training" if not found[name]["games"] else "validation"
             yield Notice(
-                "character_on_one_side", f"{name}: no game in the {where} split; too few games to have both"
+                "character_on_one_side", f"{name}: no game in the {where} split; too few matches to have both"
             )
 
 

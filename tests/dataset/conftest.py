@@ -23,6 +23,8 @@ def packed_game(
     characters: tuple[int, int] = (10, 2),
     types: tuple[str, str] = ("human", "human"),
     salvaged: bool = False,
+    match_key: str = "",
+    twin_keys: tuple[str, ...] = (),
 ) -> PackedGame:
     random = np.random.default_rng(number)
     groups = {}
@@ -50,6 +52,8 @@ def packed_game(
         ),
         frame_id=np.arange(-123, frames - 123, dtype=np.int32),
         groups=groups,
+        match_key=match_key,
+        twin_keys=twin_keys,
     )
 
 
@@ -78,6 +82,8 @@ def entry_of(game: PackedGame, *, shard: str = "", row_start: int = 0) -> GameEn
         sides=(first, second),
         salvaged=game.salvaged,
         source=f"/replays/{game.content_id}.slp",
+        match_key=game.match_key,
+        twin_keys=game.twin_keys,
     )
 
 

@@ -1,6 +1,8 @@
 """The split is by game, fixed by content, and leaves no character without validation games."""
 
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -86,3 +88,65 @@ def test_egos_are_human_active_and_of_the_wanted_characters() -> None:
     assert select_egos(index, (0, 1), include_cpu=True) == (Ego(0, 0), Ego(0, 1), Ego(1, 0), Ego(1, 1))
     assert select_egos(index, (0, 1), characters=(10,)) == (Ego(0, 0), Ego(1, 1))
     assert select_egos(index, (0,), characters=(2,)) == ()
+
+
+def _with_matches(pairs: list[tuple[int, int]], matches: list[str]) -> DatasetIndex:
+    index = _index(pairs)
+    by_number = {packed_game(n, frames=3).content_id: match for n, match in enumerate(matches)}
+    games = tuple(replace(game, match_key=by_number[game.content_id]) for game in index.games)
+    return replace(index, games=games)
+
+
+def _random_matches(seed: int) -> DatasetIndex:
+    """About 60 games in matches of one to five, some of them of characters that have few; of some none is known."""
+    random = Random(seed)
+    pairs: list[tuple[int, int]] = []
+    matches: list[str] = []
+    while len(pairs) < 60:
+        pair = (random.choice([2, 2, 2, 20, 9, 6, 25]), random.choice([2, 20, 20, 10, 3]))
+        name = f"match at {len(pairs)}" if random.random() < 0.8 else ""
+        games = random.randint(1, 5)
+        pairs += [pair] * games
+        matches += [name] * games
+    return _with_matches(pairs, matches)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_match_is_on_one_side(seed: int) -> None:
+    index = _random_matches(seed)
+    for share in (0.05, 0.2, 0.5):
+        split = split_games(index, validation_share=share, seed=seed)
+        assert sorted(split.train + split.validation) == list(range(len(index.games)))
+        learned, held = (
+            {index.games[game].match_key for game in games} - {""}
+            for games in (split.train, split.validation)
+        )
+        assert not learned & held
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_character_with_two_matches_is_on_both_sides(seed: int) -> None:
+    index = _random_matches(seed)
+    matches: dict[int, set[str]] = {}
+    for game in index.games:
+        for side in game.sides:
+            matches.setdefault(side.external_id, set()).add(game.match_key or game.content_id)
+    split = split_games(index, validation_share=0.1, seed=seed)
+    for games in (split.train, split.validation):
+        present = {side.external_id for game in games for side in index.games[game].sides}
+        assert present >= {character for character, found in matches.items() if len(found) >= 2}
+
+
+def test_games_that_join_a_match_are_where_it_is() -> None:
+    pairs = [(2, 20)] * 300
+    few = _with_matches(pairs[:150], [f"match {number % 50}" for number in range(150)])
+    many = _with_matches(pairs, [f"match {number % 50}" for number in range(300)])
+    before = _ids(few, split_games(few, validation_share=0.2, seed=1).validation)
+    after = _ids(many, split_games(many, validation_share=0.2, seed=1).validation)
+    assert before == after & {game.content_id for game in few.games}
+    assert len(after) == 2 * len(before) > 0
+
+
+def test_of_one_match_nothing_is_held_out() -> None:
+    index = _with_matches([(2, 20)] * 5, ["the only match"] * 5)
+    assert split_games(index, validation_share=0.5, seed=0).validation == ()

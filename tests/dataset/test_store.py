@@ -74,11 +74,20 @@ def test_the_index_survives_its_round_trip(make_dataset: Make, tmp_path: Path) -
     index = make_dataset(_games())
     floor = Floor(entropy=2.5, surprisal=2.4, stderr=0.01, frames=600)
     game = index.games[0]
+    sheik = replace(
+        game.sides[0],
+        external_id=19,
+        selected_external_id=18,
+        frames_by_character={19: game.frames - 91, 18: 91},
+        floor=floor,
+    )
     changed = replace(
         game,
         salvaged=True,
         repaired="missing_event text",
-        sides=(replace(game.sides[0], floor=floor), game.sides[1]),
+        sides=(sheik, game.sides[1]),
+        match_key="match",
+        twin_keys=("one", "another"),
     )
     gone = replace(index.games[1], current=False)
     write_index(tmp_path, index.key, [changed, gone, *index.games[2:]])

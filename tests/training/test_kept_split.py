@@ -2,20 +2,21 @@
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.index import BuildKey, DatasetIndex
-from exphil_core.dataset.split import split_games
+from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry
+from exphil_core.dataset.split import Split, split_games
 from exphil_core.errors import DataError
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.data import open_run_data
-from exphil_core.training.kept_split import SPLIT_FILE, kept_of, read_split, write_split
+from exphil_core.training.kept_split import SPLIT_FILE, Keys, kept_of, read_split, write_split
 from exphil_core.worker import work
 from tests.dataset.conftest import entry_of, packed_game
 
@@ -69,12 +70,82 @@ def test_a_split_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", ['{"v": 1, "train": [', '{"v": 1}', '{"v": 2, "train": [], "validation": []}']
+    "content",
+    [
+        '{"v": 2, "train": {',
+        '{"v": 2}',
+        '{"v": 2, "train": [], "validation": []}',
+        '{"v": 2, "train": {"a": []}, "validation": {}}',
+        '{"v": 1, "train": ["a"], "validation": ["b"]}',
+        '{"v": 3, "train": {}, "validation": {}}',
+    ],
 )
 def test_a_damaged_split_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / SPLIT_FILE).write_text(content)
     with pytest.raises(DataError, match=r"split\.json"):
         read_split(tmp_path)
+
+
+def game_of(number: int, *, match: str = "", twins: tuple[str, ...] = ()) -> GameEntry:
+    return entry_of(packed_game(number, frames=3, match_key=match, twin_keys=twins))
+
+
+def index_with(*games: GameEntry) -> DatasetIndex:
+    ordered = tuple(sorted(games, key=lambda game: game.content_id))
+    return DatasetIndex(path=Path("nowhere"), key=BuildKey(parser_version="test", options=""), games=ordered)
+
+
+def test_games_of_a_held_out_match_join_it_and_those_of_others_are_learned_from() -> None:
+    held, learned = game_of(0, match="one"), game_of(1, match="other")
+    alone = game_of(2)
+    small = index_with(held, learned, alone)
+    number = small.games.index(held)
+    split = Split(train=tuple(n for n in range(3) if n != number), validation=(number,))
+    kept = kept_of(small, split)
+    joins = (game_of(3, match="one"), game_of(4, match="other"), game_of(5), game_of(6, match="new"))
+    grown = index_with(held, learned, alone, *joins)
+    assert {grown.games[n].content_id for n in kept.of(grown).validation} == {
+        held.content_id,
+        joins[0].content_id,
+    }
+    assert kept.grown(grown).validation == {held.content_id, joins[0].content_id}
+    said = kept.changes(grown)
+    assert "new games that are learned from: 3" in said
+    assert "new games of held-out matches, held out too: 1" in said
+    # Also when the match's first game is gone.
+    assert kept.grown(grown).of(index_with(*joins)).validation == (index_with(*joins).games.index(joins[0]),)
+    later = game_of(7, match="one")
+    assert kept.of(index_with(later)).validation == (0,)
+
+
+def test_another_recording_takes_the_side_of_the_one_that_was_there() -> None:
+    held, learned = game_of(0, twins=("a", "b")), game_of(1, twins=("c",))
+    small = index_with(held, learned)
+    number = small.games.index(held)
+    kept = kept_of(small, Split(train=(1 - number,), validation=(number,)))
+    # The longer recording of the other player is what the dataset keeps now.
+    twin, twin_learned = game_of(2, twins=("b", "x")), game_of(3, twins=("c", "y"))
+    now = index_with(twin, twin_learned)
+    assert [now.games[n] for n in kept.of(now).validation] == [twin]
+    assert kept.changes(now) == ""
+    # And a third one that only the second is known to be the game of.
+    third = index_with(game_of(4, twins=("x",)), learned)
+    assert [
+        game.twin_keys for n, game in enumerate(third.games) if n in kept.grown(now).of(third).validation
+    ] == [("x",)]
+    assert kept.learned_from(now) == (1, 0)
+
+
+def test_games_beside_those_that_were_learned_from_are_counted() -> None:
+    learned = index_with(game_of(0, match="one", twins=("a",)))
+    kept = kept_of(learned, Split(train=(0,), validation=()))
+    others = index_with(
+        game_of(0, match="one", twins=("a",)),
+        game_of(1, match="one", twins=("b",)),
+        game_of(2, twins=("a", "c")),
+        game_of(3),
+    )
+    assert kept.learned_from(others) == (2, 1)
 
 
 @pytest.fixture
@@ -146,6 +217,10 @@ def test_a_run_whose_held_out_games_are_gone_is_not_judged_on_others(
     run = new_run(tiny(train={"max_steps": 2}))
     index = DatasetIndex.open(run.dataset_path())
     everything = kept_of(index, split_games(index, validation_share=0.0, seed=0))
-    write_split(run.path, type(everything)(train=everything.train, validation=frozenset({"f" * 32})))
+    gone = Keys(match_key="", twin_keys=())
+    write_split(
+        run.path,
+        replace(everything, validation=frozenset({"f" * 32}), keys={**everything.keys, "f" * 32: gone}),
+    )
     assert work(run) == 3
     assert "that the run holds out" in capsys.readouterr().err

@@ -28,7 +28,7 @@ ESTIMATE: dict[str, Any] = {
     "device": "cpu",
     "estimated_seconds": 180.0,
     "probe": None,
-    "warnings": ["zelda: no game in the validation split; too few games to have both"],
+    "warnings": ["zelda: no game in the validation split; too few matches to have both"],
     "dataset": {
         "per_character": {
             "mewtwo": {"games": 5, "frames": 21_000, "validation_games": 1, "validation_frames": 4000},

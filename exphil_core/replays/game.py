@@ -135,6 +135,8 @@ class Game:
     """Of the game within its match, from 1; None without a match id."""
     tiebreak_number: int | None = None
     """0 where the game is no tiebreak; None without a match id."""
+    started_at: str = ""
+    """When it began, in ISO 8601, as the metadata has it, sanitised; may be empty. Never stored in a dataset."""
 
     @property
     def frames(self) -> int:

@@ -2,6 +2,7 @@
 are recognised. No key holds a name, a connect code or a match id in plain text."""
 
 import hashlib
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
@@ -51,8 +52,27 @@ def content_id(game: Game) -> str:
 
 
 def match_key(game: Game) -> str:
-    """The same for all games of one match; empty where the file has no match id (before 3.14, and offline)."""
-    return _key("match", game.match_id) if game.match_id else ""
+    """The same for all games of one match; empty where that is not known.
+
+    Netplay has match ids since 3.14. Before, the games of two connect codes on one evening are a match. Offline games
+    tell neither.
+    """
+    if game.match_id:
+        return _key("match", game.match_id)
+    codes = sorted(player.code for player in game.players)
+    evening = _evening(game.started_at)
+    return _key("evening", evening, *codes) if evening and all(codes) else ""
+
+
+def _evening(started_at: str) -> str:
+    """The date on which the evening of a time began: fewest games of netplay are played at 11:00 UTC."""
+    try:
+        started = datetime.fromisoformat(started_at)
+    except ValueError:
+        return ""
+    if started.tzinfo is not None:
+        started = started.astimezone(UTC)
+    return (started - timedelta(hours=11)).date().isoformat()
 
 
 def twin_keys(game: Game) -> tuple[str, ...]:

@@ -218,6 +218,7 @@ def _checked_game(
         game_number=match["game"] if match_id else None,
         tiebreak_number=match["tiebreaker"] if match_id else None,
         played_on=sanitise(metadata.get("playedOn")),
+        started_at=sanitise(metadata.get("startAt"), limit=64),
         end_method=end_method,
         frame_id=frame_id,
         players=players,

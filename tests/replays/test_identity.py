@@ -109,3 +109,25 @@ def test_the_keys_reach_whoever_builds_a_dataset(handmade: Write, tmp_path: Path
     assert packed.match_key == match_key(game)
     assert packed.twin_keys == twin_keys(game)
     assert len(packed.twin_keys) == 3
+
+
+def test_without_match_ids_two_connect_codes_have_one_match_an_evening(handmade: Write) -> None:
+    def key(name: str, started_at: Any, *codes: str) -> str:
+        players = {str(port_index): {"names": {"code": code}} for port_index, code in enumerate(codes)}
+        path = handmade(name, metadata={"startAt": started_at, "players": players}, pre=pressing())
+        return match_key(parse_replay(path))
+
+    first = key("first.slp", "2021-10-11T22:36:14Z", "AB#1", "CD#2")
+    assert first
+    assert "AB#1" not in first
+    assert key("after_midnight.slp", "2021-10-12T04:00:00.123Z", "CD#2", "AB#1") == first
+    assert key("another_zone.slp", "2021-10-12T08:00:00+04:00", "AB#1", "CD#2") == first
+    others = [
+        key("next_day.slp", "2021-10-12T12:00:00Z", "AB#1", "CD#2"),
+        key("other_player.slp", "2021-10-11T22:36:14Z", "AB#1", "EF#3"),
+    ]
+    assert first not in others
+    assert all(others)
+    assert key("one_code.slp", "2021-10-11T22:36:14Z", "AB#1", "") == ""
+    assert key("no_time.slp", "", "AB#1", "CD#2") == ""
+    assert key("no_date.slp", "yesterday", "AB#1", "CD#2") == ""

@@ -3,6 +3,9 @@
 A message is a sentence: where, what was found, what was expected, the nearest right answer.
 """
 
+import errno
+import resource
+
 
 class ExphilError(ValueError):
     """Shown as its message alone, without a traceback."""
@@ -22,6 +25,10 @@ class DataError(ExphilError):
     exit_code = 3
 
 
+class InaccessibleError(DataError):
+    """A dataset that cannot be opened or read now, though nothing says that it is damaged."""
+
+
 class DivergedError(ExphilError):
     """A loss or gradient that is not finite."""
 
@@ -38,3 +45,33 @@ class DiskFullError(ExphilError):
     """No room for what had to be written."""
 
     exit_code = 6
+
+
+def obstacle(error: OSError) -> str | None:
+    """What kept a file from being opened or read, and what helps; None where the error is about the file itself."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        whose = (
+            f"a process may open {limit} (`ulimit -n`)"
+            if error.errno == errno.EMFILE
+            else "the system's limit"
+        )
+        return (
+            f"too many files are open: {whose}; nothing is damaged. Raise the limit, for example with "
+            f"`ulimit -n {max(4096, 4 * limit)}`, and start again"
+        )
+    if error.errno in (errno.ENOMEM, errno.EAGAIN):
+        return (
+            f"there is not enough memory ({error.strerror}); nothing is damaged. "
+            "Close other programs and start again"
+        )
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return (
+            f"it may not be read ({error.strerror}); nothing says that it is damaged. Change its permissions"
+        )
+    if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO):
+        return (
+            f"the disk does not answer ({error.strerror}); nothing says that the file is damaged. "
+            "Check the disk or the network, and start again"
+        )
+    return None

@@ -18,8 +18,8 @@ from exphil_core.dataset.catalog import (
     listed_datasets,
 )
 from exphil_core.paths import home_folder
-from exphil_core.replays.archives import is_archive
 from exphil_core.replays.folders import usual_folders
+from exphil_core.replays.kinds import kind_of
 from exphil_core.replays.text import sanitise
 
 Kind = Literal["dataset", "demo", "folder"]
@@ -127,7 +127,7 @@ def what_it_is(path: Path) -> str:
         return "dataset"
     if path.is_dir():
         return "folder"
-    return "archive" if is_archive(path) else "replay"
+    return "archive" if kind_of(path.name) == "archive" else "replay"
 
 
 def _dataset_title(listed: Listed) -> str:

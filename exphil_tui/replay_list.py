@@ -11,8 +11,8 @@ from heapq import nlargest
 from pathlib import Path
 
 from exphil_core.dataset.catalog import demo_folder
-from exphil_core.replays.archives import REPLAY_SUFFIX
 from exphil_core.replays.folders import MOST_DEPTH, MOST_ENTRIES, usual_folders
+from exphil_core.replays.kinds import REPLAY_SUFFIX
 from exphil_core.replays.text import sanitise
 from exphil_tui import figures
 from exphil_tui.glyphs import UNICODE

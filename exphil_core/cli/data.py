@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exphil_core.cli.format import console, table
-from exphil_core.cli.progress import ingest_progress
+from exphil_core.cli.progress import ingest_progress, warn_of_unverified
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters, stages
+from exphil_core.replays.text import sanitise
 
 if TYPE_CHECKING:
     from exphil_core.dataset.build import BuildReport
@@ -28,12 +29,20 @@ data_app = typer.Typer(no_args_is_help=True, help="Build datasets from replays a
 DUPLICATES_SHOWN = 10
 """Duplicates that a build names without --json."""
 
+MOST_NAMED = 60
+"""Sources that were not kept, named after a build."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @data_app.command("build")
 def build_command(
-    paths: Annotated[list[Path], typer.Argument(help="Replays, folders, .zip and .7z archives.")],
+    paths: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Replays (.slp, also .gz, .xz, .bz2, .zst, .slpz), folders, .zip, .7z, .tar archives."
+        ),
+    ],
     out: Annotated[
         Path | None, typer.Option(help="The dataset's folder (default: one in the cache, which train uses).")
     ] = None,
@@ -46,10 +55,9 @@ def build_command(
     from exphil_core.dataset.build import build_dataset
     from exphil_core.dataset.catalog import default_dataset_dir
     from exphil_core.replays.ingest import IngestOptions
+    from exphil_core.replays.listing import require_paths
 
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: there is no such file or folder; expected replays, folders or archives")
+    require_paths(paths)
     with ingest_progress() as seen:
         report = build_dataset(
             paths,
@@ -62,6 +70,7 @@ def build_command(
         print(json.dumps(report.fields(), allow_nan=False))
     else:
         _print_report(report)
+    warn_of_unverified(report)
 
 
 @data_app.command("stats")
@@ -89,9 +98,9 @@ def check_command(
 ) -> None:
     """Say what one replay is, whether a dataset takes it and whose inputs in it are worth imitating."""
     from exphil_core.replays.ingest import IngestOptions, ingest
+    from exphil_core.replays.listing import require_paths
 
-    if not file.exists():
-        raise DataError(f"{file}: there is no such file; expected a replay (.slp)")
+    require_paths([file])
     if file.is_dir():
         raise UsageError(
             f"{file}: this is a folder; check takes one replay, `exphil data build` takes folders"
@@ -119,7 +128,10 @@ def _print_report(report: "BuildReport") -> None:
             found.add_row(f"{outcome}: {reason}", str(count))
     found.add_section()
     found.add_row("all", str(report.sources))
+    if report.ignored:
+        found.add_row("other files, no replays by their names", str(report.ignored))
     out.print(found)
+    _print_not_kept(report)
     _print_duplicates(report.duplicate_of)
     found = table(("character",), right=("games", "frames"), title="Who plays in the games kept")
     for name in sorted(report.per_character, key=characters.low_tier_first):
@@ -137,9 +149,16 @@ def _print_report(report: "BuildReport") -> None:
     )
 
 
-def _print_duplicates(duplicate_of: Mapping[str, str]) -> None:
-    from exphil_core.replays.text import sanitise
+def _print_not_kept(report: "BuildReport") -> None:
+    """Names what was not kept, each with its reason; the first of many."""
+    for source in report.not_kept[:MOST_NAMED]:
+        print(f"{source.status} ({source.reason}): {sanitise(source.detail, limit=1000)}")
+    more = len(report.not_kept) - MOST_NAMED
+    if more > 0:
+        print(f"… and {more:,} more: `exphil data build --json` names all of them under `not_kept`")
 
+
+def _print_duplicates(duplicate_of: Mapping[str, str]) -> None:
     for name, kept in list(duplicate_of.items())[:DUPLICATES_SHOWN]:
         print(f"duplicate: {sanitise(name, limit=1000)} is the game of {sanitise(kept, limit=1000)}")
     if len(duplicate_of) > DUPLICATES_SHOWN:
@@ -256,7 +275,6 @@ def _checked(outcome: "Outcome") -> dict[str, Any]:
 
 def _print_checked(found: Mapping[str, Any]) -> None:
     from exphil_core.replays.repair import REPAIRS
-    from exphil_core.replays.text import sanitise
 
     if found["reason"]:
         print(f"{found['status']} ({found['reason']}): {sanitise(found['detail'], limit=1000)}")

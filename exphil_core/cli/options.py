@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperCommand
 
-from exphil_core.cli.progress import ingest_progress
+from exphil_core.cli.progress import ingest_progress, warn_of_unverified
 from exphil_core.errors import DataError, UsageError
 from exphil_core.paths import expanded
 
@@ -99,6 +99,7 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
     else:
         with ingest_progress() as seen:
             report = build_dataset(found, out, workers=workers, options=options, progress=seen)
+    warn_of_unverified(report)
     if not report.games:
         raise DataError(
             f"{', '.join(paths)}: no usable game; 'exphil data build {' '.join(paths)}' says for every file why"

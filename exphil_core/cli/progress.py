@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 if TYPE_CHECKING:
+    from exphil_core.dataset.build import BuildReport
     from exphil_core.replays.ingest import Outcome
 
 EVERY_SECONDS = 1.0
@@ -61,3 +62,13 @@ def ingest_progress() -> Iterator[Callable[["Outcome"], None]]:
             say(f"{sum(counts.values())} files read: {each}")
 
         yield seen
+
+
+def warn_of_unverified(report: "BuildReport") -> None:
+    """Says on stderr that games are in the dataset whose replays could not be looked at."""
+    if report.unverified:
+        print(
+            f"warning: {report.unverified:,} files lie where nothing can be read now; their games stay in the "
+            "dataset as they were read before. `exphil data build` names the folders and archives",
+            file=sys.stderr,
+        )

@@ -2,20 +2,22 @@
 
 The dataset of some paths is what those paths hold *now*: a game whose replay is gone, or that came from paths no
 longer given, is no longer listed, though its rows stay in the shard and are listed again, unread, when the replay is
-back. Equal replays, and the recordings that both players made, are one game: `twins` says which of them is listed.
+back. Where nothing can be read now, what an earlier build read there still counts. Equal replays, and the recordings
+that both players made, are one game: `twins` says which of them is listed.
 
 Order of writing: shards, ledger, `dataset.json`, and the index last. A build killed at any moment leaves the
 index that was there, with everything it names; the next build removes what the killed one left over.
 """
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from pathlib import Path, PurePath
+from typing import Literal, NamedTuple, Protocol
 
 from exphil_core.atomic import remove_partials, replacing, room_on_disk
 from exphil_core.dataset.catalog import DATASET_FILE
@@ -31,16 +33,27 @@ from exphil_core.dataset.index import (
 from exphil_core.dataset.ledger import LEDGER_FILE, Entry, Key, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER, SHARD_ROWS, shard_name, write_shard
 from exphil_core.dataset.twins import kept_recordings
-from exphil_core.errors import DataError
+from exphil_core.errors import DataError, InaccessibleError
 from exphil_core.lock import hold
 from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
+from exphil_core.replays.kinds import READ_HERE
 from exphil_core.replays.pack import PARSER_VERSION, PackedGame
+from exphil_core.replays.text import storable
 
 SAVE_SECONDS = 30.0
 """A long build saves what it has so often: a killed one goes on from there."""
 
-_TRANSIENT = ("unreadable", "needs_archives_extra", "out_of_memory", "parser_died")
+_TRANSIENT = (
+    "unreadable",
+    "needs_archives_extra",
+    "out_of_memory",
+    "parser_died",
+    "reader_failed",
+    "vanished",
+)
 """Refusals that another try may not meet: such sources are read again at every build."""
+
+_NOT_KEPT: tuple[Literal["refused", "filtered"], ...] = ("refused", "filtered")
 
 _OURS = (DATASET_FILE, INDEX_FILE, LEDGER_FILE, SHARD_FOLDER, ".lock")
 
@@ -55,7 +68,21 @@ class Ingest(Protocol):
         workers: int,
         options: IngestOptions,
         known: Callable[[Source], bool],
+        ignored: Callable[[int], None],
     ) -> Iterator[Outcome]: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotKept:
+    """A source that gives the dataset no game."""
+
+    status: Literal["refused", "filtered"]
+    reason: str
+    """A key of `REASONS`, or a predicate's name."""
+    path: str
+    member: str
+    detail: str
+    """A sentence that names the source."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +111,18 @@ class BuildReport:
     sources: int
     """All of the above: kept + duplicates + filtered + refused."""
     new_sources: int
-    """Read in this build."""
+    """Read in this build, with another outcome than before."""
+    unverified: int
+    """Of the sources, those whose folder or archive cannot be read now: they count as an earlier build read them."""
+    ignored: int
+    """Other files beside the sources: no replays or archives by their names."""
     unlisted: int
     """Games in the shards that the paths no longer hold."""
     seconds: float
     frames_per_s: float
     """Frames written in this build, per second of it."""
+    not_kept: tuple[NotKept, ...]
+    """The refused sources, then the filtered ones."""
 
     def fields(self) -> dict[str, object]:
         """The keys of `exphil data build --json` (CLI.md)."""
@@ -97,7 +130,9 @@ class BuildReport:
 
     def counts(self) -> dict[str, object]:
         """What `dataset.json` keeps of it, which is read often and stays short."""
-        return {name: value for name, value in self.fields().items() if name != "duplicate_of"}
+        return {
+            name: value for name, value in self.fields().items() if name not in ("duplicate_of", "not_kept")
+        }
 
 
 def build_dataset(
@@ -115,13 +150,16 @@ def build_dataset(
     DiskFullError where there is no room. Built under another key (schema, parser, options) it starts anew.
     """
     began = time.monotonic()
-    resolved = sorted({Path(path).resolve() for path in paths})
+    # `Path.resolve` raises where a link leads back to itself, which is for the ingest to refuse by name.
+    resolved = sorted({Path(os.path.realpath(path)) for path in paths})
     key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
     _prepare(out)
     with hold(out / ".lock", f"dataset {out}"), ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
         build = _Build(out, key, writer)
         try:
-            for outcome in source(resolved, workers=workers, options=options, known=build.knows):
+            for outcome in source(
+                resolved, workers=workers, options=options, known=build.knows, ignored=build.ignore
+            ):
                 build.take(outcome)
                 if progress is not None:
                     progress(outcome)
@@ -130,8 +168,7 @@ def build_dataset(
             raise
         if not build.seen:
             raise DataError(
-                f"{', '.join(map(str, resolved))}: no replays found; "
-                "expected .slp files, or folders, .zip or .7z archives that hold some"
+                f"{', '.join(map(str, resolved))}: no replays found; expected {READ_HERE}, or folders that hold some"
             )
         return build.finish(resolved, began)
 
@@ -175,6 +212,9 @@ class _Build:
         """The sources that the paths hold, in the order in which they were met."""
         self._pending: dict[str, _Pending] = {}
         self._new_sources, self._new_frames = 0, 0
+        self._ignored = 0
+        self._inaccessible: dict[str, int] = {}
+        """Paths that could not be looked at → the time of change that they have, 0 where not even that is known."""
         self._saved = time.monotonic()
         remove_partials(out)
         remove_partials(out / SHARD_FOLDER)
@@ -183,6 +223,8 @@ class _Build:
         try:
             stored, games = read_index(out)
             self._remove_shards_but({game.shard for game in games})
+        except InaccessibleError:
+            raise  # it may be whole: what is built over it would be lost
         except DataError:
             # Of another schema, damaged or not there yet: all is read again, and what it was goes at the end.
             pass
@@ -206,12 +248,19 @@ class _Build:
         self.seen[key] = None
         return True
 
+    def ignore(self, count: int) -> None:
+        self._ignored += count
+
     def take(self, outcome: Outcome) -> None:
         # Duplicates are found here and nowhere else: only the dataset knows what it has.
         assert outcome.status != "duplicate"
         key = _key(outcome.source)
+        before = self._ledger.get(key)
+        if outcome.inaccessible:
+            self._inaccessible[key[0]] = outcome.source.mtime_ns
+            if before is not None and before.status != "refused":
+                return  # what is known of it holds: `_keep_unverified`
         self.seen[key] = None
-        self._new_sources += 1
         packed = outcome.packed
         entry = self._ledger[key] = Entry(
             path=key[0],
@@ -220,9 +269,10 @@ class _Build:
             mtime_ns=outcome.source.mtime_ns,
             status=outcome.status,
             reason=outcome.reason,
-            detail=outcome.detail,
+            detail=storable(outcome.detail),
             content_id=packed.content_id if packed else "",
         )
+        self._new_sources += before is None or entry != replace(before, duplicate_of="")
         if packed is None or packed.content_id in self._games or packed.content_id in self._pending:
             return
         assert outcome.sides is not None
@@ -259,6 +309,7 @@ class _Build:
     def finish(self, paths: Sequence[Path], began: float) -> BuildReport:
         """Makes the dataset that of the sources seen, and removes what it no longer needs."""
         self._seal()
+        unverified = self._keep_unverified()
         current = [self._ledger[key] for key in sorted(self.seen)]
         first: dict[str, str] = {}
         for entry in current:
@@ -281,7 +332,7 @@ class _Build:
         )
         seconds = time.monotonic() - began
         report = BuildReport(
-            path=str(self._out),
+            path=storable(str(self._out)),
             kept=len(index.games),
             filtered=_counts(entry.reason for entry in current if entry.status == "filtered"),
             refused=_counts(entry.reason for entry in current if entry.status == "refused"),
@@ -297,13 +348,34 @@ class _Build:
             per_character=index.per_character(),
             sources=len(current),
             new_sources=self._new_sources,
+            unverified=unverified,
+            ignored=self._ignored,
             unlisted=len(games) - len(first),
             seconds=round(seconds, 3),
             frames_per_s=round(self._new_frames / seconds, 1),
+            not_kept=_not_kept(current),
         )
         self._write(games, paths=[str(path) for path in paths], fingerprint=index.fingerprint, report=report)
         self._remove_shards_but({game.shard for game in games})
         return report
+
+    def _keep_unverified(self) -> int:
+        """Counts as seen what lies where nothing can be looked at now; gives how many sources that are."""
+        if not self._inaccessible:
+            return 0
+        hidden = [
+            key
+            for key, entry in self._ledger.items()
+            if key not in self.seen and entry.reason != "unreadable_folder" and self._is_inaccessible(entry)
+        ]
+        self.seen.update(dict.fromkeys(hidden))
+        return len(hidden)
+
+    def _is_inaccessible(self, entry: Entry) -> bool:
+        own = self._inaccessible.get(entry.path)
+        if own is not None:
+            return own in (0, entry.mtime_ns)
+        return any(str(folder) in self._inaccessible for folder in PurePath(entry.path).parents)
 
     def _seal(self) -> None:
         """Closes the shard that is being filled. It is written while the next one fills: disks are slow."""
@@ -367,10 +439,16 @@ class _Build:
 
 def _key(source: Source) -> Key:
     # A path may hold bytes that are no text; Parquet holds text only.
-    path, member = (
-        text.encode("utf-8", "backslashreplace").decode() for text in (source.path, source.member or "")
+    return storable(source.path), storable(source.member or "")
+
+
+def _not_kept(current: Sequence[Entry]) -> tuple[NotKept, ...]:
+    return tuple(
+        NotKept(status=status, reason=entry.reason, path=entry.path, member=entry.member, detail=entry.detail)
+        for status in _NOT_KEPT
+        for entry in current
+        if entry.status == status
     )
-    return path, member
 
 
 def _listed(

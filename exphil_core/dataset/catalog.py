@@ -17,6 +17,7 @@ from platformdirs import user_cache_path
 from exphil_core.errors import UsageError
 from exphil_core.paths import home_folder
 from exphil_core.replays.columns import SCHEMA_VERSION
+from exphil_core.replays.text import storable
 
 DATASET_FILE = "dataset.json"
 
@@ -74,11 +75,11 @@ def demo_folder() -> Path:
 
 def default_dataset_dir(paths: Iterable[Path]) -> Path:
     """The directory that the dataset of these replays has when no other is chosen."""
-    resolved = sorted({str(Path(path).resolve()) for path in paths})
+    resolved = sorted({os.path.realpath(path) for path in paths})
     digest = hashlib.blake2b(
         "\0".join(resolved).encode("utf-8", "surrogateescape"), digest_size=8
     ).hexdigest()
-    name = Path(resolved[0]).stem if len(resolved) == 1 else "replays"
+    name = storable(Path(resolved[0]).stem) if len(resolved) == 1 else "replays"
     return cache_root() / "datasets" / f"{name}-{digest}"
 
 

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from exphil_core.atomic import replacing
 from exphil_core.dataset.catalog import DATASET_FILE
-from exphil_core.errors import DataError
+from exphil_core.errors import DataError, InaccessibleError, obstacle
 from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.replays.game import Floor
@@ -258,16 +258,24 @@ def parquet_bytes(table: pa.Table) -> bytes:
 
 def read_index(path: Path) -> tuple[BuildKey, list[GameEntry]]:
     """Every game in the shards of `path`, current or not. DataError as `DatasetIndex.open` has it."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such folder; expected a dataset written by `exphil data build`")
-    if not (path / DATASET_FILE).is_file() or not (path / INDEX_FILE).is_file():
-        raise DataError(f"{path}: this is no dataset; expected a folder written by `exphil data build`")
     try:
-        said = json.loads((path / DATASET_FILE).read_text())["schema_version"]
-        table = pq.read_table(path / INDEX_FILE, memory_map=False)
+        if not path.exists():
+            raise DataError(
+                f"{path}: there is no such folder; expected a dataset written by `exphil data build`"
+            )
+        if not (path / DATASET_FILE).is_file() or not (path / INDEX_FILE).is_file():
+            raise DataError(f"{path}: this is no dataset; expected a folder written by `exphil data build`")
+        described, index = (path / DATASET_FILE).read_bytes(), (path / INDEX_FILE).read_bytes()
+    except OSError as error:
+        if (why := obstacle(error)) is None:
+            raise
+        raise InaccessibleError(f"{path}: the dataset cannot be opened: {why}") from error
+    try:
+        said = json.loads(described)["schema_version"]
+        table = pq.read_table(pa.BufferReader(index))
         metadata = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
         stored = int(metadata["schema_version"])
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise DataError(f"{path}: the index is damaged ({error}); {_rebuild(path)}") from error
     for version in (said, stored):
         if version != SCHEMA_VERSION:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from exphil_core.atomic import replacing
 from exphil_core.dataset.index import parquet_bytes
+from exphil_core.errors import InaccessibleError, obstacle
 
 LEDGER_FILE = "sources.parquet"
 
@@ -68,10 +69,15 @@ def write_ledger(folder: Path, entries: Iterable[Entry]) -> None:
 
 
 def read_ledger(folder: Path) -> dict[Key, Entry]:
-    """Empty where there is none or it cannot be read: sources are then read again, nothing is lost."""
+    """Empty where there is none or it is damaged: sources are then read again, nothing is lost.
+
+    InaccessibleError where the system does not let it be read: it would be replaced.
+    """
     try:
-        rows = pq.read_table(folder / LEDGER_FILE, memory_map=False).to_pylist()
+        rows = pq.read_table(pa.BufferReader((folder / LEDGER_FILE).read_bytes())).to_pylist()
         entries = [Entry(**row) for row in rows]
-    except (OSError, TypeError, pa.ArrowException):
+    except (OSError, TypeError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and (why := obstacle(error)) is not None:
+            raise InaccessibleError(f"{folder / LEDGER_FILE}: the file cannot be read: {why}") from error
         return {}
     return {entry.key: entry for entry in entries}

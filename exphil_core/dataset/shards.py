@@ -16,7 +16,7 @@ import numpy as np
 
 from exphil_core.atomic import replacing
 from exphil_core.dataset.index import BuildKey
-from exphil_core.errors import DataError
+from exphil_core.errors import DataError, InaccessibleError, obstacle
 from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Group
 from exphil_core.replays.pack import PackedGame
 
@@ -80,7 +80,10 @@ def write_shard(path: Path, games: Sequence[PackedGame]) -> None:
 
 
 def open_shard(path: Path) -> Shard:
-    """Maps a shard. DataError where it is missing, truncated or not of this layout."""
+    """Maps a shard. DataError where it is missing, truncated or not of this layout.
+
+    InaccessibleError where the system does not let it be opened, which says nothing of the shard.
+    """
     try:
         with path.open("rb") as file:
             pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -89,6 +92,8 @@ def open_shard(path: Path) -> Shard:
         groups = {group: _view(pages, 8 + length, header[group], DTYPES[group]) for group in GROUPS}
         frame_id = _view(pages, 8 + length, header["frame_id"], _FRAME_ID)
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and (why := obstacle(error)) is not None:
+            raise InaccessibleError(f"{path}: the shard cannot be opened: {why}") from error
         raise DataError(
             f"{path}: the shard is missing or damaged ({error}); "
             f"delete {path.parent.parent} and build the dataset again"

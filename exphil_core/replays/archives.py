@@ -1,28 +1,26 @@
-"""Finds replays in folders and archives, and unpacks archives member by member.
+"""Unpacks archives (`.zip`, `.7z`, `.tar` and compressed `.tar`) member by member.
 
-In: paths. Out: files and, for `.zip` and `.7z`, members written one by one to a folder of ours under names
-of ours, so that no name within an archive ever becomes a path. Every limit is judged on the archive's
-directory before a byte is unpacked; both readers stop at the size that the directory declares, so a bomb
-cannot exceed it.
+Members are written one by one to a folder of ours under names of ours, so that no name within an archive becomes a
+path. Limits are judged on the archive's directory before a byte is unpacked. A `.tar` has none: it is read through
+to be listed, and no further than the limits allow.
 """
 
+import stat
+import tarfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from shutil import copyfileobj
-from typing import Any, NamedTuple
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
-from exphil_core.errors import DataError
+from exphil_core.replays.compressed import READ_BYTES, decompressing
+from exphil_core.replays.kinds import TAR_SUFFIXES, kind_of, suffix_of, what_helps
 from exphil_core.replays.refusals import Refused
+from exphil_core.replays.regular_file import open_regular, read_failure
 
-REPLAY_SUFFIX = ".slp"
-ARCHIVE_SUFFIXES = (".zip", ".7z")
-_NESTED_SUFFIXES = (*ARCHIVE_SUFFIXES, ".rar", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".zst", ".slpz")
-
-Deliver = Callable[[str, "Path | Refused"], None]
-"""Takes a member's name and where it was unpacked to, or why it was not."""
+Deliver = Callable[[int, "Path | Refused"], None]
+"""Takes a member's number and where it was unpacked to, or why it was not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,155 +33,209 @@ class ArchiveLimits:
     """Unpacked by packed size. Replays reach about 10, a game in which nothing happens 60; bombs 1000 and
     more."""
 
+    def total(self, packed: int) -> float:
+        """Bytes that an archive of `packed` bytes may unpack to."""
+        return min(self.total_bytes, self.ratio * max(packed, 1))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """A replay in an archive, or something there that is refused by name."""
 
+    number: int
+    """Its place in the archive, from 0: names may occur twice."""
     name: str
+    """Its name; where that has occurred before, with `#2`, `#3` after it."""
     size: int
     refused: Refused | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    members: list[Member]
+    ignored: int
+    """Files that are no replays by their names."""
+    damage: Refused | None = None
+    """Why the archive could not be listed to its end; what is listed is whole."""
+
+
+class SpoolError(Exception):
+    """The file that a member is unpacked to could not be written."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.errno = error.errno
 
 
 class _Entry(NamedTuple):
     name: str
     size: int
     packed: int
-    encrypted: bool
+    encrypted: bool = False
+    special: str = ""
+    """What it is where it is no regular file."""
 
 
-def is_archive(path: Path) -> bool:
-    return path.suffix.lower() in ARCHIVE_SUFFIXES
-
-
-def find_files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Replays and archives of the paths, folders searched through and in order of name, none twice.
-
-    A file that is named outright is taken whatever its suffix. Raises DataError for a path that is not
-    there.
-    """
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"{path}: no such file or folder; expected replays (.slp), archives or a folder")
-    seen: set[Path] = set()
-    for path in paths:
-        for file in _walk(path) if path.is_dir() else (path,):
-            resolved = file.resolve()
-            if resolved not in seen:
-                seen.add(resolved)
-                yield resolved
-
-
-def _walk(folder: Path) -> Iterator[Path]:
+def list_members(path: Path, limits: ArchiveLimits) -> Listing:
+    """The replays of an archive and what is refused by name. Raises `Refused` where the archive as a whole is."""
     try:
-        entries = sorted(folder.iterdir())
-    except OSError:
-        return
-    for entry in entries:
-        # `._NAME` is what macOS leaves beside a file on foreign disks and in zips.
-        if entry.name.startswith("._"):
-            continue
-        if entry.is_dir():
-            if not entry.is_symlink():
-                yield from _walk(entry)
-        elif entry.suffix.lower() in (REPLAY_SUFFIX, *ARCHIVE_SUFFIXES):
-            yield entry
-
-
-def list_members(path: Path, limits: ArchiveLimits) -> list[Member]:
-    """The replays of an archive and what is refused by name; other files are not of interest.
-
-    Raises `Refused` where the archive as a whole is.
-    """
-    entries = _zip_entries(path) if path.suffix.lower() == ".zip" else _7z_entries(path)
+        entries, damage = _entries(path, limits)
+        packed = path.stat().st_size
+    except (Refused, MemoryError):
+        raise
+    except OSError as error:
+        raise read_failure(error, str(path)) from error
+    except Exception as error:  # every format's reader raises what its parsing stumbles over
+        raise _corrupt(path, error) from error
     if len(entries) > limits.members:
         raise Refused("archive_too_large", str(path), f"{len(entries)} members, at most {limits.members}")
-    total = sum(size for _, size, _, _ in entries)
-    if total > min(limits.total_bytes, limits.ratio * max(path.stat().st_size, 1)):
-        raise Refused("archive_too_large", str(path), f"{total} bytes from {path.stat().st_size}")
-    return list(_judge(path, entries, limits))
+    total = sum(entry.size for entry in entries)
+    if total > limits.total(packed):
+        raise Refused("archive_too_large", str(path), f"{total} bytes from {packed}")
+    members = list(_judge(path, entries, limits))
+    return Listing(members=members, ignored=len(entries) - len(members), damage=damage)
 
 
-def _zip_entries(path: Path) -> list[_Entry]:
-    with _open_zip(path) as archive:
-        return [
-            _Entry(info.filename, info.file_size, info.compress_size, bool(info.flag_bits & 1))
-            for info in archive.infolist()
-            if not info.is_dir()
-        ]
+def unpack(path: Path, numbers: Collection[int], into: Path, deliver: Deliver) -> None:
+    """Unpacks the members of these numbers one by one into files below `into`, in the archive's order.
+
+    `deliver` may wait, which holds the unpacking up. Raises `Refused` where the archive fails as a whole, SpoolError
+    where a file cannot be written; what was delivered before is good.
+    """
+    name = path.name.lower()
+    try:
+        if name.endswith(TAR_SUFFIXES):
+            _unpack_tar(path, set(numbers), into, deliver)
+        elif name.endswith(".7z"):
+            _unpack_7z(path, set(numbers), into, deliver)
+        else:
+            _unpack_zip(path, set(numbers), into, deliver)
+    except (Refused, SpoolError, BrokenPipeError, MemoryError):
+        raise
+    except OSError as error:
+        raise read_failure(error, str(path)) from error
+    except Exception as error:
+        raise _corrupt(path, error) from error
 
 
-def _7z_entries(path: Path) -> list[_Entry]:
-    packed = path.stat().st_size  # the members of a solid block have no packed size of their own
-    with _open_7z(path) as archive:
-        encrypted = archive.needs_password()
-        return [
-            _Entry(info.filename, info.uncompressed, packed, encrypted)
-            for info in archive.list()
-            if not info.is_directory
-        ]
+def _corrupt(path: Path, error: Exception) -> Refused:
+    return Refused("archive_corrupt", str(path), f"{type(error).__name__}: {error}")
+
+
+def _entries(path: Path, limits: ArchiveLimits) -> tuple[list[_Entry], Refused | None]:
+    """All files of the archive, and what kept a tar from being read to its end."""
+    name = path.name.lower()
+    if name.endswith(TAR_SUFFIXES):
+        return _tar_entries(path, limits)
+    return (_7z_entries(path) if name.endswith(".7z") else _zip_entries(path)), None
 
 
 def _judge(path: Path, entries: list[_Entry], limits: ArchiveLimits) -> Iterator[Member]:
-    seen: set[str] = set()
-    for name, size, packed, encrypted in entries:
-        pure = PurePosixPath(name.replace("\\", "/"))
-        suffix = pure.suffix.lower()
-        if pure.name.startswith("._") or suffix not in (REPLAY_SUFFIX, *_NESTED_SUFFIXES):
+    seen: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        pure = PurePosixPath(entry.name.replace("\\", "/"))
+        kind = kind_of(pure.name)
+        if kind == "other":
             continue
+        seen[entry.name] = seen.get(entry.name, 0) + 1
+        name = entry.name if seen[entry.name] == 1 else f"{entry.name}#{seen[entry.name]}"
         refused: Refused | None = None
         subject = f"{path}/{name}"
-        if suffix in _NESTED_SUFFIXES:
+        if kind == "archive":
             refused = Refused("nested_archive", subject)
+        elif kind == "unsupported":
+            refused = Refused("unsupported_format", subject, what_helps(pure.name))
         elif pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
             refused = Refused("unsafe_member", subject)
-        elif name in seen:
-            refused = Refused("unsafe_member", subject, "its name occurs twice")
-        elif encrypted:
+        elif entry.special:
+            refused = Refused("not_a_file", subject, entry.special)
+        elif entry.encrypted:
             refused = Refused("archive_encrypted", subject)
-        elif size > limits.member_bytes:
-            refused = Refused("member_too_large", subject, f"{size} bytes, at most {limits.member_bytes}")
-        elif size > limits.ratio * max(packed, 1):
-            refused = Refused("member_too_large", subject, f"{size} bytes from {packed}")
-        seen.add(name)
-        yield Member(name=name, size=size, refused=refused)
+        elif entry.size > limits.member_bytes:
+            refused = Refused(
+                "member_too_large", subject, f"{entry.size} bytes, at most {limits.member_bytes}"
+            )
+        elif entry.size > limits.ratio * max(entry.packed, 1):
+            refused = Refused("member_too_large", subject, f"{entry.size} bytes from {entry.packed}")
+        yield Member(number=number, name=name, size=entry.size, refused=refused)
 
 
-def unpack(path: Path, names: Collection[str], into: Path, deliver: Deliver) -> None:
-    """Unpacks members of these names one by one into numbered files below `into`, in the archive's order.
+class SpoolFile:
+    """The file that one member is unpacked to. SpoolError where it cannot be written."""
 
-    `deliver` may wait, which holds the unpacking up. Raises `Refused` where the archive fails as a whole;
-    what was delivered before is good.
-    """
-    if path.suffix.lower() == ".zip":
-        _unpack_zip(path, set(names), into, deliver)
-    else:
-        _unpack_7z(path, set(names), into, deliver)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.file = path.open("wb")
+        except OSError as error:
+            raise SpoolError(error) from error
+
+    def write(self, data: bytes | bytearray) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            raise SpoolError(error) from error
+
+    def close(self) -> Path:
+        try:
+            self.file.close()
+        except OSError as error:
+            raise SpoolError(error) from error
+        return self.path
 
 
-def _open_zip(path: Path) -> zipfile.ZipFile:
+def spool_path(into: Path, number: int, name: str) -> Path:
+    """Where the member of this number is unpacked to; its suffix says how it is read."""
+    return into / f"{number}{suffix_of(name)}"
+
+
+def _copy(packed: IO[bytes], target: Path) -> None:
+    spooled = SpoolFile(target)
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
-        raise Refused("archive_corrupt", str(path), str(error)) from error
+        while chunk := packed.read(READ_BYTES):
+            spooled.write(chunk)
+    except BaseException:
+        spooled.file.close()
+        target.unlink(missing_ok=True)
+        raise
+    spooled.close()
 
 
-def _unpack_zip(path: Path, names: set[str], into: Path, deliver: Deliver) -> None:
-    with _open_zip(path) as archive:
-        for number, info in enumerate(archive.infolist()):
-            if info.filename not in names:
+def _zip_files(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    return [info for info in archive.infolist() if not info.is_dir()]
+
+
+def _zip_entries(path: Path) -> list[_Entry]:
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        return [
+            _Entry(
+                info.filename,
+                info.file_size,
+                info.compress_size,
+                encrypted=bool(info.flag_bits & 1),
+                special="a link" if stat.S_ISLNK(info.external_attr >> 16) else "",
+            )
+            for info in _zip_files(archive)
+        ]
+
+
+def _unpack_zip(path: Path, numbers: set[int], into: Path, deliver: Deliver) -> None:
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        for number, info in enumerate(_zip_files(archive)):
+            if number not in numbers:
                 continue
-            target = into / f"{number}{REPLAY_SUFFIX}"
+            subject = f"{path}/{info.filename}"
+            unpacked: Path | Refused = spool_path(into, number, info.filename)
             try:
-                with archive.open(info) as packed, target.open("wb") as file:
-                    copyfileobj(packed, file, 2**20)
-            except (MemoryError, OSError):
+                with archive.open(info) as packed:
+                    _copy(packed, cast(Path, unpacked))
+            except (MemoryError, SpoolError):
                 raise
+            except OSError as error:
+                unpacked = read_failure(error, subject)
             except Exception as error:  # every method of compression has errors of its own
-                target.unlink(missing_ok=True)
-                deliver(info.filename, Refused("archive_corrupt", f"{path}/{info.filename}", str(error)))
-            else:
-                deliver(info.filename, target)
+                unpacked = Refused("archive_corrupt", subject, str(error))
+            deliver(number, unpacked)
 
 
 @contextmanager
@@ -192,29 +244,117 @@ def _open_7z(path: Path) -> Iterator[Any]:
         import py7zr
     except ImportError as error:
         raise Refused("needs_archives_extra", str(path)) from error
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         try:
             # Given a file and not its name, py7zr unpacks in order and in this thread.
             archive = py7zr.SevenZipFile(file, "r")
         except py7zr.exceptions.PasswordRequired as error:
             raise Refused("archive_encrypted", str(path)) from error
-        except (MemoryError, OSError):
-            raise
-        except Exception as error:  # py7zr raises whatever its parsing stumbles over
-            raise Refused("archive_corrupt", str(path), f"{type(error).__name__}: {error}") from error
         with archive:
             yield archive
 
 
-def _unpack_7z(path: Path, names: set[str], into: Path, deliver: Deliver) -> None:
+def _7z_files(archive: Any) -> list[Any]:
+    return [info for info in archive.list() if not info.is_directory]
+
+
+def _7z_entries(path: Path) -> list[_Entry]:
+    packed = path.stat().st_size  # the members of a solid block have no packed size of their own
+    with _open_7z(path) as archive:
+        encrypted = archive.needs_password()
+        return [
+            _Entry(
+                info.filename,
+                info.uncompressed,
+                packed,
+                encrypted=encrypted,
+                special="" if info.is_file else "a link",
+            )
+            for info in _7z_files(archive)
+        ]
+
+
+def _unpack_7z(path: Path, numbers: set[int], into: Path, deliver: Deliver) -> None:
     with _open_7z(path) as archive:
         from exphil_core.replays.seven_zip import MemberFiles
 
-        files = MemberFiles(names, into, deliver)
+        names = [info.filename for info in _7z_files(archive)]
+        files = MemberFiles(names, numbers, into, deliver)
+        archive.extract(targets={names[number] for number in numbers}, factory=files)
+        files.finish()
+
+
+class _TarInfo(tarfile.TarInfo):
+    """A header; where one is damaged, tarfile takes it for the end of the archive, and this does not."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> "_TarInfo":
         try:
-            archive.extract(targets=names, factory=files)
-            files.finish()
-        except (MemoryError, OSError):
+            return super().fromtarfile(tarfile)
+        except _DAMAGED_HEADER as error:
+            raise _ANOTHER_HEADER(str(error)) from error
+
+
+# Not among the documented names of the module, and there since Python 3.2.
+_DAMAGED_HEADER = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
+_ANOTHER_HEADER = tarfile.SubsequentHeaderError  # type: ignore[attr-defined]
+
+
+class _Limited:
+    """A stream that is read, at most up to a number of bytes."""
+
+    def __init__(self, stream: BinaryIO, path: Path, limit: float) -> None:
+        self._stream, self._path, self._limit, self._size = stream, path, limit, 0
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self._size += len(data)
+        if self._size > self._limit:
+            raise Refused("archive_too_large", str(self._path), f"more than {self._limit:.0f} bytes")
+        return data
+
+
+@contextmanager
+def _open_tar(path: Path, limit: float = float("inf")) -> Iterator[tuple[tarfile.TarFile, BinaryIO]]:
+    """The archive, whose members come in order, each to be read before the next, and the stream it is read from."""
+    with open_regular(path) as file:
+        stream = cast(BinaryIO, _Limited(decompressing(file, path.name), path, limit))
+        with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarInfo) as archive:
+            yield archive, stream
+
+
+def _tar_files(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    return (info for info in archive if not info.isdir())
+
+
+def _tar_entries(path: Path, limits: ArchiveLimits) -> tuple[list[_Entry], Refused | None]:
+    entries: list[_Entry] = []
+    packed = path.stat().st_size
+    with _open_tar(path, limits.total(packed)) as (archive, stream):
+        try:
+            for info in _tar_files(archive):
+                special = (
+                    "" if info.isreg() else "a link" if info.issym() or info.islnk() else "a pipe or a device"
+                )
+                entries.append(_Entry(info.name, info.size, packed, special=special))
+                if len(entries) > limits.members:
+                    return entries, None
+        except (Refused, MemoryError):
             raise
         except Exception as error:
-            raise Refused("archive_corrupt", str(path), f"{type(error).__name__}: {error}") from error
+            if not entries or (isinstance(error, OSError) and error.errno is not None):
+                raise
+            return entries, _corrupt(path, error)
+        while stream.read(READ_BYTES):
+            pass  # to the checksum at its end: where that is wrong, any member may be
+    return entries, None
+
+
+def _unpack_tar(path: Path, numbers: set[int], into: Path, deliver: Deliver) -> None:
+    with _open_tar(path) as (archive, _):
+        for number, info in enumerate(_tar_files(archive)):
+            packed = archive.extractfile(info) if number in numbers else None
+            if packed is not None:
+                target = spool_path(into, number, info.name)
+                _copy(packed, target)
+                deliver(number, target)

@@ -68,7 +68,7 @@ class Worker:
         return bool(data)
 
     def answers(self) -> Iterator[dict[str, Any]]:
-        """The whole answers among what was read."""
+        """The whole answers among what was read. Raises `wire.Garbled`."""
         while (message := self._inbox.take()) is not None:
             if "ready" in message:
                 self.ready = True
@@ -81,8 +81,11 @@ class Worker:
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
             while True:
-                for message in self.answers():
-                    return message
+                try:
+                    for message in self.answers():
+                        return message
+                except wire.Garbled:
+                    return None
                 left = self.deadline - time.monotonic()
                 if left <= 0 or not selector.select(left) or not self.read():
                     return None

@@ -16,7 +16,8 @@ from pathlib import Path
 import platformdirs
 
 from exphil_core.paths import home_folder
-from exphil_core.replays.archives import ARCHIVE_SUFFIXES, REPLAY_SUFFIX
+from exphil_core.replays.kinds import kind_of
+from exphil_core.replays.listing import leads_back
 
 MOST_DEPTH = 6
 """Folders below folders that are counted in: Slippi makes one a month, people sort by tournament and year."""
@@ -81,48 +82,55 @@ def count_replays(
     stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
 ) -> Counted:
-    """Replays and archives in a folder, or in the one file that it is. Nothing is opened and no link followed."""
+    """Replays and archives in a folder, or in the one file that it is. Nothing is opened.
+
+    Linked folders are counted, each once, as a build reads them.
+    """
     replays = archives = size = looked = 0
     newest: float | None = None
     whole = True
     until = clock() + seconds
     waiting = [(folder, 0)]
+    entered: set[tuple[int, int]] = set()
     while waiting:
         current, level = waiting.pop()
-        for entry in _entries(current):
+        for entry in _entries(current, entered):
             looked += 1
             if looked > entries or stopped() or clock() > until:
                 return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=False)
             try:
-                info = entry.stat(follow_symlinks=False)
+                info = entry.stat()
+                if stat.S_ISDIR(info.st_mode):
+                    if entry.is_symlink() and leads_back(entry.path):
+                        continue
+                    if level < depth:
+                        waiting.append((Path(entry.path), level + 1))
+                    else:
+                        whole = False
+                    continue
             except OSError:
                 continue
-            if stat.S_ISDIR(info.st_mode):
-                if level < depth:
-                    waiting.append((Path(entry.path), level + 1))
-                else:
-                    whole = False
+            kind = kind_of(entry.name)
+            if kind not in ("replay", "compressed", "archive") or not stat.S_ISREG(info.st_mode):
                 continue
-            name = entry.name.lower()
-            # `._NAME` is what macOS leaves beside a file on foreign disks.
-            if name.startswith("._") or not name.endswith((REPLAY_SUFFIX, *ARCHIVE_SUFFIXES)):
-                continue
-            is_replay = name.endswith(REPLAY_SUFFIX)
-            replays += is_replay
-            archives += not is_replay
+            archives += kind == "archive"
+            replays += kind != "archive"
             size += info.st_size
             newest = info.st_mtime if newest is None else max(newest, info.st_mtime)
     return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=whole)
 
 
-def _entries(path: Path) -> Iterator[os.DirEntry[str]]:
+def _entries(path: Path, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, the first time that it is entered; or the one file that the path is."""
     try:
-        if path.is_dir():
+        info = path.stat()
+        if not stat.S_ISDIR(info.st_mode):
+            with os.scandir(path.parent) as found:
+                yield from (entry for entry in found if entry.name == path.name)
+        elif (info.st_dev, info.st_ino) not in entered:
+            entered.add((info.st_dev, info.st_ino))
             with os.scandir(path) as found:
                 yield from found
-            return
-        with os.scandir(path.parent) as found:
-            yield from (entry for entry in found if entry.name == path.name)
     except OSError:
         return
 

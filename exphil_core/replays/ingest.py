@@ -16,18 +16,21 @@ import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from exphil_core.errors import DiskFullError, UsageError
+from exphil_core.errors import DiskFullError, ExphilError, UsageError
 from exphil_core.replays import wire
-from exphil_core.replays.archives import ArchiveLimits, find_files, is_archive
+from exphil_core.replays.archives import ArchiveLimits
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.replays.crew import Worker
 from exphil_core.replays.filters import FILTERS_VERSION, SideQuality
+from exphil_core.replays.kinds import kind_of
+from exphil_core.replays.listing import Found, find_files
 from exphil_core.replays.pack import PARSER_VERSION, PackedGame
 from exphil_core.replays.refusals import REASONS
+from exphil_core.replays.text import sanitise
 
 WORKER_COMMAND: tuple[str, ...] = (sys.executable, "-m", "exphil_core.replays.worker")
 
@@ -36,6 +39,9 @@ _ARCHIVE_PATIENCE = 10
 
 _REQUESTS_AHEAD = 2
 """Requests that a worker may hold, so that it need not wait while the last answer is being used."""
+
+_UNKNOWN_ARCHIVE = ("unreadable", "needs_archives_extra", "out_of_time", "out_of_memory", "parser_died")
+"""Reasons for which an archive could not be listed that say nothing of what is in it."""
 
 _SHARED_MEMORY = Path("/dev/shm")
 _SPOOL_BYTES = 2**30
@@ -46,10 +52,11 @@ class Source:
     path: str
     """Absolute."""
     member: str | None
-    """Name within the archive at `path`."""
+    """Name within the archive at `path`; a name that occurs again has `#2`, `#3` after it."""
     size: int
     """Bytes, of a member unpacked."""
     mtime_ns: int
+    """0 where it could not be looked at."""
 
     def __str__(self) -> str:
         return self.path if self.member is None else f"{self.path}/{self.member}"
@@ -67,6 +74,8 @@ class Outcome:
     """Of kept games only."""
     sides: tuple[SideQuality, SideQuality] | None = None
     salvaged: bool = False
+    inaccessible: bool = False
+    """Refused since what is there, or below it, could not be looked at: an earlier reading of it still holds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +109,19 @@ def ingest(
     workers: int,
     options: IngestOptions,
     known: Callable[[Source], bool] = lambda source: False,
+    ignored: Callable[[int], None] = lambda count: None,
     command: Sequence[str] = WORKER_COMMAND,
 ) -> Iterator[Outcome]:
     """Outcomes of all replays below `paths` but those that are `known`. A closed iterator ends its workers.
 
-    Raises DataError for a path that is not there, DiskFullError where nothing more can be written.
+    `ignored` hears how many files of folders and archives are no replays by their names. Raises DataError for a path
+    that is not there, DiskFullError where nothing more can be written.
     """
     if workers < 1:
         raise UsageError(f"workers: expected 1 or more, found {workers}")
     crew = _Crew(options=options, command=command, size=workers)
     try:
-        yield from crew.run(_tasks(find_files(paths), crew, known))
+        yield from crew.run(_tasks(find_files(paths, ignored), crew, known, ignored))
     finally:
         crew.close()
 
@@ -124,55 +135,75 @@ def _spool_parent() -> Path:
 
 
 def _tasks(
-    files: Iterator[Path], crew: "_Crew", known: Callable[[Source], bool]
+    files: Iterator[Found], crew: "_Crew", known: Callable[[Source], bool], ignored: Callable[[int], None]
 ) -> Iterator[_Task | Outcome]:
-    for path in files:
+    for found in files:
+        source = Source(path=str(found.path), member=None, size=found.size, mtime_ns=found.mtime_ns)
         try:
-            stat = path.stat()
-        except OSError as error:
-            source = Source(path=str(path), member=None, size=0, mtime_ns=0)
-            yield _refused(source, "unreadable", f"{REASONS['unreadable']} ({error.strerror})")
-            continue
-        source = Source(path=str(path), member=None, size=stat.st_size, mtime_ns=stat.st_mtime_ns)
-        if is_archive(path):
-            yield from _archive_tasks(source, crew, known)
-        elif not known(source):
-            yield _Task(source=source, path=path)
+            if found.refused is not None:
+                refused = _refused(source, found.refused.reason, found.refused.detail)
+                yield replace(refused, inaccessible=found.inaccessible)
+            elif kind_of(found.path.name) == "archive":
+                yield from _archive_tasks(source, crew, known, ignored)
+            elif not known(source):
+                yield _Task(source=source, path=found.path)
+        except ExphilError:
+            raise
+        except Exception as error:  # one source must not stop the others
+            yield _unexpected(source, error)
 
 
 def _archive_tasks(
-    archive: Source, crew: "_Crew", known: Callable[[Source], bool]
+    archive: Source, crew: "_Crew", known: Callable[[Source], bool], ignored: Callable[[int], None]
 ) -> Iterator[_Task | Outcome]:
     """Listed and unpacked in a process of its own, too: an archive may be as hostile as a replay."""
     limits = asdict(crew.options.archives)
     listed = crew.ask({"do": "list", "path": archive.path, "limits": limits})
     if "refused" in listed:
-        yield _refused(archive, *listed["refused"])
+        reason, detail = listed["refused"]
+        yield replace(_refused(archive, reason, detail), inaccessible=reason in _UNKNOWN_ARCHIVE)
         return
-    wanted: dict[str, Source] = {}
-    for name, size, refusal in listed["members"]:
+    ignored(listed["ignored"])
+    if listed["damage"] is not None:
+        yield _refused(archive, *listed["damage"])
+    wanted: dict[int, Source] = {}
+    for number, name, size, refusal in listed["members"]:
         source = Source(path=archive.path, member=name, size=size, mtime_ns=archive.mtime_ns)
         if known(source):
             continue
         if refusal is not None:
             yield _refused(source, *refusal)
         else:
-            wanted[name] = source
+            wanted[number] = source
     if not wanted:
         return
-    into = f"unpacked-{crew.next_number()}"
-    answer = crew.ask({"do": "unpack", "path": archive.path, "members": list(wanted), "into": into})
-    while "end" not in answer:
-        source = wanted.pop(answer["member"])
-        if "refused" in answer:
-            yield _refused(source, *answer["refused"])
-        else:
-            yield _Task(source=source, path=Path(answer["path"]), unpacked=True)
-        answer = crew.ask({"do": "next"})
-    if "failed" in answer:
-        _raise_failure(answer["failed"])
+    refused = ("archive_corrupt", REASONS["archive_corrupt"])
+    try:
+        into = f"unpacked-{crew.next_number()}"
+        answer = crew.ask({"do": "unpack", "path": archive.path, "members": list(wanted), "into": into})
+        while "end" not in answer:
+            source = wanted.pop(answer["member"])
+            if "refused" in answer:
+                yield _refused(source, *answer["refused"])
+            else:
+                yield _Task(source=source, path=Path(answer["path"]), unpacked=True)
+            answer = crew.ask({"do": "next"})
+        if "failed" in answer:
+            _raise_failure(answer["failed"])
+        refused = answer.get("refused", refused)
+    except ExphilError:
+        raise
+    except Exception as error:
+        crew.end_unpacker()
+        yield from (_unexpected(source, error) for source in wanted.values())
+        return
     for source in wanted.values():
-        yield _refused(source, *answer.get("refused", ("archive_corrupt", REASONS["archive_corrupt"])))
+        yield _refused(source, *refused)
+
+
+def _unexpected(source: Source, error: Exception) -> Outcome:
+    detail = sanitise(f"{type(error).__name__}: {error}", limit=160)
+    return _refused(source, "reader_failed", f"{REASONS['reader_failed']} ({detail})")
 
 
 def _refused(source: Source, reason: str, detail: str) -> Outcome:
@@ -182,7 +213,7 @@ def _refused(source: Source, reason: str, detail: str) -> Outcome:
 def _raise_failure(failure: Mapping[str, Any]) -> NoReturn:
     if failure["disk_full"]:
         raise DiskFullError(f"ingest: no room to pass games through temporary files: {failure['detail']}")
-    raise OSError(f"ingest: cannot pass games through temporary files: {failure['detail']}")
+    raise ExphilError(f"ingest: cannot pass games through temporary files: {failure['detail']}")
 
 
 class _Lane:
@@ -224,10 +255,17 @@ class _Crew:
         if answer is not None:
             return answer
         late = time.monotonic() >= self._unpacker.deadline
-        how = self._unpacker.end()
-        self._unpacker = None
+        how = self.end_unpacker()
         reason = "out_of_time" if late else "parser_died"
         return {"end": True, "refused": [reason, f"{REASONS[reason]} ({how})"]}
+
+    def end_unpacker(self) -> str:
+        """Ends the process that unpacks, whatever it was asked, and says how it ended."""
+        if self._unpacker is None:
+            return ""
+        how = self._unpacker.end()
+        self._unpacker = None
+        return how
 
     def run(self, tasks: Iterator[_Task | Outcome]) -> Iterator[Outcome]:
         again: deque[_Task] = deque()
@@ -262,6 +300,7 @@ class _Crew:
                 "do": "parse",
                 "path": str(task.path),
                 "min_frames": self.options.min_frames,
+                "max_bytes": self.options.archives.member_bytes,
                 "columns": f"columns-{self.next_number()}",
             }
         )
@@ -278,10 +317,13 @@ class _Crew:
             if worker in ready:
                 alive = worker.read()
                 was_ready = worker.ready
-                for answer in worker.answers():
-                    # From here on the next request has its time, whenever the worker began with it.
-                    worker.deadline = self._deadline()
-                    yield self._finish(lane.pending.popleft(), answer)
+                try:
+                    for answer in worker.answers():
+                        # From here on the next request has its time, whenever the worker began with it.
+                        worker.deadline = self._deadline()
+                        yield self._finish(lane.pending.popleft(), answer)
+                except wire.Garbled:
+                    alive = False
                 if worker.ready and not was_ready:
                     worker.deadline = self._deadline()
                 if not alive:
@@ -304,14 +346,22 @@ class _Crew:
 
     def _finish(self, task: _Task, answer: Mapping[str, Any]) -> Outcome:
         self._remove(task)
-        if answer["status"] == "failed":
+        if answer.get("status") == "failed":
             _raise_failure(answer)
+        try:
+            return self._outcome(task.source, answer)
+        except (OSError, MemoryError):
+            raise  # of this process, not of the file
+        except Exception as error:  # what a worker says comes from a stranger's file
+            return _unexpected(task.source, error)
+
+    def _outcome(self, source: Source, answer: Mapping[str, Any]) -> Outcome:
         if answer["status"] != "kept":
             return Outcome(
-                source=task.source,
+                source=source,
                 status=answer["status"],
                 reason=answer["reason"],
-                detail=f"{task.source}: {answer['detail']}",
+                detail=f"{source}: {answer['detail']}",
                 salvaged=answer.get("salvaged", False),
             )
         assert self._spool is not None
@@ -320,7 +370,7 @@ class _Crew:
         columns.unlink()
         first, second = (SideQuality(**side) for side in answer["sides"])
         return Outcome(
-            source=task.source,
+            source=source,
             status="kept",
             reason="",
             detail="",

@@ -38,6 +38,7 @@ from exphil_core.replays.event_stream import EMPTY_METADATA, HEADER, POST_FRAME,
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 from exphil_core.replays.identity import content_id
 from exphil_core.replays.refusals import Refused
+from exphil_core.replays.regular_file import open_regular, read_failure
 from exphil_core.replays.repair import Half, repair
 from exphil_core.replays.salvage import is_truncated, salvage
 from exphil_core.replays.text import sanitise
@@ -79,7 +80,7 @@ def parse_replay(path: str | Path) -> Game:
     """
     subject = str(path)
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(64)
             size = file.seek(0, 2)
         if not head.startswith(HEADER):
@@ -87,7 +88,7 @@ def parse_replay(path: str | Path) -> Game:
         truncated = is_truncated(head, size)
         data = salvage(Path(path).read_bytes(), subject) if truncated else None
     except OSError as error:
-        raise _unreadable(subject, error) from error
+        raise read_failure(error, subject) from error
     failure: BaseException | None = None
     try:
         raw = _read(subject, subject) if data is None else _read_rewritten(data, subject)
@@ -102,12 +103,8 @@ def parse_replay(path: str | Path) -> Game:
         try:
             data = Path(path).read_bytes()
         except OSError as error:
-            raise _unreadable(subject, error) from error
+            raise read_failure(error, subject) from error
     return _read_repaired(data, subject, truncated, failure)
-
-
-def _unreadable(subject: str, error: OSError) -> Refused:
-    return Refused("unreadable", subject, error.strerror or str(error))
 
 
 def _read_repaired(data: bytes, subject: str, salvaged: bool, error: BaseException | None = None) -> Game:

@@ -35,5 +35,15 @@ def sanitise(text: object, *, limit: int = 32) -> str:
     return " ".join("".join(kept).split())[:limit].strip()
 
 
+def is_text(name: str) -> bool:
+    """Whether a file's name is text: one that is not UTF-8 holds bytes that Python keeps as surrogates."""
+    return storable(name) == name
+
+
+def storable(name: str) -> str:
+    r"""A file's name as text that can be encoded; a byte that is not UTF-8 becomes `\udcXX`."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _is_variation_selector(letter: str) -> bool:
     return "\ufe00" <= letter <= "\ufe0f" or "\U000e0100" <= letter <= "\U000e01ef"

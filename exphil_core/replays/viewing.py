@@ -23,6 +23,7 @@ import numpy as np
 
 from exphil_core.atomic import NO_ROOM
 from exphil_core.errors import DiskFullError
+from exphil_core.replays.archives import ArchiveLimits
 from exphil_core.replays.columns import (
     DTYPES,
     ITEM_COLUMNS,
@@ -31,6 +32,7 @@ from exphil_core.replays.columns import (
     Column,
     Version,
 )
+from exphil_core.replays.compressed import plain_replay
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 from exphil_core.replays.refusals import REASONS, Refused
 from exphil_core.replays.text import sanitise
@@ -153,7 +155,8 @@ def _limit_memory(limit: int) -> None:
 def _read(path: str, parse: Callable[[str], Game]) -> tuple[dict[str, Any], list[np.ndarray]]:
     """Header and arrays of the game, or the header of a refusal."""
     try:
-        game = parse(path)
+        with plain_replay(Path(path), max_bytes=ArchiveLimits().member_bytes) as plain:
+            game = parse(str(plain))
         return {"format": _FORMAT, "game": _header(game)}, list(_arrays(game))
     except Refused as error:
         return _refusal(error.reason, _said(error)), []

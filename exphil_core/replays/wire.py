@@ -6,7 +6,6 @@ text.
 """
 
 import json
-import mmap
 import os
 import struct
 from collections.abc import Mapping
@@ -30,6 +29,10 @@ def send(descriptor: int, message: Mapping[str, Any]) -> None:
         remaining = remaining[os.write(descriptor, remaining) :]
 
 
+class Garbled(Exception):
+    """What was read is no message: the process on the other side was damaged by a file."""
+
+
 class Inbox:
     """Messages out of what was read of a pipe so far."""
 
@@ -40,14 +43,19 @@ class Inbox:
         self._buffer += data
 
     def take(self) -> dict[str, Any] | None:
-        """The next whole message, or None until more is fed."""
+        """The next whole message, or None until more is fed. Raises Garbled."""
         if len(self._buffer) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
         end = _LENGTH.size + length
         if len(self._buffer) < end:
             return None
-        message: dict[str, Any] = json.loads(self._buffer[_LENGTH.size : end])
+        try:
+            message = json.loads(self._buffer[_LENGTH.size : end])
+        except (ValueError, RecursionError) as error:
+            raise Garbled(str(error)) from error
+        if not isinstance(message, dict):
+            raise Garbled(f"found {type(message).__name__}, expected an object")
         del self._buffer[:end]
         return message
 
@@ -85,10 +93,11 @@ def write_packed(packed: PackedGame, path: Path) -> dict[str, Any]:
 
 
 def read_packed(header: Mapping[str, Any], path: Path) -> PackedGame:
-    """The game that `write_packed` wrote. Its columns are a mapping of the file, which may be removed at
-    once."""
-    with path.open("rb") as file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    """The game that `write_packed` wrote. The file may be removed at once.
+
+    It is read and not mapped: a mapping holds a descriptor, and a build may hold more games than it may open files.
+    """
+    data = path.read_bytes()
     frames = int(header["frames"])
     frame_id = np.frombuffer(data, np.int32, frames)
     position = frame_id.nbytes

@@ -4,7 +4,6 @@
 starts another. What the parser prints goes to the file that its stderr was opened on, never to a terminal.
 """
 
-import errno
 import os
 import resource
 import shutil
@@ -15,7 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from exphil_core.atomic import NO_ROOM
 from exphil_core.replays import archives, filters, wire
+from exphil_core.replays.compressed import plain_replay
 from exphil_core.replays.game import Game
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
@@ -42,7 +43,7 @@ def main(arguments: list[str], parse: Callable[[str], Game] = parse_replay) -> N
                 # Whoever started this process ends it at `seconds`; the alarm is for when it is gone
                 # itself.
                 signal.alarm(seconds + 10)
-                wire.send(answers, _parse(request, spool, parse))
+                wire.send(answers, _answer(request, spool, parse))
                 signal.alarm(0)
                 os.ftruncate(2, 0)
             elif request["do"] == "list":
@@ -67,9 +68,25 @@ def _refusal(reason: str, detail: str = "") -> dict[str, Any]:
     return {"status": "refused", "reason": reason, "detail": f"{sentence} ({detail})" if detail else sentence}
 
 
-def _parse(request: Mapping[str, Any], spool: Path, parse: Callable[[str], Game]) -> dict[str, Any]:
+def _answer(request: Mapping[str, Any], spool: Path, parse: Callable[[str], Game]) -> dict[str, Any]:
     try:
-        game = parse(request["path"])
+        with plain_replay(Path(request["path"]), max_bytes=request["max_bytes"], folder=spool) as path:
+            return _parse(path, request, spool, parse)
+    except Refused as error:
+        return {"status": "refused", "reason": error.reason, "detail": error.detail}
+    except MemoryError:
+        return _refusal("out_of_memory")
+    except OSError as error:
+        return {"status": "failed", "disk_full": error.errno in NO_ROOM, "detail": str(error)}
+    except Exception as error:
+        return _refusal("reader_failed", sanitise(f"{type(error).__name__}: {error}", limit=160))
+
+
+def _parse(
+    path: Path, request: Mapping[str, Any], spool: Path, parse: Callable[[str], Game]
+) -> dict[str, Any]:
+    try:
+        game = parse(str(path))
         removed = filters.removed_by(game, min_frames=request["min_frames"])
         if removed is not None:
             return {
@@ -80,39 +97,35 @@ def _parse(request: Mapping[str, Any], spool: Path, parse: Callable[[str], Game]
             }
         sides = [asdict(filters.side_quality(game, player)) for player in game.players]
         packed = pack_game(game)
-    except Refused as error:
-        return {"status": "refused", "reason": error.reason, "detail": error.detail}
-    except MemoryError:
-        return _refusal("out_of_memory")
-    except (KeyboardInterrupt, SystemExit):
+    except (Refused, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise  # no room for a truncated replay's temporary file: not the replay's fault
         return _refusal("reader_failed", sanitise(f"{type(error).__name__}: {error}", limit=160))
     except BaseException as error:  # pyo3's PanicException is no Exception
         return _refusal("parser_panic", sanitise(str(error), limit=160))
-    try:
-        header = wire.write_packed(packed, spool / request["columns"])
-    except OSError as error:
-        return {"status": "failed", "disk_full": error.errno == errno.ENOSPC, "detail": str(error)}
+    header = wire.write_packed(packed, spool / request["columns"])
     return {"status": "kept", "sides": sides, "header": header, "columns": request["columns"]}
 
 
 def _list(request: Mapping[str, Any]) -> dict[str, Any]:
     limits = archives.ArchiveLimits(**request["limits"])
     try:
-        members = archives.list_members(Path(request["path"]), limits)
+        listing = archives.list_members(Path(request["path"]), limits)
     except Refused as error:
         return {"refused": [error.reason, error.detail]}
     except MemoryError:
         return {"refused": ["out_of_memory", REASONS["out_of_memory"]]}
-    except OSError as error:
-        return {"refused": ["unreadable", f"{REASONS['unreadable']} ({error.strerror})"]}
     return {
-        "members": [
-            [m.name, m.size, None if m.refused is None else [m.refused.reason, m.refused.detail]]
-            for m in members
-        ]
+        "members": [[m.number, m.name, m.size, _said(m.refused)] for m in listing.members],
+        "ignored": listing.ignored,
+        "damage": _said(listing.damage),
     }
+
+
+def _said(refused: Refused | None) -> list[str] | None:
+    return None if refused is None else [refused.reason, refused.detail]
 
 
 def _unpack(request: Mapping[str, Any], spool: Path, requests: int, answers: int, inbox: wire.Inbox) -> None:
@@ -120,12 +133,12 @@ def _unpack(request: Mapping[str, Any], spool: Path, requests: int, answers: int
     used."""
     unused = 0
 
-    def deliver(name: str, unpacked: Path | Refused) -> None:
+    def deliver(number: int, unpacked: Path | Refused) -> None:
         nonlocal unused
         if isinstance(unpacked, Refused):
-            wire.send(answers, {"member": name, "refused": [unpacked.reason, unpacked.detail]})
+            wire.send(answers, {"member": number, "refused": _said(unpacked)})
         else:
-            wire.send(answers, {"member": name, "path": str(unpacked)})
+            wire.send(answers, {"member": number, "path": str(unpacked)})
         unused += 1
         while unused > UNPACKED_AHEAD:
             if wire.receive(requests, inbox) is None:
@@ -140,11 +153,11 @@ def _unpack(request: Mapping[str, Any], spool: Path, requests: int, answers: int
     except BrokenPipeError:
         raise
     except Refused as error:
-        end["refused"] = [error.reason, error.detail]
+        end["refused"] = _said(error)
     except MemoryError:
         end["refused"] = ["out_of_memory", REASONS["out_of_memory"]]
-    except OSError as error:
-        end["failed"] = {"disk_full": error.errno == errno.ENOSPC, "detail": str(error)}
+    except (OSError, archives.SpoolError) as error:
+        end["failed"] = {"disk_full": error.errno in NO_ROOM, "detail": str(error)}
     wire.send(answers, end)
     while unused:
         if wire.receive(requests, inbox) is None:

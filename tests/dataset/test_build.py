@@ -47,6 +47,7 @@ class Folder:
         workers: int,
         options: IngestOptions,
         known: Callable[[Source], bool],
+        ignored: Callable[[int], None],
     ) -> Iterator[Outcome]:
         for name, content in self.files.items():
             source = Source(path=name, member=None, size=100, mtime_ns=self.mtimes.get(name, 1))

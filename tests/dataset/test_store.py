@@ -1,22 +1,31 @@
 """Shards and the store: what is written is what is read, whoever is the ego."""
 
+import errno
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from exphil_core.dataset.build import build_dataset
 from exphil_core.dataset.catalog import default_dataset_dir, is_dataset
-from exphil_core.dataset.index import DatasetIndex, write_index
+from exphil_core.dataset.index import INDEX_FILE, DatasetIndex, write_index
+from exphil_core.dataset.ledger import LEDGER_FILE, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import MISSING_FRAME_ID, ColumnStore
-from exphil_core.errors import DataError
+from exphil_core.errors import DataError, InaccessibleError
 from exphil_core.replays.columns import GROUPS, HALF, MISSING, SCHEMA_VERSION
 from exphil_core.replays.game import Floor
+from exphil_core.replays.ingest import IngestOptions
 from tests.dataset.conftest import packed_game
+from tests.dataset.test_build import Folder
 
 Make = Callable[..., DatasetIndex]
 
@@ -124,6 +133,91 @@ def test_a_truncated_shard_is_refused(make_dataset: Make) -> None:
     shard.write_bytes(shard.read_bytes()[:-1000])
     with pytest.raises(DataError, match="missing or damaged"):
         ColumnStore(index)
+
+
+def _fails(monkeypatch: pytest.MonkeyPatch, number: int, *, when: str) -> None:
+    """Opening a file whose name ends so fails with that error of the system."""
+    real = Path.open
+
+    def open_or_not(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path.name.endswith(when):
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", open_or_not)
+
+
+TROUBLE = [
+    pytest.param(errno.EMFILE, "ulimit -n", id="too many of the process"),
+    pytest.param(errno.ENFILE, "too many files are open", id="too many of the system"),
+    pytest.param(errno.ENOMEM, "not enough memory", id="no memory"),
+    pytest.param(errno.EACCES, "may not be read", id="no permission"),
+    pytest.param(errno.EIO, "disk does not answer", id="disk"),
+]
+
+
+@pytest.mark.parametrize(("number", "helps"), TROUBLE)
+@pytest.mark.parametrize("file", [".safetensors", INDEX_FILE, LEDGER_FILE])
+def test_what_keeps_a_file_from_being_opened_is_not_damage(
+    make_dataset: Make, monkeypatch: pytest.MonkeyPatch, number: int, helps: str, file: str
+) -> None:
+    index = make_dataset(_games())
+    write_ledger(index.path, [])
+    _fails(monkeypatch, number, when=file)
+    act = {".safetensors": lambda: ColumnStore(index), INDEX_FILE: lambda: DatasetIndex.open(index.path)}
+    with pytest.raises(InaccessibleError, match=helps) as caught:
+        act.get(file, lambda: read_ledger(index.path))()
+    assert "damage" not in str(caught.value).replace("nothing is damaged", "").replace(
+        "nothing says that it is damaged", ""
+    ).replace("nothing says that the file is damaged", "")
+    assert "delete" not in str(caught.value)
+    assert str(index.path) in str(caught.value)
+
+
+def test_too_many_open_shards_are_told_as_such(tmp_path: Path) -> None:
+    """By the system itself, in a process that may open few files."""
+    script = """
+import resource, sys
+from pathlib import Path
+from exphil_core.dataset.index import BuildKey
+from exphil_core.dataset.shards import open_shard, write_shard
+from exphil_core.errors import InaccessibleError
+from tests.dataset.conftest import packed_game
+from tests.dataset.test_build import Folder
+
+path = Path(sys.argv[1]) / "one.safetensors"
+write_shard(path, [packed_game(0)])
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+shards = []
+try:
+    while len(shards) < 100:
+        shards.append(open_shard(path))
+except InaccessibleError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert "a process may open 64 (`ulimit -n`)" in done.stdout
+
+
+@pytest.mark.parametrize("file", [INDEX_FILE, LEDGER_FILE])
+def test_a_build_does_not_replace_what_it_cannot_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    ingested = Folder(files={f"{number}.slp": packed_game(number) for number in range(3)})
+    build_dataset([tmp_path], tmp_path / "out", workers=1, options=IngestOptions(), source=ingested)
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()}
+    with monkeypatch.context() as patch:
+        _fails(patch, errno.EIO, when=file)
+        with pytest.raises(InaccessibleError):
+            build_dataset([tmp_path], tmp_path / "out", workers=1, options=IngestOptions(), source=ingested)
+    after = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*.*") if path.is_file()}
+    assert after == before
 
 
 def test_the_default_place_depends_on_the_replays_alone(

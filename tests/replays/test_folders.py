@@ -81,13 +81,33 @@ def test_damaged_settings_are_nothing(tmp_path: Path) -> None:
 
 def test_replays_are_counted_without_being_opened(tmp_path: Path) -> None:
     (tmp_path / "2024-01").mkdir()
-    for name in ("a.slp", "2024-01/B.SLP", "._a.slp", "notes.txt", "sets.zip", "2024-01/more.7z"):
+    for name in (
+        "a.slp",
+        "2024-01/B.SLP",
+        "._a.slp",
+        "notes.txt",
+        "sets.zip",
+        "2024-01/more.tar.gz",
+        "b.rar",
+    ):
         (tmp_path / name).write_bytes(b"xy")
         (tmp_path / name).chmod(0)
     os.utime(tmp_path / "2024-01" / "B.SLP", (1e9, 2e9))
     assert count_replays(tmp_path) == Counted(replays=2, archives=2, bytes=8, newest=2e9)
     assert count_replays(tmp_path / "a.slp").replays == 1
+    (tmp_path / "2024-01" / "c.slp.gz").touch()
+    assert count_replays(tmp_path / "2024-01").replays == 2
     assert count_replays(tmp_path / "nowhere") == Counted()
+
+
+def test_linked_folders_are_counted_once_as_a_build_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "a.slp").touch()
+    (tmp_path / "in").mkdir()
+    for name in ("one", "two"):
+        (tmp_path / "in" / name).symlink_to(tmp_path / "disk")
+    (tmp_path / "in" / "up").symlink_to(tmp_path)
+    assert count_replays(tmp_path / "in").replays == 1
 
 
 def test_a_count_goes_so_deep_and_no_link_around(tmp_path: Path) -> None:

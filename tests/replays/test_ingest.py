@@ -1,12 +1,14 @@
 """Workers that die, hang, panic, print and eat memory cost one file each."""
 
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from exphil_core.errors import DataError, UsageError
@@ -38,6 +40,17 @@ def parse(path):
         bytearray(1 << 40)
     if name.startswith("bug"):
         raise ZeroDivisionError("of ours")
+    if name.startswith("goes"):
+        os.unlink(path)
+    if name.startswith("grows"):
+        with open(path, "ab") as file:
+            file.write(bytes(1000))
+    if name.startswith("babbles"):
+        for answers in range(3, 20):
+            try:
+                os.write(answers, b"\\x05\\0\\0\\0{{{{{")
+            except OSError:
+                pass
     return parse_replay(path)
 
 worker.main(sys.argv[1:], parse)
@@ -80,9 +93,13 @@ def test_every_file_ends_with_one_outcome_whatever_the_parser_does(
         ("panic", "parser_panic"),
         ("hungry", "out_of_memory"),
         ("bug", "reader_failed"),
+        ("goes", "vanished"),
+        ("babbles", "parser_died"),
     ):
         (folder / f"{name}.slp").write_bytes(good)
         expected[f"{name}.slp"] = ("refused", reason)
+    (folder / "grows.slp").write_bytes(good)
+    expected["grows.slp"] = ("kept", "")
     (folder / "text.slp").write_text("hello")
     expected["text.slp"] = ("refused", "not_slippi")
     script = tmp_path / "misbehaving.py"
@@ -92,6 +109,8 @@ def test_every_file_ends_with_one_outcome_whatever_the_parser_does(
     assert len(outcomes) == len(expected)
     assert by_name(outcomes) == expected
     assert all(str(o.source) in o.detail for o in outcomes if o.status != "kept")
+    (grown,) = (o.source for o in outcomes if o.source.path.endswith("grows.slp"))
+    assert grown.size == len(good), "as it was when it was listed: the next build reads it again"
     assert capfd.readouterr() == ("", "")
 
 
@@ -130,6 +149,62 @@ def test_members_of_archives_are_sources_of_their_own(folder: Path, tmp_path: Pa
     ids = {o.packed.content_id for o in outcomes if o.packed}
     assert ids == {parse_replay(folder / "good1.slp").content_id}
     assert {o.source.path for o in outcomes} == {str(path)}
+
+
+def test_two_members_of_one_name_are_two_sources(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")
+        for number in range(3):
+            archive.write(folder / f"good{number}.slp", "game.slp")
+    outcomes = list(ingest([path], workers=1, options=IngestOptions()))
+    assert {o.source.member: o.status for o in outcomes} == dict.fromkeys(
+        ("game.slp", "game.slp#2", "game.slp#3"), "kept"
+    )
+    assert len({o.packed.content_id for o in outcomes if o.packed}) == 3
+
+
+def test_one_source_that_fails_in_this_process_does_not_stop_the_others(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            archive.write(folder / f"good{number}.slp", f"{number}.slp")
+
+    def known(source: Source) -> bool:
+        if source.member == "1.slp" or source.path.endswith("good2.slp"):
+            raise ZeroDivisionError("of ours")
+        return False
+
+    outcomes = list(ingest([path, folder], workers=2, options=IngestOptions(), known=known))
+    assert by_name(outcomes) == {
+        "set.zip": ("refused", "reader_failed"),
+        "good2.slp": ("refused", "reader_failed"),
+        **dict.fromkeys(("good0.slp", "good1.slp", "good3.slp"), ("kept", "")),
+    }
+
+
+def test_an_archive_that_goes_while_it_is_read_costs_itself(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(folder / "good0.slp", "0.slp")
+
+    def known(source: Source) -> bool:
+        path.unlink(missing_ok=True)  # between its listing and its unpacking
+        return False
+
+    found = by_name(list(ingest([path, folder], workers=1, options=IngestOptions(), known=known)))
+    assert found["0.slp"] == ("refused", "vanished")
+    assert list(found.values()).count(("kept", "")) == 4
+
+
+def test_games_that_are_held_hold_no_descriptors(folder: Path) -> None:
+    """A build holds hundreds of short ones, and macOS lets a process open 256 files."""
+    outcomes, descriptors = [], []
+    for outcome in ingest([folder], workers=1, options=IngestOptions()):
+        outcomes.append(outcome)
+        descriptors.append(psutil.Process().num_fds())
+    assert len(outcomes) == 4
+    assert descriptors[-1] <= descriptors[0]
 
 
 def test_a_7z_is_unpacked_in_order(folder: Path, tmp_path: Path) -> None:

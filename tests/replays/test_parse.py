@@ -221,7 +221,7 @@ def test_a_bad_game_end_and_a_missing_file_are_refused_by_name(handmade: Write, 
     assert caught.value.reason == "bad_game_end"
     with pytest.raises(Refused) as caught:
         parse_replay(tmp_path / "nowhere.slp")
-    assert caught.value.reason == "unreadable"
+    assert caught.value.reason == "vanished"
 
 
 def test_a_game_without_game_end_parses(handmade: Write) -> None:

@@ -529,7 +529,7 @@ async def test_a_policy_is_chosen_from_within(
     [
         (b"", "does not start as a Slippi replay does"),
         (b"This is no replay at all, it is a text.", "does not start as a Slippi replay does"),
-        (None, "could not be opened or read"),
+        (None, "there is no such file"),
     ],
 )
 async def test_what_is_no_replay_is_a_sentence_in_the_pane(

@@ -1,0 +1,142 @@
+"""Single compressed replays: `.slp.gz`, `.xz`, `.bz2`, `.zst`, and `.slpz`, as a plain `.slp` for the parser."""
+
+import bz2
+import gzip
+import lzma
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from exphil_core.replays.event_stream import HEADER
+from exphil_core.replays.kinds import REPLAY_SUFFIX, kind_of
+from exphil_core.replays.refusals import Refused
+from exphil_core.replays.regular_file import open_regular, read_failure
+from exphil_core.replays.text import is_text
+
+READ_BYTES = 2**20
+
+_SLPZ_VERSION = 0
+_SLPZ_HEADER = struct.Struct(">6I")
+
+
+@contextmanager
+def plain_replay(path: Path, *, max_bytes: int, folder: Path | None = None) -> Iterator[Path]:
+    """A path that the parser can read: `path` itself where it is an uncompressed replay with a name of text, else a
+    temporary file in `folder`.
+
+    Refused where the file is damaged, holds no replay, or unpacks to more than `max_bytes`. OSError where the
+    temporary file cannot be written.
+    """
+    if kind_of(path.name) != "compressed":
+        if is_text(str(path)):
+            yield path
+            return
+        with tempfile.TemporaryDirectory(dir=folder) as beside:
+            link = Path(beside) / f"replay{REPLAY_SUFFIX}"
+            link.symlink_to(path.absolute())
+            yield link
+        return
+    with tempfile.NamedTemporaryFile(suffix=REPLAY_SUFFIX, dir=folder) as plain:
+        for chunk in _plain_chunks(path, max_bytes):
+            plain.write(chunk)
+        plain.flush()
+        yield Path(plain.name)
+
+
+def _plain_chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
+    """The bytes of the replay. Whatever is wrong with the file is Refused: other errors are those of writing."""
+    subject = str(path)
+    try:
+        with open_regular(path) as packed:
+            if path.name.lower().endswith(".slpz"):
+                yield _from_slpz(packed.read(max_bytes + 1), max_bytes, subject)
+                return
+            plain = decompressing(packed, path.name)
+            size = 0
+            while chunk := plain.read(READ_BYTES):
+                if size == 0 and not chunk.startswith(HEADER):
+                    raise Refused("not_slippi", subject)
+                size += len(chunk)
+                if size > max_bytes:
+                    raise Refused("member_too_large", subject, f"more than {max_bytes} bytes")
+                yield chunk
+            if size == 0:
+                raise Refused("not_slippi", subject)
+    except OSError as error:
+        raise read_failure(error, subject) from error
+    except (EOFError, zlib.error, lzma.LZMAError, ValueError, IndexError, struct.error) as error:
+        if isinstance(error, Refused):
+            raise
+        raise Refused("archive_corrupt", subject, f"{type(error).__name__}: {error}") from error
+
+
+def decompressing(packed: BinaryIO, name: str) -> BinaryIO:
+    """The content of an open file as a stream, decompressed where the suffix of its name says that it must be."""
+    lower = name.lower()
+    if lower.endswith((".gz", ".tgz")):
+        return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
+    if lower.endswith((".xz", ".txz", ".lzma", ".tlz")):
+        return lzma.LZMAFile(packed)  # type: ignore[return-value]
+    if lower.endswith((".bz2", ".tbz", ".tbz2")):
+        return bz2.BZ2File(packed)  # type: ignore[return-value]
+    if lower.endswith((".zst", ".tzst")):
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+    return packed
+
+
+def _from_slpz(data: bytes, max_bytes: int, subject: str) -> bytes:
+    """The replay in a `.slpz`. Format: https://github.com/AlexanderHarrison/slpz
+
+    Six big-endian numbers (version, four offsets, size of the events), the table of event sizes, Game Start and the
+    metadata as they are, and the other events compressed: their count, their codes in order, and for each code its
+    payloads byte by byte, all first bytes before all second ones.
+    """
+    if len(data) > max_bytes:
+        raise Refused("member_too_large", subject, f"more than {max_bytes} bytes")
+    version, sizes_at, start_at, metadata_at, events_at, events_bytes = _SLPZ_HEADER.unpack_from(data)
+    if version != _SLPZ_VERSION:
+        raise Refused("archive_corrupt", subject, f"slpz version {version}, expected {_SLPZ_VERSION}")
+    if not _SLPZ_HEADER.size <= sizes_at < start_at < metadata_at <= events_at < len(data):
+        raise Refused("archive_corrupt", subject, "its sections do not follow each other")
+    if events_bytes > max_bytes:
+        raise Refused("member_too_large", subject, f"{events_bytes} bytes, at most {max_bytes}")
+    import pyarrow as pa
+
+    packed = pa.CompressedInputStream(pa.BufferReader(data[events_at:]), "zstd")
+    columns = np.frombuffer(packed.read(events_bytes + 1), np.uint8)
+    if len(columns) != events_bytes:
+        raise Refused("archive_corrupt", subject, f"{len(columns)} bytes of events, expected {events_bytes}")
+    table = data[sizes_at:start_at]
+    sizes = np.zeros(256, np.int64)
+    for code, size in struct.iter_unpack(">BH", table[2 : 2 + (table[1] - 1) // 3 * 3]):
+        sizes[code] = size
+    stream = table + data[start_at:metadata_at] + _in_order(columns, sizes)
+    return HEADER + struct.pack(">I", len(stream)) + stream + data[metadata_at:events_at]
+
+
+def _in_order(columns: np.ndarray, sizes: np.ndarray) -> bytes:
+    """The events as they were, from their codes and their transposed payloads. ValueError where they do not fit."""
+    count = int.from_bytes(columns[:4].tobytes(), "big")
+    codes, position = columns[4 : 4 + count], 4 + count
+    ends = np.cumsum(1 + sizes[codes])
+    if len(codes) != count or position + int(sizes[codes].sum()) != len(columns):
+        raise ValueError("the events do not fit their sizes")
+    events = np.empty(int(ends[-1]) if count else 0, np.uint8)
+    first = ends - 1 - sizes[codes]
+    events[first] = codes
+    for code in np.unique(codes):
+        rows = first[codes == code]
+        size = int(sizes[code])
+        payloads = columns[position : position + size * len(rows)].reshape(size, len(rows))
+        position += payloads.size
+        for byte in range(size):
+            events[rows + 1 + byte] = payloads[byte]
+    return events.tobytes()

@@ -55,8 +55,10 @@ def match_key(game: Game) -> str:
     """The same for all games of one match; empty where that is not known.
 
     Netplay has match ids since 3.14. Before, the games of two connect codes on one evening are a match. Offline games
-    tell neither.
+    tell neither. The dojo's bots remember no game, so each of theirs is alone.
     """
+    if any(player.floor for player in game.players):
+        return ""
     if game.match_id:
         return _key("match", game.match_id)
     codes = sorted(player.code for player in game.players)

@@ -131,3 +131,9 @@ def test_without_match_ids_two_connect_codes_have_one_match_an_evening(handmade:
     assert key("one_code.slp", "2021-10-11T22:36:14Z", "AB#1", "") == ""
     assert key("no_time.slp", "", "AB#1", "CD#2") == ""
     assert key("no_date.slp", "yesterday", "AB#1", "CD#2") == ""
+
+
+def test_games_of_bots_are_no_match(dojo_replays: Path) -> None:
+    games = [parse_replay(path) for path in sorted(dojo_replays.glob("*.slp"))[:3]]
+    assert all(game.match_id for game in games)
+    assert {match_key(game) for game in games} == {""}

@@ -41,6 +41,12 @@ class CheckpointError(ExphilError):
     exit_code = 5
 
 
+class InaccessibleCheckpointError(ExphilError):
+    """A checkpoint that cannot be read now, though nothing says that it is damaged: no older one stands in for it."""
+
+    exit_code = 5
+
+
 class DiskFullError(ExphilError):
     """No room for what had to be written."""
 

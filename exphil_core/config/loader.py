@@ -20,6 +20,7 @@ from exphil_core.config.problems import BACKBONES, SHARED_BACKBONE_KEYS, problem
 from exphil_core.config.sources import Source, preset_names, read_chain
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import UsageError
+from exphil_core.replays.text import is_text, storable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,9 +181,17 @@ class _Merged:
         problems = [
             (path, f"{'.'.join(path)}: expected a finite number") for path in _not_finite(self.values)
         ]
+        problems += [
+            (
+                path,
+                f"{'.'.join(path)}: expected text, found '{storable(text)}', a name that is not UTF-8, which "
+                "a preset and run.toml cannot hold; give the file or folder another name, or a link with one",
+            )
+            for path, text in _not_text(self.values)
+        ]
         try:
             # Strict JSON means what TOML does: lists are tuples, 1 is a float, "1" and true are not numbers.
-            preset = Preset.model_validate_json(json.dumps(_finite(self.values), default=str), strict=True)
+            preset = Preset.model_validate_json(json.dumps(_holdable(self.values), default=str), strict=True)
         except ValidationError as error:
             problems += problems_of(error)
         if not problems:
@@ -230,11 +239,25 @@ def _not_finite(value: object, path: tuple[str, ...] = ()) -> list[tuple[str, ..
     return []
 
 
-def _finite(value: object) -> object:
-    """`value` without the numbers that JSON cannot hold; they are reported on their own."""
+def _not_text(value: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], str]]:
+    if isinstance(value, str):
+        return [] if is_text(value) else [(path, value)]
+    if isinstance(value, Mapping):
+        return [found for key, item in value.items() for found in _not_text(item, (*path, key))]
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in _not_text(item, path)]
+    return []
+
+
+def _holdable(value: object) -> object:
+    """`value` without what JSON cannot hold, numbers and letters; that is reported on its own."""
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, list | tuple):
+        return [_holdable(item) for item in value]
     if isinstance(value, Mapping):
         return {
-            key: _finite(item)
+            key: _holdable(item)
             for key, item in value.items()
             if not _not_finite(item) or isinstance(item, Mapping)
         }

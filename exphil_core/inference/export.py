@@ -7,13 +7,14 @@ file that is further off than float32 allows is never left behind. With int8 wei
 format, so it is reported and not judged.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, assert_never, get_args
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 
 from exphil_core.atomic import replacing
 from exphil_core.config.preset import Preset
@@ -96,10 +97,11 @@ def export_policy(
 def read_weights(path: Path) -> tuple[Header, Policy]:
     """The policy of an exported safetensors file, ready to play on the CPU. CheckpointError where it is none."""
     try:
-        with safe_open(path, framework="pt") as file:
-            strings = file.metadata() or {}
-            names = list(file.keys())
-            weights = {name: file.get_tensor(name) for name in names}
+        # By its bytes and not by its name, which safetensors takes only where it is UTF-8.
+        content = path.read_bytes()
+        weights = load(content)
+        length = int.from_bytes(content[:8], "little")
+        strings = json.loads(content[8 : 8 + length]).get("__metadata__", {})
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: it cannot be read as safetensors ({error})") from error
     header = read_header(strings, where=str(path))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from exphil_core.errors import CheckpointError
+from exphil_core.errors import CheckpointError, InaccessibleCheckpointError
 from exphil_core.models.weights import Weights, read_step, read_weights
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.pilot import PilotDirectory
@@ -56,7 +56,7 @@ class NewestWeights:
             try:
                 weights = read()
                 self._refuse_others(weights)
-            except CheckpointError as error:
+            except (CheckpointError, InaccessibleCheckpointError) as error:
                 self._say("weights_damaged", f"{error}; {self._instead()}")
                 continue
             self._warned = False

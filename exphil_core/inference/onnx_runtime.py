@@ -43,7 +43,8 @@ class OnnxRuntime:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
         try:
             self._session = onnxruntime.InferenceSession(
-                str(model) if isinstance(model, Path) else model,
+                # By its bytes and not by its name, which has to be UTF-8.
+                model.read_bytes() if isinstance(model, Path) else model,
                 options,
                 providers=["CPUExecutionProvider"],
             )

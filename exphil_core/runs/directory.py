@@ -29,6 +29,7 @@ from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.lock import hold, is_held
+from exphil_core.replays.text import is_text, storable
 from exphil_core.runs.process import own_identity, process_identity
 from exphil_core.runs.provenance import git_revision, package_versions
 
@@ -95,6 +96,11 @@ class RunDirectory:
 
         if name is not None and (problem := name_problem(runs_dir, name)) is not None:
             raise UsageError(problem)
+        if not is_text(str(dataset)):
+            raise UsageError(
+                f"{storable(str(dataset))}: the name of the dataset's folder is not UTF-8, and run.toml holds text "
+                "only; build it with --out FOLDER, or set EXPHIL_CACHE, where the name is"
+            )
         described: dict[str, object] = {
             "v": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),

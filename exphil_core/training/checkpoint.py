@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from exphil_core.atomic import NO_ROOM, fsync_directory
-from exphil_core.errors import CheckpointError, DiskFullError
+from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError, obstacle
 
 FORMAT_VERSION = 1
 
@@ -117,6 +117,8 @@ def _verify(directory: Path) -> None:
         files = manifest["files"]
         version = manifest["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
+        if isinstance(error, OSError) and obstacle(error) is not None:
+            raise
         raise CheckpointError(f"{directory}: MANIFEST.json is missing or unreadable ({error})") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
@@ -137,22 +139,33 @@ def _verify(directory: Path) -> None:
 def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) -> Checkpoint:
     """Read and verify a checkpoint; without `training` only what play needs.
 
-    Raises CheckpointError, naming the file, when anything is missing, truncated, damaged or of another format.
+    Raises CheckpointError, naming the file, when anything is missing, truncated, damaged or of another format;
+    InaccessibleCheckpointError where the system does not let it be read.
     """
-    if not directory.is_dir():
-        raise CheckpointError(f"{directory}: no such checkpoint directory")
-    _verify(directory)
-    trainer = json.loads((directory / "trainer.json").read_bytes())
-    carried = directory / f"carried-{rank}.safetensors"
-    return Checkpoint(
-        step=trainer["step"],
-        model=load_file(directory / "model.safetensors"),
-        config=json.loads((directory / "config.json").read_bytes()),
-        optimizer=load_file(directory / "optimizer.safetensors") if training else {},
-        rng=load_file(directory / f"rng-{rank}.safetensors") if training else {},
-        trainer=trainer,
-        carried=load_file(carried) if training and carried.is_file() else {},
-    )
+    try:
+        if not directory.is_dir():
+            raise CheckpointError(f"{directory}: no such checkpoint directory")
+        _verify(directory)
+        trainer = json.loads((directory / "trainer.json").read_bytes())
+        carried = directory / f"carried-{rank}.safetensors"
+        return Checkpoint(
+            step=trainer["step"],
+            model=_tensors(directory / "model.safetensors"),
+            config=json.loads((directory / "config.json").read_bytes()),
+            optimizer=_tensors(directory / "optimizer.safetensors") if training else {},
+            rng=_tensors(directory / f"rng-{rank}.safetensors") if training else {},
+            trainer=trainer,
+            carried=_tensors(carried) if training and carried.is_file() else {},
+        )
+    except OSError as error:
+        if (why := obstacle(error)) is None:
+            raise
+        raise InaccessibleCheckpointError(f"{directory}: the checkpoint cannot be read: {why}") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    # By its bytes and not by its name, which safetensors takes only where it is UTF-8.
+    return load(path.read_bytes())
 
 
 def load_newest(

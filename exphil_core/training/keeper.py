@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
 from exphil_core.atomic import atomic_write
@@ -96,7 +96,7 @@ def read_baselines(run: Path) -> Baselines:
     """The baselines that a run's losses stand beside. CheckpointError where they are missing or unreadable."""
     path = baselines_path(run)
     try:
-        return baselines_from_tensors(load_file(path))
+        return baselines_from_tensors(load(path.read_bytes()))
     except Exception as error:  # safetensors raises its own type, the file system another
         raise CheckpointError(f"{path}: the run's baselines cannot be read ({error})") from error
 

@@ -1,5 +1,6 @@
 """The loader joins layers in their order, and reports every mistake where it was made."""
 
+import os
 import tomllib
 from pathlib import Path
 
@@ -318,3 +319,12 @@ def test_what_a_backbone_cannot_be_is_said_with_what_it_can(
     presets: Path, overrides: dict[str, object], sentence: str
 ) -> None:
     assert mistakes("base", overrides)[-1].endswith(sentence)
+
+
+def test_a_path_that_is_no_text_is_named_under_what_was_typed() -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    with pytest.raises(
+        UsageError, match=r"--replays: data.replays: expected text, found 'caf\\udce9'"
+    ) as caught:
+        resolve_preset("quick", {"data.replays": ("fine", odd)}, {"data.replays": "--replays"})
+    assert len(str(caught.value).splitlines()) == 1

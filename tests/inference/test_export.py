@@ -1,5 +1,6 @@
 """An exported file plays what the policy plays, or it is not there."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,16 @@ def test_a_graph_plays_the_checkpoint_from_its_file_alone(
     runtime = OnnxRuntime(found.path, threads=1)
     assert (runtime.header.rows, runtime.header.precision, runtime.delay) == (2, "fp32", 2)
     assert max_abs_error(runtime, policy, game, rows=2, frames=50) < TOLERANCE
+
+
+@pytest.mark.parametrize("format", ["safetensors", "onnx"])
+def test_a_path_that_is_no_text_is_written_and_read(
+    format: export_module.ExportFormat, make_policy: MakePolicy, tmp_path: Path
+) -> None:
+    policy, preset = make_policy("mlp")
+    out = tmp_path / os.fsdecode(b"caf\xe9") / f"policy.{format}"
+    assert export_policy(policy, preset, out, format=format).max_abs_error < TOLERANCE
+    assert out.is_file()
 
 
 @pytest.mark.parametrize("format", ["safetensors", "onnx"])

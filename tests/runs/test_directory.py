@@ -241,3 +241,14 @@ def test_a_failed_replacement_leaves_the_old_file_and_no_rest(
         atomic_write(path, b"new")
     assert path.read_bytes() == b"old"
     assert [found.name for found in tmp_path.iterdir()] == ["file"]
+
+
+def test_names_that_are_no_text_are_kept_or_refused_at_the_start(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    run = create(tmp_path / odd, "one")
+    assert RunDirectory.open(run.path).described()["dataset"]["path"] == "/data/replays"
+    with pytest.raises(UsageError, match="not UTF-8"):
+        RunDirectory.create(
+            tmp_path, load_preset("quick"), name="two", dataset=Path("/data") / odd, fingerprint="abc"
+        )
+    assert not (tmp_path / "two").exists()

@@ -4,11 +4,12 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from exphil_core.errors import CheckpointError, DiskFullError
+from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError
 from exphil_core.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -107,3 +108,32 @@ def test_a_full_disk_leaves_the_checkpoint_before_it_and_no_litter(tmp_path, mon
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
     assert load_checkpoint(tmp_path / "step-1").step == 1
+
+
+def test_a_folder_whose_name_is_no_text_holds_checkpoints(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    loaded = load_checkpoint(save_checkpoint(folder / "step-000000003", checkpoint(3)))
+    assert (loaded.step, float(loaded.model["weight"][0, 0])) == (3, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"), [(errno.EMFILE, "ulimit -n"), (errno.EACCES, "permissions"), (errno.EIO, "disk")]
+)
+@pytest.mark.parametrize("file", ["MANIFEST.json", "model.safetensors", "optimizer.safetensors"])
+def test_what_cannot_be_read_now_is_not_damaged_and_nothing_older_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, helps: str, file: str
+) -> None:
+    directories = [save_checkpoint(tmp_path / f"step-{step}", checkpoint(step)) for step in (2, 1)]
+    real = Path.open
+
+    def open_or_not(path: Path, *arguments: Any, **named: Any) -> Any:
+        if path == directories[0] / file:
+            raise OSError(number, os.strerror(number), str(path))
+        return real(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", open_or_not)
+    warned: list[str] = []
+    with pytest.raises(InaccessibleCheckpointError, match=helps):
+        load_newest(directories, warn=lambda code, text: warned.append(text))
+    assert not warned

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-from exphil_core.errors import DiskFullError, ExphilError, UsageError
+from exphil_core.errors import DiskFullError, ExphilError, UsageError, obstacle
 from exphil_core.replays import wire
 from exphil_core.replays.archives import ArchiveLimits
 from exphil_core.replays.columns import SCHEMA_VERSION
@@ -386,13 +386,18 @@ class _Crew:
     def _start(self) -> Worker:
         if self._spool is None:
             self._spool = Path(tempfile.mkdtemp(prefix="exphil-ingest-", dir=_spool_parent()))
-        return Worker(
-            self._command,
-            spool=self._spool,
-            number=self.next_number(),
-            memory_mib=self.options.memory_mib,
-            seconds=self.options.seconds_per_file,
-        )
+        try:
+            return Worker(
+                self._command,
+                spool=self._spool,
+                number=self.next_number(),
+                memory_mib=self.options.memory_mib,
+                seconds=self.options.seconds_per_file,
+            )
+        except OSError as error:
+            if (why := obstacle(error)) is None:
+                raise
+            raise ExphilError(f"ingest: a process that reads replays cannot be started: {why}") from error
 
     def _deadline(self) -> float:
         return time.monotonic() + self.options.seconds_per_file

@@ -1,5 +1,7 @@
 """Workers that die, hang, panic, print and eat memory cost one file each."""
 
+import errno
+import os
 import sys
 import warnings
 import zipfile
@@ -11,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from exphil_core.errors import DataError, UsageError
+from exphil_core.errors import DataError, ExphilError, UsageError
 from exphil_core.replays.columns import GROUPS
 from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
 from exphil_core.replays.pack import pack_game
@@ -118,6 +120,17 @@ def test_a_worker_that_cannot_start_is_an_error_that_says_why(folder: Path) -> N
     command = (sys.executable, "-c", "raise SystemExit('no such luck')")
     with pytest.raises(RuntimeError, match="no such luck"):
         list(ingest([folder], workers=1, options=IngestOptions(), command=command))
+
+
+def test_too_many_open_files_are_a_sentence_and_refuse_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("exphil_core.replays.crew.subprocess.Popen", none_left)
+    with pytest.raises(ExphilError, match="ulimit -n"):
+        list(ingest([folder], workers=1, options=IngestOptions()))
 
 
 def test_known_sources_are_skipped_without_a_worker(folder: Path) -> None:

@@ -28,6 +28,7 @@ from typing import Any
 from exphil_core.cli.latency import machine
 from exphil_core.cli.pilot_latency import Played, measure_pilot
 from exphil_core.config.loader import load_preset
+from exphil_core.cpu import available_cores
 from exphil_core.dataset.build import build_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dojo.demo import write_demo
@@ -36,7 +37,7 @@ from exphil_core.runs import launcher
 from exphil_core.runs.control import send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.pilot import PilotDirectory, command
-from exphil_core.runs.pilot_place import own_cores, thread_on
+from exphil_core.runs.pilot_place import thread_on
 from exphil_core.runs.records import Latency, Step, decode
 from exphil_core.runs.tail import Tail
 
@@ -196,7 +197,7 @@ def compared(
 
 def measured(folder: Path, dataset: Path, name: str, options: argparse.Namespace) -> dict[str, object]:
     found: dict[str, object] = {}
-    cores = own_cores()
+    cores = available_cores()
     turns = {"rounds": options.rounds, "seconds": options.turn}
     with training(folder, dataset, name, "cpu") as (run, trained):
         say(f"{name}: a pilot on a core that training leaves it")
@@ -228,7 +229,7 @@ def main() -> None:
             preset: measured(folder / "runs", dataset, preset, options)
             for preset in options.presets.split(",")
         }
-    cores = len(own_cores())
+    cores = len(available_cores())
     print(json.dumps({"machine": {**machine(cores), "load": os.getloadavg()}, "presets": found}, indent=1))
 
 

@@ -68,10 +68,18 @@ def fsync_directory(folder: Path) -> None:
         os.close(handle)
 
 
+def remove_tree(path: Path) -> None:
+    """Removes a directory with all that is in it; of a link to one, the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path)
+
+
 def remove_partials(folder: Path) -> None:
     """Takes away what killed processes left: files, and directories that are written or removed as a whole."""
     for partial in folder.glob("*.partial"):
         if partial.is_dir():
-            shutil.rmtree(partial)
+            remove_tree(partial)
         else:
             partial.unlink(missing_ok=True)

@@ -1,14 +1,14 @@
-"""Who holds a run: an exclusive lock that the system lets go of when its process ends, however it ends.
+"""Exclusive locks between processes, which the system releases when their process ends, however it ends.
 
-In: the path of a lock file. Out: the lock held for a block, or a UsageError that names who holds it. What a
-reader gets wrong: the file's content is only for that sentence; a file without a lock on it means nothing.
+The content of a lock's file only names its holder in a sentence: a file without a lock on it means nothing.
 """
 
 import fcntl
+import itertools
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,11 +19,15 @@ _TRIES, _PAUSE_S = 10, 0.05
 
 
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock for this process. UsageError where another process does; `what` is its subject."""
+def hold(path: Path, what: str, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Holds the lock for this process; `what` is the subject of sentences about it.
+
+    Where another process holds it: UsageError, or with `waiting` a wait for that process to end, which `waiting` is
+    told of in a sentence, once for each process that is waited for.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        _acquire(handle, what)
+        _acquire(handle, what, waiting)
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         yield
@@ -46,12 +50,19 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _acquire(handle: int, what: str) -> None:
-    for _ in range(_TRIES):
+def _acquire(handle: int, what: str, waiting: Callable[[str], None] | None) -> None:
+    told = ""
+    for tries in itertools.count(1):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
             time.sleep(_PAUSE_S)
-    holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-    raise UsageError(f"{what} is held by {holder}: wait for it, or stop it first")
+        if tries < _TRIES:
+            continue
+        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+        if waiting is None:
+            raise UsageError(f"{what} is held by {holder}: wait for it, or stop it first")
+        if holder != told:
+            waiting(f"{what} is held by {holder}: waiting for it to end")
+            told = holder

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
+from exphil_core.cpu import available_cores
 from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.inference.cores import ahead_of_others, helpers_in, kept_to, wait_awake
@@ -162,7 +163,7 @@ def _own_cores(threads: int) -> Iterator[tuple[int, ...]]:
     folder = cache_root() / "cores"
     with ExitStack() as held:
         found: list[int] = []
-        for core in sorted(os.sched_getaffinity(0), reverse=True) if hasattr(os, "sched_getaffinity") else ():
+        for core in reversed(available_cores()) if hasattr(os, "sched_setaffinity") else ():
             with suppress(UsageError, OSError):
                 folder.mkdir(parents=True, exist_ok=True)
                 held.enter_context(hold(folder / f"core-{core}", f"core {core}"))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from exphil_core.cpu import available_cores
 from exphil_core.errors import DataError, ExphilError
 from exphil_core.melee import characters
 from exphil_core.runs.directory import RunDirectory
@@ -186,7 +187,7 @@ def _step_aside(*, as_idle: bool) -> None:
     with suppress(OSError):
         if as_idle:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        elif others := os.sched_getaffinity(0) - os.sched_getaffinity(os.getppid()):
+        elif others := set(available_cores()) - os.sched_getaffinity(os.getppid()):
             os.sched_setaffinity(0, others)
 
 

@@ -102,8 +102,9 @@ def _hold(run: RunDirectory, emit: Emit) -> int:
 def _train(run: RunDirectory, emit: Emit, helm: Helm, heartbeat: Heartbeat) -> "Finished":
     remove_partials(run.path)
     preset = run.preset()
+    from exphil_core.cpu import available_cores
     from exphil_core.runs.pilot import PilotDirectory
-    from exphil_core.runs.pilot_place import own_cores, pilot_place
+    from exphil_core.runs.pilot_place import pilot_place
     from exphil_core.runs.pilot_watch import PilotWatch
     from exphil_core.training.data import open_run_data
     from exphil_core.training.device import choose_device
@@ -113,7 +114,7 @@ def _train(run: RunDirectory, emit: Emit, helm: Helm, heartbeat: Heartbeat) -> "
     from exphil_core.training.publisher import Publisher
 
     device = choose_device(preset.train.device)
-    place = pilot_place(preset.pilot, trains_on=device.type, cores=own_cores())
+    place = pilot_place(preset.pilot, trains_on=device.type, cores=available_cores())
     with _keeping_to(place.run_cores):
         data = open_run_data(run, preset)
         if read_split(run.path) != data.split:

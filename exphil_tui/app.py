@@ -18,6 +18,7 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
 from exphil_core.runs.directory import UNFINISHED
 from exphil_tui.child import RunChild, run_child
 from exphil_tui.commands import WorkbenchCommands
@@ -62,7 +63,7 @@ class Workbench(App[None]):
     def __init__(
         self,
         *,
-        runs_dir: Path = Path("checkpoints"),
+        runs_dir: Path = DEFAULT_RUNS_DIR,
         run: str | None = None,
         replay: Path | None = None,
         checkpoint: str | None = None,
@@ -250,7 +251,7 @@ class Workbench(App[None]):
         """Leaves the workbench; no run notices."""
         first = self.screen_stack[0]
         runs = first.look_now() if isinstance(first, RunsScreen) else ()
-        self.exit(message=farewell([run.name for run in runs if run.state in UNFINISHED]))
+        self.exit(message=farewell([run.name for run in runs if run.state in UNFINISHED], self.runs_dir))
 
     @property
     def known_runs(self) -> "Sequence[RunSummary]":
@@ -259,11 +260,13 @@ class Workbench(App[None]):
         return runs.runs if isinstance(runs, RunsScreen) else ()
 
 
-def farewell(names: Sequence[str]) -> str | None:
+def farewell(names: Sequence[str], runs_dir: Path) -> str | None:
     """What is said after the workbench is left: which runs go on without it."""
     if not names:
         return None
     if len(names) == 1:
-        return f"Run {names[0]} goes on without the workbench: 'exphil attach {names[0]}' watches it again."
+        watch = typed_command(runs_dir, "attach", names[0])
+        return f"Run {names[0]} goes on without the workbench: '{watch}' watches it again."
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{len(names)} runs go on without the workbench ({shown}): 'exphil' watches them again."
+    watch = typed_command(runs_dir)
+    return f"{len(names)} runs go on without the workbench ({shown}): '{watch}' watches them again."

@@ -22,6 +22,7 @@ from typing import Any
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.lock import is_held
 from exphil_core.replays.text import sanitise
+from exphil_core.runs.commands import typed_command
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.log_end import last_lines
 from exphil_core.studies.study_file import study_names
@@ -110,7 +111,8 @@ def _listed(described: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def _refuse_what_cannot_go_on(command: StudyCommand, sight: StudySight) -> None:
-    goes_on = f"'exphil study run FILE --name {sight.title}' goes on with it"
+    typed = typed_command(command.runs_dir, "study", "run", "FILE", "--name", sight.title)
+    goes_on = f"'{typed}' goes on with it"
     shown = sanitise(command.study, limit=_LINE_LETTERS)
     if "/" not in command.study and command.study not in study_names():
         raise UsageError(f"{sight.title}: no study {shown} comes with this exphil: {goes_on}")
@@ -133,15 +135,17 @@ def _by_name(sight: StudySight, runs_dir: Path) -> StudyCommand:
     quick = stem.endswith(_QUICK)
     stem = stem.removesuffix(_QUICK)
     if stem not in study_names() or quick != sight.quick:
+        typed = typed_command(runs_dir, "study", "run", "FILE", "--name", sight.title)
         raise UsageError(
-            f"{sight.title} is no name of a study that comes with exphil, so its file is not known here: "
-            f"'exphil study run FILE --name {sight.title}' goes on with it"
+            f"{sight.title} is no name of a study that comes with exphil, so its file is not known here: '{typed}' "
+            "goes on with it"
         )
     replays: tuple[str, ...] = ()
     if of_replays and not (replays := _replays_of(sight, runs_dir)):
+        words = ("study", "run", stem, *(("--quick",) if quick else ()), "--replays", "REPLAYS")
         raise UsageError(
             f"no run of {sight.title} is there to say which replays it learns from: "
-            f"'exphil study run {stem}{' --quick' * quick} --replays …' goes on with it"
+            f"'{typed_command(runs_dir, *words)}' goes on with it"
         )
     return StudyCommand(study=stem, runs_dir=runs_dir, quick=quick, replays=replays)
 

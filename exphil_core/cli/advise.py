@@ -7,7 +7,6 @@ to be missing, and no other machine's figures take its place.
 
 import json
 import math
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from rich.text import Text
 from exphil_core.cli.choices import chosen_characters
 from exphil_core.cli.format import console, table
 from exphil_core.cli.options import RunsDir
+from exphil_core.cpu import core_count
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.melee.frames import FRAME_MS
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
@@ -72,7 +72,7 @@ def advise_command(
     from exphil_core.training.device import choose_device
 
     where = choose_device(device or "auto").type
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = core_count()
     here = machine(cores)
     question = Question(
         device="cuda" if where == "cuda" else "cpu",
@@ -83,6 +83,7 @@ def advise_command(
         data=data,
         replays=tuple(replays or ()),
         asked_device=device,
+        runs_dir=runs_dir,
     )
     known = _known(here, runs_dir)
     advice = advise(question, known)
@@ -102,7 +103,7 @@ def _data(replays: Sequence[str], *, quiet: bool) -> "Data | None":
     from exphil_core.dataset.contents import contents_of
     from exphil_core.studies.advice import Data
 
-    workers = os.cpu_count() or 1
+    workers = core_count()
     path = dataset_of(replays, min_frames=DataConfig().min_frames, workers=workers, quiet=quiet)
     contents = contents_of(path)
     return Data(games=contents.games, per_character=contents.per_character)

@@ -29,7 +29,7 @@ def open_workbench(run: RunDirectory) -> int:
     from exphil_core.cli import main
 
     if (lack := lack_of_workbench()) is not None:
-        raise UsageError(f"{lack}; 'exphil runs show {run.name}' prints how the run stands")
+        raise UsageError(f"{lack}; '{run.typed('runs', 'show')}' prints how the run stands")
     assert main.workbench is not None
     return main.workbench(run.path.parent, run.name)
 

@@ -5,7 +5,6 @@ wrong: the counts of a build are of all that the paths hold, also of what an ear
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 
 from exphil_core.cli.format import console, table
 from exphil_core.cli.progress import ingest_progress, warn_of_unverified
+from exphil_core.cpu import core_count
 from exphil_core.errors import DataError, UsageError
 from exphil_core.melee import characters, stages
 from exphil_core.replays.text import sanitise
@@ -62,7 +62,7 @@ def build_command(
         report = build_dataset(
             paths,
             out or default_dataset_dir(paths),
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers or core_count(),
             options=IngestOptions(),
             progress=seen,
         )

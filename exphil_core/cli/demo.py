@@ -4,13 +4,13 @@ In: a folder, how many games, a seed. Out: the replays, and one line (or one JSO
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from exphil_core.cli.progress import told
+from exphil_core.cpu import core_count
 from exphil_core.dojo.demo import DEFAULT_GAMES, iterate_demo
 from exphil_core.errors import UsageError
 
@@ -35,7 +35,7 @@ def demo_command(
     """Write synthetic replays of the dojo: bots of the five low-tier characters, with a known floor."""
     if out.exists() and not out.is_dir():
         raise UsageError(f"--out {out}: it is a file; expected a folder, or a name that is still free")
-    written = iterate_demo(out, games=games, seed=seed, echo=echo, workers=workers or os.cpu_count() or 1)
+    written = iterate_demo(out, games=games, seed=seed, echo=echo, workers=workers or core_count())
     size = 0
     with told(f"playing {games} games") as say:
         for number, path in enumerate(written, start=1):

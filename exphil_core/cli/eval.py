@@ -5,7 +5,6 @@ warning with their number.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ import typer
 
 from exphil_core.cli.format import console
 from exphil_core.cli.options import RunsDir
+from exphil_core.cpu import core_count
 from exphil_core.errors import DataError
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
@@ -66,9 +66,7 @@ def eval_command(
     ids = tuple(characters.by_name(name).external_id for name in wanted)
 
     if replays:
-        path = dataset_of(
-            replays, min_frames=preset.data.min_frames, workers=os.cpu_count() or 1, quiet=as_json
-        )
+        path = dataset_of(replays, min_frames=preset.data.min_frames, workers=core_count(), quiet=as_json)
         index = DatasetIndex.open(path)
         games = tuple(range(len(index.games)))
         for message in _seen_in_training(index, run):

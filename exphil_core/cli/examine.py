@@ -20,6 +20,7 @@ import psutil
 
 from exphil_core.cli.format import size
 from exphil_core.config.loader import list_presets, load_preset
+from exphil_core.cpu import core_count
 from exphil_core.dataset.catalog import cache_root
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.replays.folders import count_replays, usual_folders
@@ -174,7 +175,7 @@ def _bf16(torch: Mapping[str, Any]) -> Finding:
 
 
 def _processor() -> Finding:
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = core_count()
     memory = psutil.virtual_memory()
     return Finding(
         name="cpu",

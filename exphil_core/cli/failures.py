@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from exphil_core.atomic import NO_ROOM
-from exphil_core.errors import DiskFullError, ExphilError, UsageError
+from exphil_core.errors import DiskFullError, ExphilError, UsageError, obstacle
 from exphil_core.paths import expanded
 
 _REFUSED = {
@@ -17,8 +17,6 @@ _REFUSED = {
     errno.ENOTDIR: "a part of this path is a file and no folder",
     errno.ENAMETOOLONG: "a name in this path is longer than the disk allows, mostly 255 bytes",
     errno.ELOOP: "a symbolic link in this path leads back to itself",
-    errno.EMFILE: "too many files are open at once; 'ulimit -n 4096' allows more",
-    errno.ENFILE: "too many files are open on this machine",
     errno.ESTALE: "the network folder that held this is gone; mount it again",
 }
 """What no mistake of ours brings about: whoever owns the path can use the sentence."""
@@ -40,6 +38,8 @@ def expected_failure(error: OSError, arguments: Sequence[str]) -> ExphilError | 
     """The error as a sentence for who typed `arguments`; None where only exphil can mend what went wrong."""
     if error.errno in NO_ROOM:
         return DiskFullError(f"no room left on the disk: {error}")
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return ExphilError(str(obstacle(error)))
     if not isinstance(error.filename, str | bytes):
         return None
     path = os.fsdecode(error.filename)

@@ -7,7 +7,6 @@ not depend on what they have learned, and the step-against-forward error is of t
 
 import json
 import math
-import os
 import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +29,7 @@ from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
 from exphil_core.cli.options import RunsDir
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
+from exphil_core.cpu import core_count
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.inference.cores import wait_awake
 from exphil_core.runs import records
@@ -103,7 +103,7 @@ def latency_command(
 ) -> None:
     """Measure encode + step + sample + decode of one frame at 60 Hz, beside the budget of 16.67 ms."""
     wait_awake()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = core_count()
     if pilot is not None:
         _refuse_beside_pilot(
             ("--backbone", backbone),

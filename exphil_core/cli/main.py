@@ -18,9 +18,9 @@ from typing import Annotated, Protocol
 import typer
 
 from exphil_core.cli.failures import expected_failure
-from exphil_core.cli.options import ManyValues
+from exphil_core.cli.options import ManyValues, folder_of_runs
 from exphil_core.cli.output import make_printable
-from exphil_core.errors import ExphilError
+from exphil_core.errors import ExphilError, UsageError
 
 UNEXPECTED = 1
 INTERRUPTED = 130
@@ -70,7 +70,7 @@ def _app(typed: str | None) -> typer.Typer:
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
-    app.callback()(_options)
+    app.callback(invoke_without_command=True)(_options)
     for name in (typed,) if typed in COMMANDS else COMMANDS:
         module = import_module(f"exphil_core.cli.{name}")
         if (group := getattr(module, f"{name}_app", None)) is not None:
@@ -88,12 +88,25 @@ def _show_version(wanted: bool) -> None:
 
 
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit."),
     ] = False,
+    runs_dir: Annotated[
+        Path | None, typer.Option("--runs-dir", help="Open the workbench on this folder of runs.")
+    ] = None,
 ) -> None:
-    pass
+    if runs_dir is None:
+        return
+    if context.invoked_subcommand is not None:
+        command = f"exphil {context.invoked_subcommand}"
+        raise UsageError(
+            f"--runs-dir before the command would be ignored; type '{command} … --runs-dir {runs_dir}'"
+        )
+    if workbench is None:
+        raise UsageError("this program has no workbench")
+    raise typer.Exit(workbench(folder_of_runs(runs_dir), None))
 
 
 def run(arguments: Sequence[str]) -> int:

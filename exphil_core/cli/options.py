@@ -17,7 +17,8 @@ from exphil_core.errors import DataError, UsageError
 from exphil_core.paths import expanded
 
 
-def _folder_of_runs(path: Path) -> Path:
+def folder_of_runs(path: Path) -> Path:
+    """`path`, which need not be there yet. UsageError where it is a file."""
     try:
         there = stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
@@ -29,7 +30,7 @@ def _folder_of_runs(path: Path) -> Path:
 
 
 RunsDir = Annotated[
-    Path, typer.Option("--runs-dir", help="Where runs and studies are kept.", callback=_folder_of_runs)
+    Path, typer.Option("--runs-dir", help="Where runs and studies are kept.", callback=folder_of_runs)
 ]
 
 MANY = ("--replays", "--set")

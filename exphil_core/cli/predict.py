@@ -7,7 +7,6 @@ warning.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from exphil_core.cli.options import RunsDir
+from exphil_core.cpu import core_count
 from exphil_core.errors import DataError, UsageError
 from exphil_core.inference.cores import wait_awake
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
@@ -43,7 +43,7 @@ def predict_command(
 ) -> None:
     """Predict both players' controllers in every frame of a replay, as a player meets them."""
     wait_awake()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = core_count()
     if not 1 <= threads <= cores:
         raise UsageError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
     if not replay.is_file():

@@ -17,7 +17,7 @@ from exphil_core.cli.format import age, console, nats, table
 from exphil_core.cli.options import RunsDir
 from exphil_core.cli.report import evaluation_table
 from exphil_core.errors import UsageError
-from exphil_core.runs.commands import DEFAULT_RUNS_DIR
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
 from exphil_core.runs.control import Answer, answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.summary import (
@@ -49,7 +49,7 @@ def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) 
         print(json.dumps({"runs": [_object(run) for run in runs]}))
         return
     if not runs:
-        print(f"no run in {runs_dir} yet; 'exphil train' starts one")
+        print(f"no run in {runs_dir} yet; '{typed_command(runs_dir, 'train')}' starts one")
         return
     found = table(
         ("run", "state", "preset", "backbone"), right=("window", "step", "best loss", "last heard of")
@@ -98,7 +98,7 @@ def show_command(
         out.print()
         out.print(evaluation_table(evaluated, title=f"Last validation, step {evaluated['step']:,}"))
     if summary.state in ("crashed", "preempted", "stopped"):
-        out.print(f"\nGo on with it: exphil train --resume {run.name}", markup=False, highlight=False)
+        out.print(f"\nGo on with it: {run.typed('train', '--resume')}", markup=False, highlight=False)
 
 
 @runs_app.command("pause")
@@ -137,16 +137,22 @@ def delete_command(
     """Delete a run with its history and its checkpoints. One that goes on is refused."""
     run = RunDirectory.find(runs_dir, name)
     if run.alive():
-        raise UsageError(f"run {run.name} is going on: 'exphil runs stop {run.name}' first, then delete it")
+        raise UsageError(f"run {run.name} is going on: '{run.typed('runs', 'stop')}' first, then delete it")
+    target = run.path.resolve() if run.path.is_symlink() else None
     if not yes:
         if as_json or not sys.stdin.isatty():
             raise UsageError(f"deleting run {run.name} cannot be undone: say --yes where nobody can be asked")
         question = f"Delete run {run.name} with its history and its checkpoints ({len(run.steps())})?"
+        if target is not None:
+            question = f"Remove the link {run.path}? The run itself stays in {target}."
         if not typer.confirm(question, err=True):
             raise typer.Exit(1)
     run.delete()
     if as_json:
-        print(json.dumps({"run": run.name, "path": str(run.path), "deleted": True}))
+        stays = None if target is None else str(target)
+        print(json.dumps({"run": run.name, "path": str(run.path), "deleted": True, "stays": stays}))
+    elif target is not None:
+        print(f"run {run.name} was a link, and the link is removed; the run itself stays in {target}")
     else:
         print(f"run {run.name} is deleted")
 
@@ -177,12 +183,12 @@ def _became(run: RunDirectory, command: str, found: Answer, step: int) -> str:
         return f"run {run.name} has been told to {command}, and will at its next step"
     match command:
         case "pause":
-            return f"run {run.name} is paused at step {step:,}; 'exphil runs resume {run.name}' lets it go on"
+            return f"run {run.name} is paused at step {step:,}; '{run.typed('runs', 'resume')}' lets it go on"
         case "resume":
             return f"run {run.name} goes on from step {step:,}"
         case "checkpoint":
             return f"run {run.name} has a checkpoint of step {run.latest_step() or 0:,}"
-    return f"run {run.name} has saved step {step:,} and stopped; 'exphil train --resume {run.name}' goes on"
+    return f"run {run.name} has saved step {step:,} and stopped; '{run.typed('train', '--resume')}' goes on"
 
 
 def _line(out: Console, label: str, text: str) -> None:

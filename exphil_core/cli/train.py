@@ -6,12 +6,10 @@ what the workbench shows is a run in the background, so that leaving the workben
 """
 
 import json
-import os
 import re
-import shlex
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,8 +22,9 @@ from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import parse_assignments, resolve_preset
 from exphil_core.config.preset import Preset
+from exphil_core.cpu import core_count
 from exphil_core.errors import UsageError
-from exphil_core.runs.commands import DEFAULT_RUNS_DIR
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
 
 if TYPE_CHECKING:
     from exphil_core.cli.console import Sink
@@ -175,14 +174,19 @@ def train_command(
     if probe is not None and not dry_run and resume is None:
         raise UsageError("--probe belongs to --dry-run: it measures how fast steps are, and trains nothing")
     if resume is not None:
-        _refuse_beside_resume(typed, preset, settings, name, dry_run=dry_run, probe=probe)
+        _refuse_beside_resume(resume, runs_dir, typed, preset, settings, name, dry_run=dry_run, probe=probe)
     if tensorboard:
         require_tensorboard()
     where = _where(
         headless=headless, detach=detach, as_json=as_json, tensorboard=tensorboard, dry_run=dry_run
     )
     if resume is not None:
-        raise typer.Exit(where(_held_run(resume, runs_dir)))
+        from exphil_core.runs.summary import has_said_done
+
+        resumed = _held_run(resume, runs_dir)
+        if has_said_done(resumed):
+            print(f"run {resumed.name} is done. {_longer(resumed)}", file=sys.stderr)
+        raise typer.Exit(where(resumed))
     resolved = resolve_preset(preset or DEFAULT_PRESET, *_overrides(typed, settings or []))
     for note in resolved.notes:
         print(note, file=sys.stderr)
@@ -225,12 +229,9 @@ def _detach(run: "RunDirectory", *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"run": run.name, "path": str(run.path), "pid": pid}))
         return 0
-    runs_dir = (
-        "" if run.path.parent == DEFAULT_RUNS_DIR else f" --runs-dir {shlex.quote(str(run.path.parent))}"
-    )
     print(f"run {run.name} goes on in the background (process {pid}, {run.path})")
-    print(f"  watch it   exphil attach {run.name}{runs_dir}")
-    print(f"  stop it    exphil runs stop {run.name}{runs_dir}")
+    print(f"  watch it   {run.typed('attach')}")
+    print(f"  stop it    {run.typed('runs', 'stop')}")
     return 0
 
 
@@ -268,6 +269,8 @@ def _delay(typed: str) -> tuple[str, object]:
 
 
 def _refuse_beside_resume(
+    resume: str,
+    runs_dir: Path,
     typed: dict[str, object],
     preset: str | None,
     settings: list[str] | None,
@@ -289,30 +292,39 @@ def _refuse_beside_resume(
         if value
     ]
     if beside:
-        raise UsageError(
-            f"--resume goes on with the run's own settings, so {', '.join(beside)} would be ignored; leave it out, "
-            "or start a new run"
-        )
+        ignored = f"so {', '.join(beside)} would be ignored; leave it out"
+        sentence = f"--resume goes on with the run's own settings, {ignored}"
+        # Without such a run there is nothing to train for longer.
+        with suppress(UsageError):
+            sentence += f". {_longer(_held_run(resume, runs_dir))}"
+        raise UsageError(sentence)
 
 
 def _dataset(preset: Preset, *, quiet: bool) -> Path:
     from exphil_core.cli.options import dataset_of
 
     return dataset_of(
-        preset.data.replays, min_frames=preset.data.min_frames, workers=os.cpu_count() or 1, quiet=quiet
+        preset.data.replays, min_frames=preset.data.min_frames, workers=core_count(), quiet=quiet
     ).resolve()
 
 
 def _new_run(preset: Preset, runs_dir: Path, name: str | None, *, quiet: bool) -> "RunDirectory":
     # Torch takes seconds to import, so mistakes in what was typed are found before it.
+    from exphil_core.dataset.catalog import listed_dataset
     from exphil_core.dataset.index import DatasetIndex
     from exphil_core.runs.directory import RunDirectory, name_problem
 
     if name is not None and (problem := name_problem(runs_dir, name)) is not None:
         raise UsageError(problem)
     dataset = _dataset(preset, quiet=quiet)
-    fingerprint = DatasetIndex.open(dataset).fingerprint
-    return RunDirectory.create(runs_dir, preset, name=name, dataset=dataset, fingerprint=fingerprint)
+    return RunDirectory.create(
+        runs_dir,
+        preset,
+        name=name,
+        dataset=dataset,
+        fingerprint=DatasetIndex.open(dataset).fingerprint,
+        sources=listed_dataset(dataset).sources,
+    )
 
 
 def _held_run(name: str, runs_dir: Path) -> "RunDirectory":
@@ -335,7 +347,7 @@ def _work(run: "RunDirectory", *, as_json: bool, tensorboard: bool) -> int:
             sinks.append(_expense_sink(run))
         code = work(run, sinks=sinks)
     if not as_json:
-        print(_next_step(run.name, code), file=sys.stderr)
+        print(_next_step(run, code), file=sys.stderr)
     return code
 
 
@@ -352,10 +364,24 @@ def _expense_sink(run: "RunDirectory") -> "Sink":
     return hear
 
 
-def _next_step(name: str, code: int) -> str:
+def _next_step(run: "RunDirectory", code: int) -> str:
     if code == 0:
-        return f"Next: 'exphil runs show {name}', 'exphil eval {name} --replays PATH', or train on your own replays."
-    return f"Go on with it: 'exphil train --resume {name} --headless'."
+        evaluate = typed_command(run.path.parent, "eval", run.name, "--replays", "PATH")
+        return f"Next: '{run.typed('runs', 'show')}', '{evaluate}', or train on your own replays.\n{_longer(run)}"
+    return f"Go on with it: '{run.typed('train', '--headless', '--resume')}'."
+
+
+def _longer(run: "RunDirectory") -> str:
+    """How to train the policy of a run that has reached its limit for longer."""
+    step = run.best_step()
+    if step is None:
+        return f"To train for longer: '{typed_command(run.path.parent, 'train', '--preset', str(run.toml_path))}'."
+    best = run.step_directory(step).absolute()
+    words = ("train", "--preset", str(run.toml_path), "--set", f"train.start_from={best}")
+    return (
+        "To train its policy for longer, start a new run from it, with the same limit or another: "
+        f"'{typed_command(run.path.parent, *words)}'."
+    )
 
 
 def _dry_run(preset: Preset, *, probe_seconds: float | None, as_json: bool) -> int:

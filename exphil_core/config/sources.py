@@ -147,6 +147,10 @@ def _read(path: Path) -> tuple[Source, str | None]:
         message = re.sub(r" \(at .*\)$", "", str(error))
         raise UsageError(f"{name}{line}: not valid TOML: {message}") from error
     lines = key_lines(text)
+    if isinstance(values.get("preset"), dict) and isinstance(values.get("dataset"), dict):
+        # A run's own file, which holds the preset that the run was started with.
+        values = values["preset"]
+        lines = {key.removeprefix("preset."): line for key, line in lines.items()}
     parent = values.pop("extends", None)
     if parent is not None and not isinstance(parent, str):
         raise UsageError(

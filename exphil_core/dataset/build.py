@@ -11,6 +11,7 @@ index that was there, with everything it names; the next build removes what the 
 
 import json
 import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -135,6 +136,10 @@ class BuildReport:
         }
 
 
+def _tell(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)
+
+
 def build_dataset(
     paths: Iterable[Path],
     out: Path,
@@ -142,19 +147,24 @@ def build_dataset(
     workers: int,
     options: IngestOptions,
     progress: Callable[[Outcome], None] | None = None,
+    waiting: Callable[[str], None] = _tell,
     source: Ingest = ingest,
 ) -> BuildReport:
     """Makes `out` the dataset of `paths`. `progress` hears of every source that is read.
 
-    DataError where the paths hold no replay, `out` is something else, or another process builds there;
-    DiskFullError where there is no room. Built under another key (schema, parser, options) it starts anew.
+    Another process that builds there is waited for, and `waiting` hears a sentence that names it.
+    DataError where the paths hold no replay, or `out` is something else; DiskFullError where there is no room.
+    Built under another key (schema, parser, options) it starts anew.
     """
     began = time.monotonic()
     # `Path.resolve` raises where a link leads back to itself, which is for the ingest to refuse by name.
     resolved = sorted({Path(os.path.realpath(path)) for path in paths})
     key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
     _prepare(out)
-    with hold(out / ".lock", f"dataset {out}"), ThreadPoolExecutor(1, thread_name_prefix="shards") as writer:
+    with (
+        hold(out / ".lock", f"dataset {out}", waiting=waiting),
+        ThreadPoolExecutor(1, thread_name_prefix="shards") as writer,
+    ):
         build = _Build(out, key, writer)
         try:
             for outcome in source(

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from exphil_core import TRAINING_SPINS
+from exphil_core.cpu import available_cores
 
 PLAYING_SPINS = "20000"
 """Turns of its loop that a thread of torch's waits awake for its share of the next operation: through the gaps within
@@ -37,8 +38,8 @@ def player_cores(threads: int) -> tuple[int, ...]:
     """One core a thread; none where there is one thread, fewer cores, or a system that doesn't let them be chosen."""
     if not hasattr(os, "sched_setaffinity"):
         return ()
-    cores = sorted(os.sched_getaffinity(0))
-    return tuple(cores[:threads]) if 1 < threads <= len(cores) else ()
+    cores = available_cores()
+    return cores[:threads] if 1 < threads <= len(cores) else ()
 
 
 @contextmanager

@@ -16,9 +16,8 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -37,8 +36,6 @@ FLAGS = (
     "-mcpu=native" if platform.machine() == "arm64" else "-march=native",
     *([] if sys.platform == "darwin" else ["-fopenmp"]),
 )
-
-_PAUSE_S = 0.5
 
 
 class _MissingError(Exception):
@@ -85,24 +82,15 @@ def _cpu() -> str:
 def _build_once(library: Path) -> bool:
     """Waits for another process that builds the library, or builds and loads it: whether it was this one."""
     library.parent.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        waits = False
-        while not library.is_file():
-            try:
-                held.enter_context(hold(library.with_suffix(".lock"), "the build of the compiled scan"))
-            except UsageError:
-                if not waits:
-                    print(
-                        "exphil: waiting for another process that builds the compiled scan", file=sys.stderr
-                    )
-                waits = True
-                time.sleep(_PAUSE_S)
-            else:
-                break
+    with hold(library.with_suffix(".lock"), "the build of the compiled scan", waiting=_tell):
         missing = not library.is_file()
         if missing:
             _build(library)
         return missing
+
+
+def _tell(sentence: str) -> None:
+    print(f"exphil: {sentence}", file=sys.stderr, flush=True)
 
 
 def _build(library: Path) -> None:

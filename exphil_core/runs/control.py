@@ -184,7 +184,7 @@ def _without_process(run: RunDirectory, command: str) -> str:
     stands = f"run {run.name} has no process ({state}), so there is nothing to {command}"
     if command == "resume":
         stands = f"run {run.name} has no process ({state})"
-    return f"{stands}; 'exphil train --resume {run.name}' goes on from its newest checkpoint"
+    return f"{stands}; '{run.typed('train', '--resume')}' goes on from its newest checkpoint"
 
 
 def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
@@ -196,7 +196,7 @@ def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
     if stopping:
         return f"run {run.name} is stopping: it saves at its next step and ends"
     if command == "pause" and paused:
-        return f"run {run.name} is paused already; 'exphil runs resume {run.name}' lets it go on"
+        return f"run {run.name} is paused already; '{run.typed('runs', 'resume')}' lets it go on"
     if command == "resume" and not paused:
         return f"run {run.name} is not paused"
     return None

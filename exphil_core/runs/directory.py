@@ -10,12 +10,11 @@ names, and which is the latest and which the best.
 import json
 import os
 import re
-import shutil
 import socket
 import stat
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exphil_core.atomic import atomic_write, fsync_directory, room_on_disk
+from exphil_core.atomic import atomic_write, fsync_directory, remove_tree, room_on_disk
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.lock import hold, is_held
 from exphil_core.replays.text import is_text, storable
+from exphil_core.runs.commands import typed_command
 from exphil_core.runs.process import own_identity, process_identity
 from exphil_core.runs.provenance import git_revision, package_versions
 
@@ -82,14 +82,24 @@ class RunDirectory:
         self.path = path
         self.name = path.name
         self.events_path = path / "events.jsonl"
+        self.toml_path = path / "run.toml"
+        """What the run is; `exphil train --preset` takes it, too."""
 
     @classmethod
     def create(
-        cls, runs_dir: Path, preset: "Preset", *, name: str | None, dataset: Path, fingerprint: str
+        cls,
+        runs_dir: Path,
+        preset: "Preset",
+        *,
+        name: str | None,
+        dataset: Path,
+        fingerprint: str,
+        sources: Sequence[str] = (),
     ) -> "RunDirectory":
         """A new run, named `preset-YYYYMMDD-HHMMSS` unless told otherwise, with its `run.toml`.
 
-        UsageError for a name that is taken, or that a folder cannot have.
+        `sources` are the paths that the dataset was built from. UsageError for a name that is taken, or that a folder
+        cannot have.
         """
         # Presets take a tenth of a second to import; whoever only looks at a run need not wait for them.
         from exphil_core.config.preset import plain_values
@@ -104,7 +114,11 @@ class RunDirectory:
         described: dict[str, object] = {
             "v": VERSION,
             "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "dataset": {"path": str(dataset), "fingerprint": fingerprint},
+            "dataset": {
+                "path": str(dataset),
+                "fingerprint": fingerprint,
+                "sources": list(map(storable, sources)),
+            },
             "packages": package_versions(),
             "preset": plain_values(preset),
         }
@@ -131,13 +145,14 @@ class RunDirectory:
         runs = run_directories(runs_dir)
         if name is None:
             if not runs:
-                raise UsageError(f"no run in {runs_dir} yet; 'exphil train' starts one")
+                raise UsageError(f"no run in {runs_dir} yet; '{typed_command(runs_dir, 'train')}' starts one")
             return runs[0]
         for path in (runs_dir / name, Path(name)):
             if (path / "run.toml").is_file():
                 return cls(path)
         near = get_close_matches(name, [run.name for run in runs], n=1)
-        hint = f"did you mean '{near[0]}'?" if near else "'exphil runs list' shows what is there"
+        listing = typed_command(runs_dir, "runs", "list")
+        hint = f"did you mean '{near[0]}'?" if near else f"'{listing}' shows what is there"
         raise UsageError(f"no run '{name}' in {runs_dir}; {hint}")
 
     @classmethod
@@ -192,6 +207,14 @@ class RunDirectory:
         """Of that dataset as it was when the run began."""
         return str(self.described()["dataset"]["fingerprint"])
 
+    def dataset_sources(self) -> tuple[str, ...]:
+        """The replays, folders and archives that it was built from; none where an older exphil made the run."""
+        return tuple(map(str, self.described()["dataset"].get("sources", ())))
+
+    def typed(self, *words: str) -> str:
+        """The command of these words about this run, as it is typed from the folder that exphil runs in."""
+        return typed_command(self.path.parent, *words, self.name)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Holds the run for this process. UsageError, naming the other process, where another holds it."""
@@ -238,17 +261,20 @@ class RunDirectory:
         return status.pid if status is not None and _is_behind(status) else None
 
     def delete(self) -> None:
-        """Removes the run and all that was learned. UsageError where a process holds it or it cannot be removed."""
+        """Removes the run and all that was learned; of a link to a run, the link alone.
+
+        UsageError where a process holds the run or it cannot be removed.
+        """
         if self.alive():
             raise UsageError(
-                f"run {self.name} is going on: 'exphil runs stop {self.name}' first, then delete it"
+                f"run {self.name} is going on: '{self.typed('runs', 'stop')}' first, then delete it"
             )
         # Hidden first: who lists the runs never meets half of one.
         doomed = self.path.with_name(f".{self.name}.{os.getpid()}.removed.partial")
         try:
             with self.lock():
                 self.path.rename(doomed)
-            shutil.rmtree(doomed)
+            remove_tree(doomed)
         except OSError as error:
             raise UsageError(
                 f"run {self.name} cannot be deleted: {error.filename}: {error.strerror}"
@@ -328,7 +354,7 @@ class RunDirectory:
             # Renamed first: a folder under its own name is always whole.
             doomed = self.path / f"{self.step_directory(step).name}.removed.partial"
             self.step_directory(step).rename(doomed)
-            shutil.rmtree(doomed)
+            remove_tree(doomed)
         return removed
 
     def _point(self, name: str, pointer: Pointer) -> None:
@@ -377,7 +403,10 @@ def name_problem(runs_dir: Path, name: str) -> str | None:
     if not _NAME.fullmatch(name):
         return f"run name '{name}': expected at most 100 letters, digits and ._+-, beginning with a letter or digit"
     if (runs_dir / name).exists():
-        return f"run '{name}' exists in {runs_dir}: resume it with --resume {name}, or choose another --name"
+        return (
+            f"run '{name}' exists in {runs_dir}: '{typed_command(runs_dir, 'train', '--resume', name)}' goes on with "
+            "it; or choose another --name"
+        )
     return None
 
 

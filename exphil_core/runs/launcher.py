@@ -31,7 +31,7 @@ def start(run: RunDirectory, *, unless_done: bool = False) -> int:
     where a process holds the run already, or where the worker ends at once: with the end of its log.
     """
     if run.alive():
-        raise UsageError(f"run {run.name} is going on already; 'exphil attach {run.name}' shows it")
+        raise UsageError(f"run {run.name} is going on already; '{run.typed('attach')}' shows it")
     log = run.path / "worker.log"
     try:
         with log.open("ab") as output:

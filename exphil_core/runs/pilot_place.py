@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_core.config.preset import PilotConfig
+from exphil_core.cpu import available_cores
 
 MOST_OF_THE_MACHINE = 3
 """Cores of which `auto` takes one away from training."""
@@ -66,20 +67,13 @@ def pilot_place(config: PilotConfig, *, trains_on: str, cores: Sequence[int]) ->
     )
 
 
-def own_cores() -> tuple[int, ...]:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
-
-
 @contextmanager
 def process_on(cores: Sequence[int]) -> Iterator[None]:
     """Every thread of this process keeps to `cores`, and those that they start; without cores all stay free."""
     if not cores or not hasattr(os, "sched_setaffinity"):
         yield
         return
-    before = own_cores()
+    before = available_cores()
     _set_all(cores)
     try:
         yield

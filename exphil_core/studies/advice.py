@@ -7,9 +7,11 @@ wrong: advice without a choice is advice too; its headline then says what is mis
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from exphil_core.dataset.contents import CharacterCounts
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 from exphil_core.studies.benched import Benched, BenchedRow
 from exphil_core.studies.evidence import Evidence
 
@@ -48,6 +50,8 @@ class Question:
     """As the command names them."""
     asked_device: str | None = None
     """The same, for a device."""
+    runs_dir: Path = DEFAULT_RUNS_DIR
+    """Where studies were looked for, and a run is to be kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

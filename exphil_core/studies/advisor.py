@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import load_preset
+from exphil_core.runs.commands import runs_dir_words
 from exphil_core.studies.advice import About, Advice, Candidate, Known, Question, Reason
 from exphil_core.studies.candidates import candidates_of, windows_tried
 from exphil_core.studies.evidence import BACKBONE, Evidence, Standing, stand
@@ -152,6 +153,7 @@ def _command(question: Question, strategy: Strategy, picked: _Pick) -> tuple[str
         words += ["--window-size", str(chosen.window_size)]
     if question.asked_device is not None:
         words += ["--device", question.asked_device]
+    words += runs_dir_words(question.runs_dir)
     settings = []
     if strategy.together is not None and strategy.together != preset.data.learn_from_all:
         settings.append(f"data.learn_from_all={str(strategy.together).lower()}")

@@ -4,11 +4,11 @@ In: a study. Out: `StudyData`, the same for every run. What a reader gets wrong:
 start at the same moment; the first makes the data and the others wait for it.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from exphil_core.cpu import core_count
 from exphil_core.dataset.build import build_dataset
 from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset
 from exphil_core.dataset.index import DatasetIndex
@@ -70,7 +70,7 @@ def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:
     dataset = default_dataset_dir([folder])
     whole = folder / ".whole"
     if not whole.exists():
-        workers = len(os.sched_getaffinity(0))
+        workers = core_count()
         games = iterate_demo(
             folder,
             games=study.dojo_games,
@@ -107,9 +107,7 @@ def _real(replays: tuple[str, ...], study: Study, say: Callable[[str], None]) ->
 
 def _build(paths: list[Path], dataset: Path, *, min_frames: int) -> None:
     # What was read before is not read again.
-    build_dataset(
-        paths, dataset, workers=len(os.sched_getaffinity(0)), options=IngestOptions(min_frames=min_frames)
-    )
+    build_dataset(paths, dataset, workers=core_count(), options=IngestOptions(min_frames=min_frames))
 
 
 def _min_frames(study: Study) -> int:

@@ -7,6 +7,7 @@ wrong: a sentence says what its figures say; where they are missing or contradic
 from collections.abc import Iterator, Mapping, Sequence
 
 from exphil_core.melee.frames import FRAME_MS
+from exphil_core.runs.commands import typed_command
 from exphil_core.studies.advice import About, Candidate, Known, Question, Reason
 from exphil_core.studies.benched import BenchedRow
 from exphil_core.studies.candidates import PLAYS_IN, fits
@@ -26,7 +27,7 @@ def headline(looked: Sequence[Candidate], chosen: Candidate | None, question: Qu
     if not measured:
         return (
             f"Nothing can be advised yet: no latency was measured on this machine's {_place(question)}; "
-            "'exphil advise --measure' measures what is needed, in a few minutes."
+            f"'{_measuring(question)}' measures what is needed, in a few minutes."
         )
     nearest = min(measured, key=_distance)
     return (
@@ -54,7 +55,7 @@ def on_latency(looked: Sequence[Candidate], chosen: Candidate | None, question: 
     if disturbed := [_named(each) for each in late if each.disturbed]:
         sentence = (
             f"Of {', '.join(disturbed)}, p99 is several times the median: other work on this machine may have been "
-            "in the way. 'exphil advise --measure' measures such rows again; let nothing else run meanwhile."
+            f"in the way. '{_measuring(question)}' measures such rows again; let nothing else run meanwhile."
         )
         yield Reason(about="latency", sentence=sentence, basis="bench")
     if chosen is None:
@@ -161,7 +162,7 @@ def notes(
     missing = [each for each in looked if each.row is None]
     if chosen is not None and missing:
         listed = ", ".join(f"{_named(each)} ({each.preset})" for each in missing)
-        yield f"Not measured here, so neither taken nor ruled out: {listed}; 'exphil advise --measure' measures them."
+        yield f"Not measured here, so neither taken nor ruled out: {listed}; '{_measuring(question)}' measures them."
     other = {row.threads for row in known.benched.rows} - {question.threads}
     if missing and other:
         yield (
@@ -171,15 +172,24 @@ def notes(
     if any(each.dojo for each in used):
         yield (
             "What a study shows on the dojo holds for its bots, which ask for less memory than people do: the same "
-            "study on your own replays ('exphil study run NAME --replays PATH') says more."
+            "study on your own replays "
+            f"('{_typed(question, 'study', 'run', 'NAME', '--replays', 'PATH')}') says more."
         )
     if not known.evidence:
         yield (
-            "No study has come out in this folder, so no loss speaks for any backbone: 'exphil study run backbones "
-            "--quick' is one that would."
+            "No study has come out in this folder, so no loss speaks for any backbone: "
+            f"'{_typed(question, 'study', 'run', 'backbones', '--quick')}' is one that would."
         )
     yield from known.problems
     yield NLL_SENTENCE
+
+
+def _measuring(question: Question) -> str:
+    return _typed(question, "advise", "--measure")
+
+
+def _typed(question: Question, *words: str) -> str:
+    return typed_command(question.runs_dir, *words)
 
 
 def _named(candidate: Candidate) -> str:

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from exphil_core.atomic import NO_ROOM, fsync_directory
+from exphil_core.atomic import NO_ROOM, fsync_directory, remove_tree
 from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError, obstacle
 
 FORMAT_VERSION = 1
@@ -88,7 +88,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
         _verify(temporary)
         if directory.exists():
             # A run that went back to an older checkpoint takes this step again.
-            shutil.rmtree(directory)
+            remove_tree(directory)
         temporary.rename(directory)
         fsync_directory(directory.parent)
     except OSError as error:

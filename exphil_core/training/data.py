@@ -18,6 +18,7 @@ from exphil_core.errors import DataError
 from exphil_core.melee import characters
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.training.kept_split import SPLIT_FILE, KeptSplit, kept_of, read_split
+from exphil_core.training.run_dataset import restore_dataset
 
 
 class Notice(NamedTuple):
@@ -74,9 +75,11 @@ class TrainingData:
 def open_run_data(run: RunDirectory, preset: Preset) -> TrainingData:
     """The data of a run, split as when it first started, with a warning where the dataset has changed.
 
+    A dataset that was cleared out of the cache is built again first.
     Raises DataError as `open_training_data` does, and where it is not known how the run's games were split.
     """
     dataset = run.dataset_path()
+    restore_dataset(run, preset)
     kept = read_split(run.path)
     data = open_training_data(preset, dataset, kept)
     index = data.store.index

@@ -151,7 +151,7 @@ def test_without_a_terminal_attach_is_a_sentence_and_train_prints(
     assert "needs a terminal, and here is none: training prints here" in said.err
     assert "run mine: attention" in said.out
     assert run(["attach", "--runs-dir", str(runs_dir)]) == 2
-    assert "'exphil runs show mine' prints" in capsys.readouterr().err
+    assert f"'exphil runs show mine --runs-dir {runs_dir}' prints" in capsys.readouterr().err
 
 
 def test_a_probe_without_a_dry_run_is_refused(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from exphil_core.atomic import remove_partials
 from exphil_core.cli import main
 from exphil_core.config.loader import load_preset
 from exphil_core.runs.directory import RunDirectory
@@ -214,3 +215,28 @@ def test_a_run_is_deleted_only_where_somebody_said_so(
     assert list(runs_dir.iterdir()) == []
     assert main.run([*delete, "--yes"]) == 2
     assert "no run 'mine'" in capsys.readouterr().err
+
+
+def test_of_a_link_to_a_run_the_link_is_deleted_and_the_run_stays(
+    capsys: pytest.CaptureFixture[str], runs_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    linked = tmp_path_factory.mktemp("linked")
+    (linked / "far").symlink_to(runs_dir / "mine")
+    delete = ["runs", "delete", "far", "--runs-dir", str(linked), "--yes"]
+    assert main.run(delete) == 0
+    assert f"the run itself stays in {runs_dir / 'mine'}" in capsys.readouterr().out
+    assert list(linked.iterdir()) == []
+    assert RunDirectory.find(runs_dir, "mine").steps() == (200,)
+
+
+def test_a_checkpoint_that_lies_on_another_disk_is_pruned_as_its_link(runs_dir: Path, tmp_path: Path) -> None:
+    run = RunDirectory.find(runs_dir, "mine")
+    other = tmp_path / "other disk"
+    other.mkdir()
+    run.step_directory(100).symlink_to(other)
+    (run.path / "step-000000050.removed.partial").symlink_to(other)
+    assert run.prune(1) == (100,)
+    remove_partials(run.path)
+    assert run.steps() == (200,)
+    assert not list(run.path.glob("*.partial"))
+    assert other.is_dir()

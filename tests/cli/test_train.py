@@ -98,7 +98,7 @@ def test_where_a_pilot_plays_is_said_as_any_other_setting(
 def test_on_few_cores_a_run_says_why_no_pilot_plays_beside_it(
     tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("exphil_core.runs.pilot_place.own_cores", lambda: (0, 1))
+    monkeypatch.setattr("exphil_core.cpu.available_cores", lambda: (0, 1))
     arguments = ("--replays", str(dojo_dataset), "--max-steps", "2", "--pilot", "auto", "--device", "cpu")
     assert train(tmp_path, *arguments, "--json") == 0
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

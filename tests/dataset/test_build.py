@@ -3,9 +3,11 @@
 import errno
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,7 @@ from exphil_core.dataset.build import BuildReport, build_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.errors import DataError, DiskFullError, UsageError
+from exphil_core.errors import DataError, DiskFullError
 from exphil_core.lock import hold
 from exphil_core.replays.columns import GROUPS
 from exphil_core.replays.filters import SideQuality
@@ -346,10 +348,30 @@ def test_a_folder_of_other_things_is_not_built_into(folder: Folder, tmp_path: Pa
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_second_builder_is_told_to_wait(folder: Folder, tmp_path: Path) -> None:
+def test_a_second_builder_waits_for_the_first_and_says_for_whom(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / SHARD_FOLDER).mkdir()
-    with hold(tmp_path / ".lock", "dataset"), pytest.raises(UsageError, match="is held by process"):
-        _build(folder, tmp_path)
+    found: list[BuildReport] = []
+    said: queue.Queue[str] = queue.Queue()
+
+    def build_too() -> None:
+        options = IngestOptions()
+        found.append(
+            build_dataset(
+                [Path("replays")], tmp_path, workers=1, options=options, source=folder, waiting=said.put
+            )
+        )
+
+    with hold(tmp_path / ".lock", "dataset"):
+        second = threading.Thread(target=build_too)
+        second.start()
+        sentence = said.get(timeout=30)
+        assert f"dataset {tmp_path} is held by process {os.getpid()} on" in sentence
+        assert sentence.endswith("waiting for it to end")
+        assert folder.taken() == []
+    second.join()
+    assert found[0].games == 2
+    # Said once, however long it takes.
+    assert said.empty()
 
 
 def test_a_transient_refusal_is_tried_again(folder: Folder, tmp_path: Path) -> None:

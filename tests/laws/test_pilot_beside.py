@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from exphil_core.config.preset import Preset
+from exphil_core.cpu import available_cores
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.runs.pilot_place import own_cores
 from exphil_core.training.publisher import ASK_SECONDS
 from exphil_core.worker import work
 
@@ -84,7 +84,7 @@ def test_a_run_with_a_pilot_beside_it_learns_the_same_and_keeps_what_it_measured
 ) -> None:
     alone = new_run(preset_with(tiny, "off"), "alone")
     assert work(alone) == 0
-    cores = own_cores()
+    cores = available_cores()
 
     watched = new_run(preset_with(tiny, "cpu"), "watched")
     pilot = PilotDirectory(watched)
@@ -115,7 +115,7 @@ def test_a_run_with_a_pilot_beside_it_learns_the_same_and_keeps_what_it_measured
     if len(cores) > 1 and played_on:
         assert played_on == [{cores[-1]}]
         assert trained_on == [set(cores[:-1])]
-    assert own_cores() == cores
+    assert available_cores() == cores
 
 
 def test_a_killed_pilot_is_a_warning_and_nothing_else(

@@ -8,10 +8,11 @@ import threading
 import pytest
 
 from exphil_core.config.preset import PilotConfig
-from exphil_core.runs.pilot_place import PilotPlace, own_cores, pilot_place, process_on, thread_on
+from exphil_core.cpu import available_cores
+from exphil_core.runs.pilot_place import PilotPlace, pilot_place, process_on, thread_on
 
 needs_cores = pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity") or len(own_cores()) < 2,
+    not hasattr(os, "sched_setaffinity") or len(available_cores()) < 2,
     reason="cores cannot be chosen here, or there is one",
 )
 
@@ -67,7 +68,7 @@ def test_auto_plays_on_the_gpu_that_trains_and_leaves_the_cores_alone() -> None:
 
 @needs_cores
 def test_every_thread_of_the_process_keeps_to_its_cores_and_gets_them_back() -> None:
-    all_cores = own_cores()
+    all_cores = available_cores()
     seen: list[set[int]] = []
     go_on, told = threading.Event(), threading.Event()
 
@@ -82,7 +83,7 @@ def test_every_thread_of_the_process_keeps_to_its_cores_and_gets_them_back() -> 
     thread.start()
     try:
         with process_on(all_cores[:1]):
-            assert own_cores() == all_cores[:1]
+            assert available_cores() == all_cores[:1]
             go_on.set()
             told.wait(20)
             told.clear()
@@ -91,21 +92,21 @@ def test_every_thread_of_the_process_keeps_to_its_cores_and_gets_them_back() -> 
     finally:
         thread.join()
     assert seen == [{all_cores[0]}, set(all_cores)]
-    assert own_cores() == all_cores
+    assert available_cores() == all_cores
 
 
 @needs_cores
 def test_a_process_that_is_started_on_other_cores_stays_there() -> None:
-    all_cores = own_cores()
+    all_cores = available_cores()
     ask = [sys.executable, "-c", "import os; print(sorted(os.sched_getaffinity(0)))"]
     with process_on(all_cores[:1]):
         with thread_on(all_cores[-1:]):
             child = subprocess.run(ask, check=True, capture_output=True, text=True)
-        assert own_cores() == all_cores[:1]
+        assert available_cores() == all_cores[:1]
     assert child.stdout.strip() == str([all_cores[-1]])
 
 
 def test_without_cores_of_its_own_nothing_changes() -> None:
-    before = own_cores()
+    before = available_cores()
     with process_on(()), thread_on(()):
-        assert own_cores() == before
+        assert available_cores() == before

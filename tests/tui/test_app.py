@@ -179,9 +179,9 @@ async def test_a_hostile_sentence_is_shown_as_plain_text(workbench: Workbench) -
 
 
 def test_the_farewell_names_the_runs_that_go_on() -> None:
-    assert farewell([]) is None
-    assert "exphil attach quick" in (farewell(["quick"]) or "")
-    many = farewell(["a", "b", "c", "d", "e"]) or ""
+    assert farewell([], Path("checkpoints")) is None
+    assert "exphil attach quick" in (farewell(["quick"], Path("checkpoints")) or "")
+    many = farewell(["a", "b", "c", "d", "e"], Path("checkpoints")) or ""
     assert "5 runs" in many
     assert "2 more" in many
 

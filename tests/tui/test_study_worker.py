@@ -118,7 +118,9 @@ def test_what_cannot_be_gone_on_with_is_a_sentence(runs_dir: Path, file: Path) -
     made = StudyMaker(runs_dir, "mine", study=str(file), replays=[], seeds=[0])
     made.wants("a", seeds=[0])
     file.unlink()
-    with pytest.raises(UsageError, match=r"my study\.toml is not there: 'exphil study run FILE --name mine'"):
+    with pytest.raises(
+        UsageError, match=r"study\.toml is not there: 'exphil study run FILE --name mine --runs-dir "
+    ):
         command_of(sight(runs_dir), runs_dir)
     made.storage.describe(study="context_lenght", fingerprint="f")
     with pytest.raises(UsageError, match="no study context_lenght comes with this exphil"):

@@ -37,6 +37,9 @@ WORKER_COMMAND: tuple[str, ...] = (sys.executable, "-m", "exphil_core.replays.wo
 _ARCHIVE_PATIENCE = 10
 """Times the limit of one file, for an archive to be listed or to give its next member."""
 
+_SLOWEST_BYTES = 1_000_000
+"""Of an archive, a second: a compressed tar has to be read through for that, and gets the time for it."""
+
 _REQUESTS_AHEAD = 2
 """Requests that a worker may hold, so that it need not wait while the last answer is being used."""
 
@@ -158,7 +161,7 @@ def _archive_tasks(
 ) -> Iterator[_Task | Outcome]:
     """Listed and unpacked in a process of its own, too: an archive may be as hostile as a replay."""
     limits = asdict(crew.options.archives)
-    listed = crew.ask({"do": "list", "path": archive.path, "limits": limits})
+    listed = crew.ask({"do": "list", "path": archive.path, "limits": limits}, archive.size)
     if "refused" in listed:
         reason, detail = listed["refused"]
         yield replace(_refused(archive, reason, detail), inaccessible=reason in _UNKNOWN_ARCHIVE)
@@ -180,14 +183,15 @@ def _archive_tasks(
     refused = ("archive_corrupt", REASONS["archive_corrupt"])
     try:
         into = f"unpacked-{crew.next_number()}"
-        answer = crew.ask({"do": "unpack", "path": archive.path, "members": list(wanted), "into": into})
+        request = {"do": "unpack", "path": archive.path, "members": list(wanted), "into": into}
+        answer = crew.ask(request, archive.size)
         while "end" not in answer:
             source = wanted.pop(answer["member"])
             if "refused" in answer:
                 yield _refused(source, *answer["refused"])
             else:
                 yield _Task(source=source, path=Path(answer["path"]), unpacked=True)
-            answer = crew.ask({"do": "next"})
+            answer = crew.ask({"do": "next"}, archive.size)
         if "failed" in answer:
             _raise_failure(answer["failed"])
         refused = answer.get("refused", refused)
@@ -246,12 +250,16 @@ class _Crew:
         if self._spool is not None:
             shutil.rmtree(self._spool, ignore_errors=True)
 
-    def ask(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """The unpacker's answer. Where it dies or is late, an answer that ends and refuses the archive."""
+    def ask(self, message: Mapping[str, Any], size: int) -> dict[str, Any]:
+        """The unpacker's answer about an archive of `size` bytes.
+
+        Where it dies or is late, an answer that ends and refuses the archive.
+        """
         if self._unpacker is None:
             self._unpacker = self._start()
         self._unpacker.send(message)
-        answer = self._unpacker.wait(_ARCHIVE_PATIENCE * self.options.seconds_per_file)
+        seconds = _ARCHIVE_PATIENCE * self.options.seconds_per_file + size / _SLOWEST_BYTES
+        answer = self._unpacker.wait(seconds)
         if answer is not None:
             return answer
         late = time.monotonic() >= self._unpacker.deadline

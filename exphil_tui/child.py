@@ -17,8 +17,8 @@ from typing import Protocol
 from exphil_core.replays.text import sanitise
 
 LINE_LETTERS = 1000
-MOST_OUTPUT = 2**24
-"""Bytes of standard output that are kept: one JSON object."""
+MOST_OUTPUT = 2**28
+"""Bytes of standard output that are kept: one JSON object, which names every file that a build did not keep."""
 MOST_LINES = 200
 """Of what it said on standard error, the newest."""
 

@@ -493,6 +493,8 @@ o lists the replays of what is under the cursor, the newest first, to look into 
                 f"{report['frames']:,} frames\n{report['kept']:,} files kept, {report['duplicates']:,} duplicates, "
                 f"{filtered:,} filtered, {refused:,} refused; n puts a run on them together"
             )
+            if report["unverified"]:
+                text += f"\n{report['unverified']:,} files could not be looked at and stay as they were read before"
         except (ValueError, KeyError, TypeError, AttributeError, IndexError):
             return f"{glyphs.warning} the build said nothing that could be read", "$text-warning"
         return text, "$text-success" if report["games"] else "$text-warning"

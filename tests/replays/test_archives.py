@@ -1,6 +1,7 @@
 """Archives: what is listed, unpacked and refused by name."""
 
 import errno
+import gzip
 import io
 import random
 import stat
@@ -233,6 +234,14 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path, make: Maker, na
     path = make(tmp_path / name, {"bomb.slp": bytes(20 * 2**20)})
     with pytest.raises(Refused) as caught:
         list_members(path, LIMITS)
+    assert caught.value.reason == "archive_too_large"
+
+
+def test_a_bomb_beside_the_members_of_a_tar_is_read_to_the_limit_only(tmp_path: Path) -> None:
+    path = make_tar(tmp_path / "a.tar", {"a.slp": random.Random(0).randbytes(2000)})
+    (tmp_path / "a.tar.gz").write_bytes(gzip.compress(path.read_bytes() + bytes(2**23)))
+    with pytest.raises(Refused) as caught:
+        list_members(tmp_path / "a.tar.gz", LIMITS)
     assert caught.value.reason == "archive_too_large"
 
 

@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from exphil_core.errors import DataError, ExphilError, UsageError
 from exphil_core.replays.columns import GROUPS
-from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
+from exphil_core.replays.ingest import IngestOptions, Outcome, Source, _Crew, ingest
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
 
@@ -193,6 +193,33 @@ def test_one_source_that_fails_in_this_process_does_not_stop_the_others(folder: 
         "set.zip": ("refused", "reader_failed"),
         "good2.slp": ("refused", "reader_failed"),
         **dict.fromkeys(("good0.slp", "good1.slp", "good3.slp"), ("kept", "")),
+    }
+
+
+def test_an_unpacker_that_says_what_it_was_not_asked_costs_its_archive(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.zip", "b.zip"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            for number in range(2):
+                archive.write(folder / f"good{number}.slp", f"{name}-{number}.slp")
+    real = _Crew.ask
+
+    def ask(crew: _Crew, message: Mapping[str, Any], size: int) -> dict[str, Any]:
+        answer = real(crew, message, size)
+        return (
+            {"member": 99, "path": "/"}
+            if message.get("path", "").endswith("a.zip") and "into" in message
+            else answer
+        )
+
+    monkeypatch.setattr(_Crew, "ask", ask)
+    found = by_name(
+        list(ingest([tmp_path / "a.zip", tmp_path / "b.zip"], workers=1, options=IngestOptions()))
+    )
+    assert found == {
+        **dict.fromkeys(("a.zip-0.slp", "a.zip-1.slp"), ("refused", "reader_failed")),
+        **dict.fromkeys(("b.zip-0.slp", "b.zip-1.slp"), ("kept", "")),
     }
 
 

@@ -23,6 +23,7 @@ REPORT = {
     "filtered": {"too_short": 1},
     "refused": {"corrupt": 1},
     "duplicates": 0,
+    "unverified": 0,
     "games": 2,
     "frames": 9000,
     "seconds": 12.0,

@@ -11,7 +11,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from exphil_core.melee import characters
 
 Record = dict[str, Any]
 Sink = Callable[[Record], None]
+
+SHARES_SHOWN = 6
+"""Characters whose shares the first line of a run names."""
 
 _UNREAD = (errno.EPIPE, errno.EIO)
 """Of a pipe without a reader, of a terminal that was closed."""
@@ -102,6 +105,14 @@ def _per_character(record: Record) -> str:
     return " ".join(f"{name} {losses[name]['loss']:.3f}" for name in ordered)
 
 
+def _drawn(dataset: Mapping[str, Any]) -> str:
+    """The characters' shares of the windows, the first few of them."""
+    shares = dataset["shares"]
+    named = [f"{name} {share['drawn']:.1%}" for name, share in list(shares.items())[:SHARES_SHOWN]]
+    more = f" and {len(shares) - SHARES_SHOWN} more" if len(shares) > SHARES_SHOWN else ""
+    return f"; windows: {', '.join(named)}{more}"
+
+
 def describe(record: Record) -> str | None:
     """One plain line for an event; None for events that say nothing to a reader of lines."""
     match record["type"]:
@@ -112,7 +123,7 @@ def describe(record: Record) -> str | None:
             return (
                 f"run {record['run']}: {record['backbone']}, window {record['window_size']}, "
                 f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}{kernel}; "
-                f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}"
+                f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}{_drawn(dataset)}"
             )
         case "step":
             return (

@@ -8,6 +8,8 @@ nothing is measured, and time is known only where the preset limits it.
 import json
 import math
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from exphil_core.errors import UsageError
 if TYPE_CHECKING:
     from exphil_core.training.data import TrainingData
     from exphil_core.training.probe import Outlook
+
+    Shares = Mapping[str, Mapping[str, float]]
 
 
 def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None, as_json: bool) -> int:
@@ -33,6 +37,7 @@ def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None
     from exphil_core.training.data import open_training_data
     from exphil_core.training.device import choose_device
     from exphil_core.training.probe import outlook, probed
+    from exphil_core.training.shares import balance_notices, pool_for, shares_of
 
     data = None if dataset is None else open_training_data(preset, dataset)
     device = choose_device(preset.train.device)
@@ -41,14 +46,20 @@ def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None
     if probe_seconds is not None:
         assert data is not None
         found = probed(found, preset, data, device=device, seconds=probe_seconds)
+    pool = None if data is None else pool_for(preset, data)
+    if data is not None and pool is not None:
+        data = replace(data, warnings=(*data.warnings, *balance_notices(preset, data, pool)))
+    shares = {} if pool is None else shares_of(pool)
     if as_json:
-        print(json.dumps(_object(preset, data, found, str(device)), allow_nan=False))
+        print(json.dumps(_object(preset, data, shares, found, str(device)), allow_nan=False))
     else:
-        _print(preset, data, found)
+        _print(preset, data, shares, found)
     return 0
 
 
-def _object(preset: Preset, data: "TrainingData | None", found: "Outlook", device: str) -> dict[str, Any]:
+def _object(
+    preset: Preset, data: "TrainingData | None", shares: "Shares", found: "Outlook", device: str
+) -> dict[str, Any]:
     told: dict[str, Any] = {
         "preset": preset.model_dump(mode="json"),
         "parameters": found.parameters,
@@ -63,7 +74,7 @@ def _object(preset: Preset, data: "TrainingData | None", found: "Outlook", devic
         "memory_measured": found.memory_measured is not None,
         "state_bytes": found.state_bytes,
         "device": device,
-        "dataset": None if data is None else data.summary(),
+        "dataset": None if data is None else {**data.summary(), "shares": shares},
         "warnings": [] if data is None else [notice.message for notice in data.warnings],
         "estimated_seconds": found.estimated_seconds,
         "probe": None,
@@ -82,7 +93,7 @@ def _object(preset: Preset, data: "TrainingData | None", found: "Outlook", devic
     return told
 
 
-def _print(preset: Preset, data: "TrainingData | None", found: "Outlook") -> None:
+def _print(preset: Preset, data: "TrainingData | None", shares: "Shares", found: "Outlook") -> None:
     for notice in () if data is None else data.warnings:
         print(f"warning: {notice.message}", file=sys.stderr)
     out = console()
@@ -90,10 +101,18 @@ def _print(preset: Preset, data: "TrainingData | None", found: "Outlook") -> Non
     for name, entry in ({} if data is None else data.per_character()).items():
         out.print(
             f"{name}: {entry['frames']:,} frames to learn from (games: {entry['games']}); "
-            f"{entry['validation_frames']:,} held out (games: {entry['validation_games']})",
+            f"{entry['validation_frames']:,} held out (games: {entry['validation_games']}){_share(shares.get(name))}",
         )
     for sentence in sentences(found):
         out.print(sentence, markup=False, soft_wrap=True)
+
+
+def _share(share: Mapping[str, float] | None) -> str:
+    """Of the windows that are learned from; nothing where the character is only held out."""
+    if share is None:
+        return ""
+    asked = f" ({share['asked']:.1%} asked)" if abs(share["asked"] - share["reachable"]) >= 0.0005 else ""
+    return f"; {share['reachable']:.1%} of the windows{asked}"
 
 
 def sentences(found: "Outlook") -> list[str]:

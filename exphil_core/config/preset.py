@@ -215,7 +215,7 @@ class TrainConfig(BaseModel):
     balance_characters: bool = False
     """Draw rare characters more often than their share of the frames."""
     balance_temperature: float = Field(default=1.0, gt=0.0, le=1.0)
-    """How far: 1 gives every character the same share within limits, near 0 leaves the shares alone."""
+    """How far: 1 asks for the same share for every wanted character, near 0 for the share of its frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the model lives; auto takes CUDA where there is one."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -8,9 +8,10 @@ the next one.
 Who plays when. A lane plays its game from the first frame to the last, then the lane takes another. Every ego
 is due at a certain rate, which makes its game come as often as the pool expects: its k-th play is due at a
 random point of the k-th of equal spans of time. A free lane takes the ego that is due first, among those whose
-games no other lane holds (or, where games are fewer than lanes, among those that have room for one more). Where
-all rates are equal that is one shuffled pass over all egos after the other. A lane enters its first game at a
-random chunk, so that lanes neither begin games nor end them together.
+games no other lane holds (or, where games are fewer than lanes, no more lanes than the pool expects). Where
+all rates are equal that is one shuffled pass over all egos after the other. At first each game is in as many
+lanes as the pool expects, each entered at a random chunk: so the shares hold from the first step on, and lanes
+neither begin games nor end them together.
 
 Chunks are cut at multiples of `chunk_length`. The last one of a game holds only a part: it is played with that
 part as its probability, and padded. So few rows are spent on padding, the end of every game is learned from
@@ -21,15 +22,16 @@ chunk) and only ever onwards. Resuming goes through them again.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import NamedTuple
 
 import numpy as np
 
+from exphil_core.dataset.balance import UNIT
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.plan import PlannedBatch
-from exphil_core.dataset.pool import UNIT, Pool, pool_of
+from exphil_core.dataset.pool import Pool, pool_of
 from exphil_core.dataset.split import Ego
 
 _LANES = 3
@@ -54,6 +56,7 @@ class LanePlan:
         horizon: int = 1,
         balance: bool = False,
         balance_temperature: float = 1.0,
+        wanted: Collection[int] = (),
         mirror: float = 0.0,
     ) -> None:
         self.seed, self.batch_size, self.accumulation = seed, batch_size, accumulation
@@ -65,6 +68,7 @@ class LanePlan:
             rows=batch_size * accumulation,
             balance=balance,
             balance_temperature=balance_temperature,
+            wanted=wanted,
         )
         self._schedule = self._from_the_start()
         self._lock = threading.Lock()
@@ -127,22 +131,21 @@ class _Schedule:
         self._part = (observed % chunk_length / chunk_length).tolist()
 
         chunks_a_play = np.maximum(observed / chunk_length, 1.0)
-        plays_a_tick = pool.expected / UNIT / chunks_a_play
-        share = np.stack([1 - pool.second_slot, pool.second_slot], axis=1)
-        places, slots = np.nonzero(share)
+        plays_a_tick = pool.expected_sides / UNIT / chunks_a_play[:, None]
+        places, slots = np.nonzero(plays_a_tick)
         self._place, self._slot = places.tolist(), slots.tolist()
-        self._span = (1 / (plays_a_tick[:, None] * share)[places, slots]).tolist()
+        self._span = (1 / plays_a_tick[places, slots]).tolist()
         """Per ego, ticks from play to play."""
         self._played = [0] * len(places)
-        self._due = [(self._due_at(ego), ego) for ego in range(len(places))]
-        """A heap of the egos that may be played."""
-        heapify(self._due)
         self._parked: list[list[tuple[float, int]]] = [[] for _ in pool.frames]
-        """Per game, its egos that may not, since as many lanes hold the game as can be helped."""
-        self._room = [-(-pool.rows // len(pool.frames))] * len(pool.frames)
+        """Per game, its egos that may not be played, since as many lanes hold the game as may."""
+        self._room = (-(-pool.expected // UNIT)).tolist()
         """Per game, how many more lanes may hold it."""
 
-        self._plays = [[self._enter()] for _ in range(pool.rows)]
+        self._plays = [[self._enter(ego)] for ego in self._first_egos(pool, random)]
+        self._due = self._first_dues(chunks_a_play[places].tolist())
+        """A heap of the egos that may be played."""
+        heapify(self._due)
         self._ends = [(plays[0].end, lane) for lane, plays in enumerate(self._plays)]
         heapify(self._ends)
 
@@ -152,7 +155,7 @@ class _Schedule:
             now, lane = next_end
             plays = self._plays[lane]
             self._leave(plays[-1].place)
-            play = self._begin(now)
+            play = self._begin(self._take(), now)
             while plays and plays[0].end <= now - KEPT_TICKS:
                 del plays[0]
             plays.append(play)
@@ -163,18 +166,44 @@ class _Schedule:
         """What the lane plays at `tick`, which is not far before the last one."""
         return next(play for play in reversed(self._plays[lane]) if play.start <= tick)
 
-    def _begin(self, now: int) -> _Play:
-        ego = self._take()
+    def _begin(self, ego: int, now: int) -> _Play:
         place = self._place[ego]
         return _Play(
             now, now + self._chunks(place), place, self._slot[ego], next(self._uniform) < self._mirror
         )
 
-    def _enter(self) -> _Play:
+    def _first_egos(self, pool: Pool, random: np.random.Generator) -> list[int]:
+        """Whom the lanes play at first: each ego in as many lanes as the pool expects, rounded up or down."""
+        number = np.cumsum(pool.expected_sides.ravel() > 0) - 1
+        order = random.permutation(len(pool.frames))
+        ends = np.cumsum(pool.expected_sides[order].ravel())
+        points = random.integers(UNIT) + UNIT * np.arange(pool.rows)
+        game, slot = np.divmod(np.searchsorted(ends, points, side="right"), 2)
+        egos: list[int] = number[2 * order[game] + slot].tolist()
+        return egos
+
+    def _enter(self, ego: int) -> _Play:
         """A lane's first game, at a random chunk."""
-        play = self._begin(0)
+        self._room[self._place[ego]] -= 1
+        play = self._begin(ego, 0)
         entered = int(next(self._uniform) * play.end)
         return play._replace(start=-entered, end=play.end - entered)
+
+    def _first_dues(self, chunks: list[float]) -> list[tuple[float, int]]:
+        """When each ego is due first, as if lanes had always played: after a span where one plays it already."""
+        entered = {(play.place, play.slot): -play.start for (play,) in self._plays}
+        dues = []
+        for ego, span in enumerate(self._span):
+            since = entered.get((self._place[ego], self._slot[ego]))
+            if span < chunks[ego]:
+                # Several lanes play it at once.
+                due = next(self._uniform) * span
+            elif since is None:
+                due = next(self._uniform) * (span - chunks[ego])
+            else:
+                due = span - since
+            dues.append((due, ego))
+        return dues
 
     def _take(self) -> int:
         """The ego that is due first, among those whose games have room."""

@@ -5,23 +5,24 @@ here. Randomness is counter-based (Philox), so a step is drawn without the ones 
 integer, and neither loader threads nor ranks change what a step holds. Windows here are alone, each from a
 cleared state; `lanes` plans rows that play whole games.
 
-How games are drawn. Every game has an expected number of windows per batch, proportional to its weight but
-bounded so that no game comes twice while there are enough of them (and as evenly as possible where not). The
-games are laid end to end on a line of length `batch_size`, in an order shuffled anew each *round*, each as
-long as its number; the batch is whoever lies at u, u + 1, u + 2, … That is systematic sampling: the expected
-numbers hold exactly, nobody comes more often than its number rounded up, and a draw costs O(batch log games).
+How games are drawn. Every game has an expected number of windows per batch (see `pool`), at most one while there
+are as many games as rows. The games are laid end to end on a line of length `batch_size`, in an order shuffled anew
+each *round*, each as long as its number; the batch is whoever lies at u, u + 1, u + 2, … That is systematic
+sampling: the expected numbers hold exactly, no game comes more often than its number rounded up, and a draw costs
+O(batch log games).
 The steps of a round use evenly spread u, so a round passes over all games as a shuffled epoch does.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from exphil_core.dataset.balance import UNIT
 from exphil_core.dataset.index import DatasetIndex
-from exphil_core.dataset.pool import UNIT, Pool, pool_of
+from exphil_core.dataset.pool import Pool, pool_of
 from exphil_core.dataset.split import Ego
 
 _ROUND, _STEP = 1, 2
@@ -46,6 +47,9 @@ class PlannedBatch:
 
 class Plan(Protocol):
     """What draws batches: `BatchPlan`, or `LanePlan` where state is carried from step to step."""
+
+    @property
+    def batch_size(self) -> int: ...
 
     @property
     def chunk_length(self) -> int: ...
@@ -86,14 +90,21 @@ class BatchPlan:
         horizon: int = 1,
         balance: bool = False,
         balance_temperature: float = 1.0,
+        wanted: Collection[int] = (),
         mirror: float = 0.0,
     ) -> None:
         self.seed, self.batch_size = seed, batch_size
         self.chunk_length, self.horizon = chunk_length, horizon
         self.mirror = mirror
         self.pool = pool_of(
-            egos, index, rows=batch_size, balance=balance, balance_temperature=balance_temperature
+            egos,
+            index,
+            rows=batch_size,
+            balance=balance,
+            balance_temperature=balance_temperature,
+            wanted=wanted,
         )
+        self._expected, self._second_slot = self.pool.expected, self.pool.second_slot
         self._steps_per_round = -(-len(self.pool.game) // batch_size)
         self._round: _Round | None = None
         self._lock = threading.Lock()
@@ -109,7 +120,7 @@ class BatchPlan:
         rows = slice(rank * self.batch_size // ranks, (rank + 1) * self.batch_size // ranks)
         return PlannedBatch(
             game=self.pool.game[place][rows],
-            slot=(slot < self.pool.second_slot[place]).astype(np.uint8)[rows],
+            slot=(slot < self._second_slot[place]).astype(np.uint8)[rows],
             start=(where * starts).astype(np.int64)[rows],
             mirror=(mirror < self.mirror)[rows],
             reset=np.ones(self.batch_size, np.bool_)[rows],
@@ -127,7 +138,7 @@ class BatchPlan:
                 self._round = _Round(
                     number=number,
                     order=order,
-                    ends=np.cumsum(self.pool.expected[order]),
+                    ends=np.cumsum(self._expected[order]),
                     offsets=spread % UNIT,
                 )
             return self._round
@@ -135,3 +146,16 @@ class BatchPlan:
     def _random(self, purpose: int, number: int) -> np.random.Generator:
         # The generator counts upwards in the first word: the others name the stream.
         return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, number, purpose]))
+
+
+def drawn_shares(plan: Plan, index: DatasetIndex, batches: int) -> dict[int, float]:
+    """External character id → share of the rows of the plan's first `batches` in which it is the ego."""
+    rows = np.zeros((len(index.games), 2), np.int64)
+    for step in range(batches):
+        drawn = plan.draw(step)
+        np.add.at(rows, (drawn.game, drawn.slot), 1)
+    counts: dict[int, int] = {}
+    for game, slot in zip(*np.nonzero(rows), strict=True):
+        character = index.games[game].sides[slot].external_id
+        counts[character] = counts.get(character, 0) + int(rows[game, slot])
+    return {character: count / (batches * plan.batch_size) for character, count in counts.items()}

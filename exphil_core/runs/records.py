@@ -57,7 +57,7 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     parameters: Count
     device: str
     dataset: Mapping[str, object]
-    """`games`, `frames`, `per_character`, `shares`."""
+    """`games`, `frames`, `per_character`; `shares`: character → `asked`, `reachable`, `drawn`, of the windows."""
     precision: str = ""
     kernel: str | None = None
     steps: Count | None = None

@@ -29,7 +29,6 @@ from exphil_core.encoding.batch import characters_on_stage, targets, to_tensors
 from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.noise import apply_noise
 from exphil_core.errors import CheckpointError, DivergedError
-from exphil_core.melee import characters
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.runs.helm import Ending, Save
@@ -46,6 +45,7 @@ from exphil_core.training.objective import Objective
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
 from exphil_core.training.probes import Presses
+from exphil_core.training.shares import balance_notices, shares_drawn, wanted_characters
 from exphil_core.training.shown import draw_delays, shown
 
 
@@ -193,6 +193,7 @@ def train(
     if not state.precision:
         state.precision = _settle_precision(preset, plan, data.store, device, policy, loss_of)
     dtype = autocast_dtype(state.precision)
+    batches_in_run = None if limits.steps is None else limits.steps * config.accumulation
     emit(
         "run_started",
         run=run_name,
@@ -203,11 +204,12 @@ def train(
         device=str(device),
         precision=state.precision,
         kernel=kernel,
-        dataset={**data.summary(), "shares": _named(plan.pool.shares())},
+        dataset={**data.summary(), "shares": shares_drawn(plan, data, batches_in_run)},
         steps=limits.steps,
         resumed_from=state.step or None,
     )
-    for notice in (*notices, *_warmup_notice(preset, limits)):
+    notices += [*_warmup_notice(preset, limits), *balance_notices(preset, data, plan.pool)]
+    for notice in notices:
         emit("warning", code=notice.code, message=notice.message)
     meter = Meter(tuple(c.name for c in policy.codec.components), device)
     watched = choose_games(data.store.index, data.validation, preset.evaluation.max_frames)
@@ -436,6 +438,7 @@ def _plan(preset: Preset, data: TrainingData, horizon: int) -> Plan:
         horizon=horizon,
         balance=config.balance_characters,
         balance_temperature=config.balance_temperature,
+        wanted=wanted_characters(preset),
         mirror=config.mirror,
     )
 
@@ -527,10 +530,6 @@ def _diverged(step: int, loss: float, norm: float, batch: Batch, store: ColumnSt
         f"step {step}: the loss is {loss} and the gradient norm {norm}; expected finite numbers. The step was "
         f"not taken. Windows of the batch: {windows}. Try a lower train.lr, or train.precision=fp32"
     )
-
-
-def _named(shares: Mapping[int, float]) -> dict[str, float]:
-    return {characters.by_external_id(external_id).name: share for external_id, share in shares.items()}
 
 
 @contextmanager

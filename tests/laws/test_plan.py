@@ -3,58 +3,29 @@ lanes play whole games in order."""
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pytest
+import torch
 
+from exphil_core.dataset.balance import UNIT
 from exphil_core.dataset.batches import BatchLoader
-from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side
+from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.lanes import KEPT_TICKS, LanePlan
-from exphil_core.dataset.plan import BatchPlan, Plan, PlannedBatch
+from exphil_core.dataset.plan import BatchPlan, Plan, PlannedBatch, drawn_shares
+from exphil_core.dataset.pool import MOST_REPEATED, Pool, pool_of
 from exphil_core.dataset.shards import SHARD_FOLDER, write_shard
-from exphil_core.dataset.split import select_egos, split_games
+from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.replays.columns import DTYPES, GROUPS, HALF, LAYOUT, Version
 from exphil_core.replays.pack import PackedGame, PackedSide
+from tests.dataset.faked import faked_index
 
 CHUNK, HORIZON = 60, 2
-
-
-def _side(character: int, port: int, frames: int) -> Side:
-    return Side(
-        external_id=character,
-        selected_external_id=character,
-        frames_by_character={character: frames},
-        port_index=port,
-        type="human",
-        human=True,
-        active=True,
-        plausible=True,
-        activity=0.5,
-    )
-
-
-def _index(
-    lengths: list[int], characters: list[tuple[int, int]], path: Path = Path("nowhere")
-) -> DatasetIndex:
-    starts = np.cumsum([0, *lengths])
-    games = [
-        GameEntry(
-            content_id=f"{number:032x}",
-            shard="all.safetensors",
-            row_start=int(starts[number]),
-            frames=frames,
-            external_stage_id=32,
-            version="3.16.0",
-            sides=(_side(pair[0], 0, frames), _side(pair[1], 1, frames)),
-            salvaged=False,
-            source="",
-        )
-        for number, (frames, pair) in enumerate(zip(lengths, characters, strict=True))
-    ]
-    return DatasetIndex(path=path, key=BuildKey(parser_version="", options=""), games=tuple(games))
 
 
 def _many(count: int = 300, seed: int = 5) -> DatasetIndex:
@@ -62,7 +33,7 @@ def _many(count: int = 300, seed: int = 5) -> DatasetIndex:
     random = np.random.default_rng(seed)
     lengths = random.integers(40, 4000, count).tolist()
     picks = random.choice([2, 2, 2, 2, 2, 2, 20, 20, 10, 6], (count, 2)).tolist()
-    return _index(lengths, [(one, two) for one, two in picks])
+    return faked_index(lengths, [(one, two) for one, two in picks])
 
 
 Kind = Literal["windows", "lanes"]
@@ -87,6 +58,10 @@ def _plan(
     return LanePlan(egos, index, **({"accumulation": 1} | settings | changes))
 
 
+def _reachable(plan: Plan) -> dict[int, float]:
+    return {character: share.reachable for character, share in plan.pool.shares.items()}
+
+
 def _fields(plan: Plan, step: int, rank: int = 0, ranks: int = 1) -> dict[str, list]:
     drawn = plan.draw(step, rank, ranks)
     return {name: getattr(drawn, name).tolist() for name in PlannedBatch.__slots__}
@@ -97,7 +72,7 @@ def store(tmp_path: Path) -> ColumnStore:
     """Real rows on disk: 20 games of 40 to 400 frames."""
     random = np.random.default_rng(3)
     lengths = random.integers(40, 400, 20).tolist()
-    index = _index(lengths, [(10, 2)] * 20, tmp_path)
+    index = faked_index(lengths, [(10, 2)] * 20, tmp_path)
     games = [
         PackedGame(
             content_id=game.content_id,
@@ -248,7 +223,7 @@ def test_characters_come_as_often_as_the_shares_say(temperature: float, kind: Ki
         drawn = plan.draw(step)
         for game, slot in zip(drawn.game, drawn.slot, strict=True):
             seen[index.games[game].sides[slot].external_id] += 1
-    shares = plan.pool.shares()
+    shares = _reachable(plan)
     assert sum(shares.values()) == pytest.approx(1.0)
     for character, share in shares.items():
         assert seen[character] / (steps * 32) == pytest.approx(share, abs=0.012)
@@ -256,20 +231,20 @@ def test_characters_come_as_often_as_the_shares_say(temperature: float, kind: Ki
 
 def test_balance_evens_the_shares_out() -> None:
     index = _many(3000)
-    plain = _plan(index).pool.shares()
-    even = _plan(index, balance=True).pool.shares()
+    plain = _reachable(_plan(index))
+    even = _reachable(_plan(index, balance=True))
     assert plain[2] > 5 * plain[6]
     assert even[2] < 1.1 * even[6]
-    assert _plan(index, balance=True, balance_temperature=0.0).pool.shares() == pytest.approx(plain)
+    assert _reachable(_plan(index, balance=True, balance_temperature=0.0)) == pytest.approx(plain)
 
 
 @pytest.mark.parametrize("kind", ["windows", "lanes"])
 def test_a_character_with_a_twentieth_of_the_frames_gets_its_share(kind: Kind) -> None:
     """Over a thousand batches, within 2 % of it, and every rank has its part of the same batches."""
-    index = _index([1000] * 2100, [(2, 20)] * 2000 + [(10, 20)] * 100)
+    index = faked_index([1000] * 2100, [(2, 20)] * 2000 + [(10, 20)] * 100)
     plan = _plan(index, kind, characters=(2, 10), balance=True)
-    shares = plan.pool.shares()
-    assert shares[10] == pytest.approx(1 / 3, rel=0.01)  # a tenth of 20 to 1 is the bound
+    shares = _reachable(plan)
+    assert shares[10] == pytest.approx(10 / 21, rel=0.01)  # ten times its share of the frames is the bound
     seen: Counter[int] = Counter()
     for step in range(1000):
         drawn = plan.draw(step)
@@ -282,13 +257,269 @@ def test_a_character_with_a_twentieth_of_the_frames_gets_its_share(kind: Kind) -
 
 def test_a_weight_is_bounded_however_rare_the_character() -> None:
     """At most ten times as often as its frames alone would have it."""
-    index = _index([1000] * 1000, [(2, 2)] * 998 + [(10, 2)] * 2)
-    plain, even = _plan(index).pool.shares(), _plan(index, balance=True).pool.shares()
+    index = faked_index([1000] * 1000, [(2, 2)] * 998 + [(10, 2)] * 2)
+    plain, even = _reachable(_plan(index)), _reachable(_plan(index, balance=True))
     assert even[10] / plain[10] == pytest.approx(10, rel=0.02)
 
 
+ISSUE_CHARACTERS = [10] * 4 + [25] * 4 + [6] * 4 + [3] * 3 + [18]
+"""Of 16 games to learn from, one has Zelda (18)."""
+
+
+def _issue_games() -> DatasetIndex:
+    """Sixteen games of the five low-tier characters against Fox: Zelda has 9.3 % of their frames."""
+    return faked_index([6000] * 15 + [9228], [(character, 2) for character in ISSUE_CHARACTERS])
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    ("batch_size", "reached"),
+    [
+        (4, 0.2),
+        (5, 0.2),
+        (8, 1 / 8),  # one window of its one game
+        (16, 1 / 16),
+        (17, 0.2),  # more rows than games: each has several windows anyway
+        (32, 0.2),
+        (256, 0.2),
+    ],
+)
+def test_a_rare_character_of_few_games_gets_the_share_asked_for_it(
+    batch_size: int, reached: float, kind: Kind
+) -> None:
+    """With batches of 256 windows it was one window in 16, less than its share of the frames."""
+    plan = _plan(_issue_games(), kind, characters=(3, 6, 10, 18, 25), balance=True, batch_size=batch_size)
+    zelda = plan.pool.shares[18]
+    assert zelda.asked == pytest.approx(0.2)
+    assert zelda.reachable == pytest.approx(reached, abs=1e-6)
+    others = [share.reachable for character, share in plan.pool.shares.items() if character != 18]
+    if batch_size != 16:  # else Mr. Game & Watch is short of games too
+        assert others == [pytest.approx((1 - reached) / 4, abs=1e-6)] * 4
+    steps = 20_000 // batch_size
+    near = 0.005 if kind == "windows" else 0.02
+    assert drawn_shares(plan, _issue_games(), steps)[18] == pytest.approx(reached, abs=near)
+
+
+def test_a_rare_character_that_nobody_asked_for_does_not_turn_balance_off() -> None:
+    """Weights were bounded by the rarest of all characters, so that one short game made them all the same."""
+    rare = [(11, 2)]
+    wanted = [(10, 2)] * 30 + [(25, 2)] * 10 + [(18, 2)] * 5
+    index = faked_index([937] + [6000] * 165, rare + wanted + [(2, 20)] * 120)
+    plan = _plan(index, balance=True, wanted=(10, 18, 25))
+    shares = plan.pool.shares
+    # The wanted ones together keep the share of their frames, and so does each of the others.
+    frames = sum(game.frames for game in index.games) * 2
+    for character in (10, 18, 25):
+        assert shares[character].reachable == pytest.approx(45 * 6000 / frames / 3, abs=1e-6)
+    assert shares[11].reachable == pytest.approx(937 / frames, abs=1e-6)
+    assert shares[2].reachable == pytest.approx((937 + 165 * 6000) / frames, abs=1e-6)
+    assert shares[20].reachable == pytest.approx(120 * 6000 / frames, abs=1e-6)
+
+
+def test_the_side_of_a_shared_game_is_chosen_so_that_both_get_their_shares() -> None:
+    """Link's two games are against Mewtwo, who has others: they are Link's whenever he needs them."""
+    index = faked_index([1000] * 10, [(6, 10)] * 2 + [(10, 2)] * 8)
+    plan = _plan(index, characters=(6, 10), balance=True, batch_size=4)
+    assert _reachable(plan) == {6: pytest.approx(0.5, abs=1e-6), 10: pytest.approx(0.5, abs=1e-6)}
+    seen = {(int(game), int(slot)) for step in range(300) for game, slot in _drawn(plan, step)}
+    assert {game for game, _ in seen} == set(range(10))
+    assert not {(0, 1), (1, 1)} & seen
+
+
+def _drawn(plan: Plan, step: int) -> Iterator[tuple[int, int]]:
+    drawn = plan.draw(step)
+    yield from zip(drawn.game, drawn.slot, strict=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A small dataset with settings of balance, all at random."""
+
+    index: DatasetIndex
+    egos: list[Ego]
+    settings: dict[str, Any]
+
+    def pool(self, rows: int) -> Pool:
+        names = ("balance", "balance_temperature", "wanted")
+        return pool_of(self.egos, self.index, rows=rows, **{name: self.settings[name] for name in names})
+
+
+def _case(seed: int) -> Case:
+    """4 to 60 games of 1 to 8 characters, some against themselves, in some of which one side is no ego."""
+    random = np.random.default_rng(seed)
+    count = int(random.integers(4, 61))
+    cast = random.choice(26, int(random.integers(1, 9)), replace=False)
+    skewed = random.dirichlet(np.full(len(cast), random.choice([0.3, 1.0, 5.0])))
+    pairs = cast[random.choice(len(cast), (count, 2), p=skewed)].tolist()
+    lengths = np.exp(random.uniform(np.log(300), np.log(4000), count)).astype(int).tolist()
+    index = faked_index(lengths, [(one, two) for one, two in pairs])
+    both = float(random.choice([0.0, 0.5, 1.0]))
+    egos = [
+        Ego(game, slot)
+        for game in range(count)
+        for slot in ((0, 1) if random.random() < both else (int(random.integers(2)),))
+    ]
+    wanted = random.choice(cast, int(random.integers(len(cast) + 1)), replace=False).tolist()
+    return Case(
+        index=index,
+        egos=egos,
+        settings={
+            "seed": seed,
+            "batch_size": int(random.choice([4, 8, 16, 32, 64, 256])),
+            "balance": True,
+            "balance_temperature": float(random.choice([0.3, 0.7, 1.0])),
+            "wanted": tuple(wanted),
+            "chunk_length": CHUNK,
+            "horizon": HORIZON,
+        },
+    )
+
+
+CASES = range(20)
+
+
+def _suspicion(observed: np.ndarray, shares: np.ndarray) -> float:
+    """Probability of a χ² as large as that of the counts, were they drawn one by one; rare categories are one."""
+    expected = shares * observed.sum()
+    rare = expected < 5
+    if rare.any():
+        observed = np.append(observed[~rare], observed[rare].sum())
+        expected = np.append(expected[~rare], expected[rare].sum())
+    if len(expected) == 1:
+        return 1.0
+    distance = float(((observed - expected) ** 2 / expected).sum())
+    tail = torch.special.gammaincc(
+        torch.tensor((len(expected) - 1) / 2, dtype=torch.float64), torch.tensor(distance / 2)
+    )
+    return float(tail)
+
+
+def test_windows_are_drawn_in_the_shares_that_are_stated() -> None:
+    """One row of one step of each round: these are independent, since a round is shuffled anew."""
+    found = []
+    for seed in CASES:
+        case = _case(seed)
+        plan = BatchPlan(case.egos, case.index, **case.settings)
+        shares = _reachable(plan)
+        steps = -(-len(plan.pool.game) // plan.batch_size)
+        random = np.random.default_rng([seed, 1])
+        counts: Counter[int] = Counter()
+        for number in range(400):
+            drawn = plan.draw(number * steps + int(random.integers(steps)))
+            row = random.integers(plan.batch_size)
+            counts[case.index.games[drawn.game[row]].sides[drawn.slot[row]].external_id] += 1
+        assert counts.keys() <= shares.keys()
+        found.append(_suspicion(np.array([counts[one] for one in shares]), np.array(list(shares.values()))))
+    assert min(found) > 0.01 / len(found)
+    # Nor are they too good to be true.
+    told = [value for value in found if value < 1.0]
+    assert len(told) > 10
+    assert 0.3 < np.mean(told) < 0.7
+
+
+def test_lanes_play_in_the_shares_that_are_stated() -> None:
+    """A play of a game counts as one draw. Plays come more evenly than draws would, so that p is rather large."""
+    found = []
+    for seed in CASES:
+        case = _case(seed)
+        plan = LanePlan(case.egos, case.index, accumulation=1, **case.settings)
+        shares = _reachable(plan)
+        pool = plan.pool
+        chunks = np.maximum((pool.frames - HORIZON) / CHUNK, 1.0)
+        plays_a_tick = float((pool.expected / UNIT / chunks).sum())
+        ticks = int(max(200, 15 * len(pool.game) / plays_a_tick))
+        drawn = drawn_shares(plan, case.index, ticks)
+        assert drawn.keys() <= shares.keys()
+        counts = np.array([drawn.get(one, 0.0) for one in shares]) * plays_a_tick * ticks
+        found.append(_suspicion(counts, np.array(list(shares.values()))))
+    assert min(found) > 0.01 / len(found)
+
+
+def _subsets(count: int) -> Iterator[list[int]]:
+    sizes = (combinations(range(count), size) for size in range(1, count + 1))
+    yield from map(list, chain.from_iterable(sizes))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What rows of each character a batch may have, said in another way: by every set of characters."""
+
+    rows: int
+    touched: dict[tuple[int, ...], float]
+    """Characters → how many rows the games hold in which one of them is an ego."""
+    most: np.ndarray
+
+    def allow(self, least: np.ndarray) -> bool:
+        """Whether each character can have at least so many rows. (Hall's condition; the rest goes to the others.)"""
+        slack = 1e-6
+        return bool(
+            (least <= self.most + slack).all()
+            and least.sum() <= self.rows + slack
+            and all(least[list(some)].sum() <= most + slack for some, most in self.touched.items())
+        )
+
+
+def _limits(pool: Pool) -> Limits:
+    present = list(pool.shares)
+    holds = np.stack([(pool.characters == character).any(axis=1) for character in present], axis=1)
+    each = 1.0 if len(pool.game) >= pool.rows else np.inf
+    touched = {tuple(some): float(holds[:, some].any(axis=1).sum()) * each for some in _subsets(len(present))}
+    most = np.array([MOST_REPEATED * share.unbalanced for share in pool.shares.values()]) * pool.rows
+    return Limits(rows=pool.rows, touched=touched, most=most)
+
+
+def test_shares_that_are_possible_are_reached_and_others_as_nearly_as_can_be() -> None:
+    reached = short = 0
+    for seed in range(60):
+        case = _case(seed)
+        games = len({ego.game for ego in case.egos})
+        for rows in {games, max(1, games // 2), case.settings["batch_size"]}:
+            pool = case.pool(rows)
+            limits = _limits(pool)
+            asked, reachable, unbalanced = (
+                np.array([getattr(share, name) for share in pool.shares.values()])
+                for name in ("asked", "reachable", "unbalanced")
+            )
+            assert asked.sum() == pytest.approx(1)
+            assert limits.allow(reachable * rows)
+            assert (reachable > np.minimum(asked, unbalanced) - 1e-6).all()
+            if rows <= games:
+                assert pool.expected.max() <= UNIT
+            assert pool.expected.min() > 0
+            assert int(pool.expected.sum()) == rows * UNIT
+            if limits.allow(asked * rows):
+                reached += 1
+                np.testing.assert_allclose(reachable, asked, rtol=0, atol=1e-6)
+                continue
+            short += 1
+            # The character that misses most could not miss less.
+            ratio = float((reachable / asked).min())
+            better = np.maximum(np.minimum(asked, unbalanced), (ratio + 1e-4) * asked)
+            assert not limits.allow(better * rows)
+    assert reached > 50
+    assert short > 50
+
+
+def test_too_few_games_of_a_character_have_its_rows_evenly() -> None:
+    index = faked_index([3000, 500, 3000, 3000], [(18, 2)] * 2 + [(10, 2)] * 2)
+    plan = _plan(index, characters=(10, 18), balance=True, batch_size=64)
+    assert plan.pool.expected.tolist() == [pytest.approx(16 * UNIT, rel=1e-6)] * 4
+    for step in range(20):
+        assert set(Counter(plan.draw(step).game.tolist()).values()) <= {15, 16, 17}
+
+
+def test_lanes_begin_in_the_shares_that_are_stated() -> None:
+    """Mewtwo's games are a twentieth of Fox's in length, so lanes take twenty of them for one of Fox's."""
+    index = faked_index([300] * 40 + [6000] * 40, [(10, 10)] * 40 + [(2, 2)] * 40)
+    drawn = [
+        drawn_shares(_plan(index, "lanes", seed=seed, balance=True, batch_size=16), index, 60)[10]
+        for seed in range(20)
+    ]
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.03)
+
+
 def test_starts_cover_every_valid_frame_and_no_other() -> None:
-    index = _index([CHUNK + HORIZON + 3, CHUNK + HORIZON, 20], [(2, 2)] * 3)
+    index = faked_index([CHUNK + HORIZON + 3, CHUNK + HORIZON, 20], [(2, 2)] * 3)
     plan = _plan(index, batch_size=3)
     starts: dict[int, set[int]] = {0: set(), 1: set(), 2: set()}
     for step in range(300):
@@ -306,7 +537,7 @@ def test_mirroring_comes_at_its_rate() -> None:
 
 
 def test_the_frames_of_a_game_count_for_each_of_its_egos() -> None:
-    assert _plan(_index([1000, 500], [(2, 10)] * 2)).pool.ego_frames == 3000
+    assert _plan(faked_index([1000, 500], [(2, 10)] * 2)).pool.ego_frames == 3000
 
 
 Row = dict[str, Any]
@@ -360,7 +591,7 @@ def test_lanes_share_too_few_games_as_evenly_as_can_be(count: int, most: int) ->
 
 
 def test_without_balance_every_ego_is_played_once_before_any_is_played_again() -> None:
-    index = _index([300] * 50, [(2, 10)] * 50)
+    index = faked_index([300] * 50, [(2, 10)] * 50)
     plan = _plan(index, "lanes", batch_size=4)
     begun: Counter[tuple[int, int]] = Counter()
     for step in range(2000):
@@ -374,26 +605,26 @@ def test_without_balance_every_ego_is_played_once_before_any_is_played_again() -
 
 def test_the_last_chunk_of_a_game_comes_as_often_as_it_is_full() -> None:
     frames = 5 * CHUNK + CHUNK // 4 + HORIZON
-    plan = _plan(_index([frames] * 40, [(2, 10)] * 40), "lanes")
+    plan = _plan(faked_index([frames] * 40, [(2, 10)] * 40), "lanes")
     lengths = [len(play) for row in range(32) for play in list(_plays(_lane(plan, row, 500)))[1:-1]]
     assert set(lengths) == {5, 6}
     assert np.mean(lengths) == pytest.approx(5.25, abs=0.02)
 
 
 def test_a_game_shorter_than_a_chunk_is_played_all_the_same() -> None:
-    plan = _plan(_index([20, 20, 300], [(2, 10)] * 3), "lanes", batch_size=2)
+    plan = _plan(faked_index([20, 20, 300], [(2, 10)] * 3), "lanes", batch_size=2)
     assert {int(game) for step in range(100) for game in plan.draw(step).game} == {0, 1, 2}
 
 
 def test_lanes_do_not_begin_games_together() -> None:
-    plan = _plan(_index([60 * CHUNK] * 100, [(2, 10)] * 100), "lanes")
+    plan = _plan(faked_index([60 * CHUNK] * 100, [(2, 10)] * 100), "lanes")
     begun = [int(plan.draw(step).reset.sum()) for step in range(1, 61)]
     assert max(begun) <= 4
     assert sum(begun) == pytest.approx(32, abs=2)
 
 
 def test_half_of_the_games_of_lanes_are_mirrored() -> None:
-    plan = _plan(_index([CHUNK + HORIZON] * 100, [(2, 10)] * 100), "lanes")
+    plan = _plan(faked_index([CHUNK + HORIZON] * 100, [(2, 10)] * 100), "lanes")
     assert np.mean([plan.draw(step).mirror for step in range(300)]) == pytest.approx(0.5, abs=0.02)
 
 

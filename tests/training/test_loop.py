@@ -128,7 +128,12 @@ def test_a_run_says_what_it_learned_per_character_and_head(tiny: MakePreset, new
     assert work(run) == 0
     (started,) = events_of(run, "run_started")
     assert started["backbone"] == "attention"
-    assert sum(started["dataset"]["shares"].values()) == pytest.approx(1.0)
+    shares = started["dataset"]["shares"]
+    assert shares.keys() == {
+        name for name, entry in started["dataset"]["per_character"].items() if entry["frames"]
+    }
+    for which in ("asked", "reachable", "drawn"):
+        assert sum(share[which] for share in shares.values()) == pytest.approx(1.0)
     step = events_of(run, "step")[-1]
     assert step["step"] == 10
     assert step["loss"] == pytest.approx(sum(step["heads"].values()))

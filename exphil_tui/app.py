@@ -8,6 +8,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -249,9 +250,22 @@ class Workbench(App[None]):
 
     async def action_quit(self) -> None:
         """Leaves the workbench; no run notices."""
-        first = self.screen_stack[0]
+        self._leave(0)
+
+    def leave_from_thread(self, exit_code: int) -> None:
+        """The same from another thread; nothing where the workbench does not run yet, or no longer."""
+        loop = self._loop
+        if loop is not None:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(self._leave, exit_code)
+
+    def _leave(self, exit_code: int) -> None:
+        first = self.screen_stack[0] if self.screen_stack else None
         runs = first.look_now() if isinstance(first, RunsScreen) else ()
-        self.exit(message=farewell([run.name for run in runs if run.state in UNFINISHED], self.runs_dir))
+        self.exit(
+            return_code=exit_code,
+            message=farewell([run.name for run in runs if run.state in UNFINISHED], self.runs_dir),
+        )
 
     @property
     def known_runs(self) -> "Sequence[RunSummary]":

@@ -35,6 +35,7 @@ def open_workbench(
         return USAGE
     from exphil_tui.app import Workbench
     from exphil_tui.glyphs import glyphs_of
+    from exphil_tui.terminal_end import ending_with_terminal
 
     workbench = Workbench(
         runs_dir=runs_dir,
@@ -43,7 +44,8 @@ def open_workbench(
         checkpoint=checkpoint,
         glyphs=glyphs_of(os.environ, sys.stdout.encoding),
     )
-    workbench.run()
+    with ending_with_terminal(workbench.leave_from_thread):
+        workbench.run()
     return workbench.return_code or 0
 
 

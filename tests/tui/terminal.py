@@ -22,6 +22,7 @@ class Terminal:
         cwd: Path,
         size: tuple[int, int] = (80, 24),
         environment: dict[str, str] | None = None,
+        ignore_hangups: bool = False,
     ) -> None:
         columns, rows = size
         self.sent = bytearray()
@@ -44,6 +45,7 @@ class Terminal:
             env=settings,
             dimensions=(rows, columns),
             timeout=PATIENCE_S,
+            ignore_sighup=ignore_hangups,
         )
         self.process.delaybeforesend = None
 

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,10 +20,13 @@ import pexpect
 import pytest
 
 from exphil_core.runs.directory import RunDirectory
-from tests.tui.terminal import Terminal
+from tests.tui.terminal import PATIENCE_S, Terminal
 
 MakeRun = Callable[..., RunDirectory]
 Start = Callable[..., Terminal]
+
+_ECHO = termios.ECHO | termios.ICANON | termios.ISIG
+"""What a shell's terminal does with what is typed, and a full-screen program does itself."""
 
 
 def test_in_an_empty_folder_it_says_how_to_begin_and_leaves_nothing_behind(
@@ -65,6 +69,68 @@ def test_attach_opens_the_run(start: Start, make_run: MakeRun) -> None:
     terminal.until("1 run in checkpoints")
     terminal.press("q")
     assert terminal.ends() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
+    number: signal.Signals, start: Start, make_run: MakeRun, hangups: None
+) -> None:
+    """Of keyboard, mouse, screen and cursor; and it says which runs go on, as always."""
+    make_run("running")
+    terminal = start()
+    # As the shell had it: a fresh terminal has just these.
+    before = [_ECHO & flags for flags in termios.tcgetattr(terminal.process.child_fd)[3:4]]
+    terminal.until("1 going on")
+    assert not termios.tcgetattr(terminal.process.child_fd)[3] & _ECHO
+    os.kill(terminal.process.pid, number)
+    end = time.monotonic() + PATIENCE_S
+    while terminal.process.isalive():
+        assert time.monotonic() < end
+        terminal.read(0.05)
+    terminal.read(0.2)
+    assert [_ECHO & flags for flags in termios.tcgetattr(terminal.process.child_fd)[3:4]] == before == [_ECHO]
+    assert terminal.ends() == 128 + number
+    for entered, left in (
+        (b"\x1b[?1049h", b"\x1b[?1049l"),
+        (b"\x1b[?25l", b"\x1b[?25h"),
+        *((b"\x1b[?%dh" % mode, b"\x1b[?%dl" % mode) for mode in (1000, 1003, 1004, 1006, 1015, 2004)),
+    ):
+        assert terminal.sent.rindex(left) > terminal.sent.rindex(entered), left
+    assert b"quick-running goes on without the workbench" in terminal.sent
+    assert b"Traceback" not in terminal.sent
+
+
+def test_it_ends_with_its_terminal_though_nothing_tells_it(start: Start, make_run: MakeRun) -> None:
+    """Under nohup, and where its shell was disowned: no signal comes, and every write fails."""
+    make_run("running")
+    terminal = start(ignore_hangups=True)
+    terminal.until("1 going on")
+    os.close(terminal.process.child_fd)
+    terminal.process.ptyproc.closed = True
+    end = time.monotonic() + PATIENCE_S
+    while terminal.process.isalive():
+        assert time.monotonic() < end, "it goes on without a terminal"
+        time.sleep(0.05)
+    assert terminal.process.exitstatus == 128 + signal.SIGHUP
+
+
+def test_a_workbench_that_is_stuck_is_ended_and_its_terminal_put_back(start: Start, tmp_path: Path) -> None:
+    """Its event loop is busy for good; the thread that minds the terminal is not."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading, time\n"
+        "def stick():\n"
+        "    time.sleep(4)\n"
+        "    from exphil_tui.app import Workbench\n"
+        "    Workbench._leave = lambda self, code: [time.sleep(0.1) for _ in iter(int, 1)]\n"
+        "threading.Thread(target=stick, daemon=True).start()\n"
+    )
+    terminal = start(environment={"PYTHONPATH": str(tmp_path)})
+    terminal.until("No run yet")
+    terminal.read(5.0)
+    os.kill(terminal.process.pid, signal.SIGTERM)
+    assert terminal.ends() == 128 + signal.SIGTERM
+    assert terminal.sent.rindex(b"\x1b[?1049l") > terminal.sent.rindex(b"\x1b[?1049h")
+    assert terminal.sent.rindex(b"\x1b[?1003l") > terminal.sent.rindex(b"\x1b[?1003h")
 
 
 def test_leaving_says_which_runs_go_on(start: Start, make_run: MakeRun) -> None:

@@ -99,7 +99,7 @@ def test_a_killed_worker_is_shown_as_crashed_with_the_end_of_its_log_and_can_be_
     assert run.process_id() not in (None, pid)
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGSTOP, signal.SIGKILL)])
+@pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGSTOP, signal.SIGKILL), (signal.SIGHUP,)])
 def test_what_becomes_of_a_workbench_does_not_change_what_a_run_learns(
     signals: tuple[signal.Signals, ...], start: Start, training: MakeRun
 ) -> None:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Literal
 
 import psutil
@@ -73,6 +74,7 @@ def examine() -> list[Finding]:
         _python(),
         *_torch(),
         _processor(),
+        _system(),
         _parser(),
         _compiler(),
         *(_extra(module, extra, what) for module, extra, what in _EXTRAS),
@@ -182,6 +184,41 @@ def _processor() -> Finding:
         state="good",
         text=f"{usable} usable cores, {size(memory.total)} of memory, {size(memory.available)} free",
         values={"cores": usable, "memory": memory.total, "memory_free": memory.available},
+    )
+
+
+def _system() -> Finding:
+    """What other systems than Linux do not offer, and what that costs."""
+    lacking = {
+        "cores": (
+            hasattr(os, "sched_setaffinity"),
+            "no process can be kept to a core, so a pilot and 'exphil bench latency' are disturbed by other work",
+        ),
+        "priorities": (
+            hasattr(os, "sched_setscheduler"),
+            "no player goes before other processes, so more frames are late on a busy machine",
+        ),
+        "thread_times": (
+            Path("/proc/self/task").is_dir(),
+            "the threads that help a player are not known, so they stay on any core",
+        ),
+        "memory_limit": (
+            sys.platform != "darwin",
+            "a damaged replay that takes all memory is not stopped",
+        ),
+        "shared_memory": (
+            Path("/dev/shm").is_dir(),
+            "replays are read by way of the disk and not of memory, which is slower",
+        ),
+        "openmp": (sys.platform != "darwin", "the compiled scan of mamba and jamba uses one core"),
+    }
+    costs = [cost for there, cost in lacking.values() if not there]
+    return Finding(
+        name="system",
+        state="optional" if costs else "good",
+        text=f"{platform.system()}, " + ("; ".join(costs) if costs else "with all that is used"),
+        advice="all else works as on Linux; measure real-time play there" if costs else "",
+        values={name: there for name, (there, _) in lacking.items()},
     )
 
 

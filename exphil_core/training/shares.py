@@ -9,8 +9,8 @@ from exphil_core.dataset.pool import MOST_REPEATED, CharacterShare, Pool, pool_o
 from exphil_core.melee import characters
 from exphil_core.training.data import Notice, TrainingData
 
-COUNTED_BATCHES = 1024
-"""Batches at the start of a run that its drawn shares are counted over, at most."""
+COUNTED_BATCHES, COUNTED_WINDOWS = 1024, 65_536
+"""Batches at the start of a run that its drawn shares are counted over, at most, and their windows."""
 
 SHORT = 0.99
 """A character falls short where it comes less often than so much of what is asked."""
@@ -52,7 +52,9 @@ def shares_drawn(plan: Plan, data: TrainingData, batches: int | None) -> dict[st
     Args:
         batches: in the whole run; None where only time limits it.
     """
-    counted = COUNTED_BATCHES if batches is None else min(COUNTED_BATCHES, batches)
+    counted = min(COUNTED_BATCHES, max(1, COUNTED_WINDOWS // plan.batch_size))
+    if batches is not None:
+        counted = min(counted, batches)
     drawn = drawn_shares(plan, data.store.index, counted)
     return {
         name: share | {"drawn": drawn.get(characters.by_name(name).external_id, 0.0)}

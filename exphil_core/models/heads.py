@@ -11,6 +11,7 @@ the earlier components come from differs. The last component's token conditions 
 Legend: B batch, T time, D width, K components, H hidden width; `...` any leading shape.
 """
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -21,11 +22,11 @@ from exphil_core.encoding.codecs import Codec
 
 EMBEDDING_SCALE = 0.3
 OUTPUT_SCALE = 0.01
-"""Of the first weights of the logits: small, so that the first loss is near the sum of log(size)."""
+"""Of the first weights of the logits: small, so that a new policy says what `last_token` does."""
 
 
 class ComponentHead(nn.Module):
-    """One component's logits from the residual stream."""
+    """One component's logits: a row of `last_token` for its own last value, and what the residual stream adds."""
 
     def __init__(self, size: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -35,11 +36,14 @@ class ComponentHead(nn.Module):
         self.logits = nn.Linear(hidden, size)
         nn.init.normal_(self.logits.weight, std=OUTPUT_SCALE)
         nn.init.zeros_(self.logits.bias)
+        # Given its first weights, so that no random number is drawn for them.
+        self.last_token = nn.Embedding(size, size, _weight=torch.zeros(size, size))
 
-    def forward(self, stream: Tensor) -> Tensor:
-        """Logits [..., size], in float32 whatever precision the products have."""
+    def forward(self, stream: Tensor, last: Tensor) -> Tensor:
+        """Logits [..., size] where the component's last value was `last`; float32 whatever the products have."""
         logits: Tensor = self.logits(self.dropout(functional.gelu(self.inner(self.norm(stream)))))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits + self.last_token(last)
 
 
 class ControllerHead(nn.Module):
@@ -54,12 +58,21 @@ class ControllerHead(nn.Module):
             "list[ComponentHead]", nn.ModuleList(ComponentHead(size, hidden, dropout) for size in self.sizes)
         )
 
+    @torch.no_grad()
+    def start_from_tables(self, tables: Sequence[Tensor]) -> None:
+        """Take log-probabilities [last value, value] of each component as first logits.
+
+        With those of the markov baseline, a new policy's loss is about markov's, and all it learns is beyond it.
+        """
+        for component, table in zip(self.components, tables, strict=True):
+            component.last_token.weight.copy_(table)
+
     def log_probs(self, y: Tensor, previous: Tensor, tokens: Tensor) -> list[Tensor]:
         """Per component log-probabilities [..., size] given the tokens of the components before it."""
         stream = self._enter(y, previous)
         found = []
         for k, component in enumerate(self.components):
-            found.append(component(stream).log_softmax(dim=-1))
+            found.append(component(stream, previous[..., k]).log_softmax(dim=-1))
             if k < len(self.tokens):
                 stream = stream + self.tokens[k](tokens[..., k])
         return found
@@ -77,7 +90,7 @@ class ControllerHead(nn.Module):
         stream = self._enter(y_BD, previous_BK)
         drawn: list[Tensor] = []
         for k, component in enumerate(self.components):
-            below_BV = (component(stream) / temperature).softmax(dim=-1).cumsum(dim=-1)
+            below_BV = (component(stream, previous_BK[:, k]) / temperature).softmax(dim=-1).cumsum(dim=-1)
             # Scaled by the sum as it was rounded, so that no chance falls behind the last token.
             reached_B1 = uniform_BK[:, k : k + 1] * below_BV[:, -1:]
             drawn.append((below_BV <= reached_B1).sum(dim=-1).clamp(max=self.sizes[k] - 1))

@@ -146,9 +146,12 @@ def train(
     kernel = resolve_kernel(preset.backbone, device)
     torch.manual_seed(config.seed)
     policy = build_policy(preset)
+    baselines = keeper.baselines(lambda: _fit_baselines(data, policy))
     restored = keeper.load_newest()
     if restored is None and config.start_from is not None:
         start_from(policy, Path(config.start_from))
+    elif restored is None:
+        policy.head.start_from_tables(baselines.tables["markov"])
     optimizer = Optimizer(policy.to(device), config)
     state = TrainerState()
     carried = CarriedState(policy, config)
@@ -165,7 +168,6 @@ def train(
     chunk = preset.chunk_length
     plan = _plan(preset, data, policy.longest_horizon)
     limits = limits_of(config, windows_per_epoch=plan.pool.ego_frames / chunk)
-    baselines = keeper.baselines(lambda: _fit_baselines(data, policy))
     loader = BatchLoader(
         data.store, plan, first_step=state.step * config.accumulation, workers=config.loader_workers
     )

@@ -13,15 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import psutil
 import torch
 from torch import Tensor
 
 from exphil_core.config.preset import Preset
+from exphil_core.encoding.codecs import build_codec
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
-from exphil_core.training.baselines import Baselines
+from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.checkpoint import Checkpoint
 from exphil_core.training.data import TrainingData
 from exphil_core.training.flops import counted
@@ -162,7 +163,7 @@ def probed(
         train(
             _endless(preset),
             data,
-            _Nothing(),
+            _Nothing(preset),
             device=device,
             run_name="probe",
             emit=watch.hear,
@@ -221,8 +222,8 @@ class _Stopwatch:
 class _Nothing(Keeper):
     """Keeps nothing, and has nothing to begin from."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, preset: Preset) -> None:
+        self._preset = preset
 
     @property
     def newest_step(self) -> int | None:
@@ -235,8 +236,10 @@ class _Nothing(Keeper):
         return None
 
     def baselines(self, fit: Callable[[], Baselines]) -> Baselines:
-        # Only evaluations look at them, and a probe has none.
-        return cast(Baselines, None)
+        # Of one made-up frame: a probe measures no loss, and fitting them takes long.
+        codec = build_codec(self._preset.policy.codec)
+        nothing = torch.zeros(1, len(codec.components), dtype=torch.int64)
+        return fit_baselines(codec, [(nothing, nothing)])
 
 
 def _endless(preset: Preset) -> Preset:

@@ -170,3 +170,16 @@ def test_every_parameter_learns_and_only_the_rows_that_were_used() -> None:
         assert parameter.grad.abs().sum() > 0, name
     assert [bool(row.any()) for row in head.previous[0].weight.grad] == [False, True, False]
     assert [bool(row.any()) for row in head.tokens[0].weight.grad] == [False, False, True]
+
+
+def test_a_head_that_starts_from_tables_says_what_they_say_and_no_random_number_is_drawn_for_them() -> None:
+    codec = build_codec("clusters")
+    head = ControllerHead(codec, WIDTH, 16)
+    tables = [torch.randn(c.size, c.size).log_softmax(-1) for c in codec.components]
+    before = torch.get_rng_state()
+    head.start_from_tables(tables)
+    assert torch.equal(torch.get_rng_state(), before)
+    y, previous, tokens = torch.randn(50, WIDTH), _tokens(codec, 50), _tokens(codec, 50)
+    with torch.no_grad():
+        for k, found in enumerate(head.log_probs(y, previous, tokens)):
+            assert (found - tables[k][previous[:, k]]).abs().max() < 0.5

@@ -303,7 +303,11 @@ def _arguments(draft: Draft, differs: Mapping[str, Value]) -> tuple[str, ...]:
         elif isinstance(value, bool):
             words.append(setting.option if value else setting.option.replace("--", "--no-", 1))
         elif isinstance(value, tuple):
-            words += [setting.option, ",".join(value)]
+            if value:
+                words += [setting.option, ",".join(value)]
+            else:
+                # An option that names nothing is an error.
+                taken_away.append(f"{setting.key}=[]")
         else:
             words += [setting.option, value.strip()]
     if taken_away:

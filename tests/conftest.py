@@ -61,6 +61,8 @@ def tiny() -> Callable[..., Preset]:
                 "log_steps": 1,
             },
             "evaluation": {"max_frames": 2000, "rows": 4},
+            # By `auto`, every side of so few games would be trained on.
+            "data": {"train_on_all_characters": False},
         }
         for section, values in sections.items():
             if values.get("kind") not in (None, tables.get(section, {}).get("kind")):

@@ -143,14 +143,14 @@ def _after_measuring(
 
 
 def _key(candidate: "Candidate") -> tuple[str, str, int]:
-    return candidate.preset, candidate.backbone, candidate.window_size
+    return candidate.label, candidate.backbone, candidate.window_size
 
 
-def _size_words(candidate: "Candidate") -> tuple[str, str]:
+def _size_words(candidate: "Candidate") -> tuple[str, ...]:
     """What `exphil bench latency` calls the candidate's size."""
     if candidate.preset == f"{candidate.backbone}_20m":
         return "--size", "20m"
-    return "--preset", candidate.preset
+    return "--preset", candidate.preset, *(() if candidate.size is None else ("--size", candidate.size))
 
 
 def _bench(*words: str, question: "Question") -> None:
@@ -181,6 +181,7 @@ def _object(advice: "Advice", here: dict[str, object]) -> dict[str, Any]:
         "backbone": None if chosen is None else chosen.backbone,
         "window_size": None if chosen is None else chosen.window_size,
         "preset": None if chosen is None else chosen.preset,
+        "size": None if chosen is None else chosen.size,
         "command": list(advice.command),
         "command_line": advice.command_line,
         "reasons": [_reason(reason) for reason in advice.reasons],
@@ -204,6 +205,7 @@ def _candidate(each: "Candidate", question: "Question") -> dict[str, Any]:
         "backbone": each.backbone,
         "window_size": each.window_size,
         "preset": each.preset,
+        "size": each.size,
         "measured": row is not None,
         "fits": each.fits if row is not None else None,
         "over_ms": each.over_ms,
@@ -256,7 +258,7 @@ def _table(advice: "Advice") -> RenderableType:
         found.add_row(
             each.backbone,
             str(each.window_size),
-            each.preset,
+            each.label,
             f"{row.parameters:,}",
             f"{row.p50_ms:.2f}",
             Text(f"{row.p99_ms:.2f}", style="" if each.fits else "bold red"),

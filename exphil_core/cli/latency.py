@@ -29,6 +29,7 @@ from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
 from exphil_core.cli.options import RunsDir
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.config.preset import Preset
+from exphil_core.config.sizes import named_at_size, size_overrides
 from exphil_core.cpu import core_count
 from exphil_core.errors import ExphilError, UsageError
 from exphil_core.inference.cores import wait_awake
@@ -74,9 +75,11 @@ def latency_command(
     backbone: Annotated[
         str | None, typer.Option(help="Which, separated by commas, or all (the default).")
     ] = None,
-    size: Annotated[str | None, typer.Option(help="first, 20m or all (default: 20m).")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="first, 20m or all (default: 20m); a size of --preset.")
+    ] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Of this preset's size instead, with each backbone in it.")
+        str | None, typer.Option(help="Of this preset instead, with each backbone in it.")
     ] = None,
     window: Annotated[
         str | None, typer.Option(help="Window sizes, separated by commas (default: 180).")
@@ -123,8 +126,6 @@ def latency_command(
         raise UsageError(
             "--checkpoint says which policy is measured: leave out --backbone, --size, --preset and --window"
         )
-    if preset is not None and size is not None:
-        raise UsageError("--preset and --size both say how large a policy is: give one of them")
     if pilot is not None:
         _measure_pilot(runs_dir, pilot, frames=frames, threads=wanted_threads, cores=cores, as_json=as_json)
         return
@@ -144,7 +145,7 @@ def latency_command(
     for name in names:
         require_runtime(name)
     if checkpoint is None:
-        subjects = _presets(backbone or "all", size or DEFAULT_SIZE, preset, window or DEFAULT_WINDOW)
+        subjects = _presets(backbone or "all", size, preset, window or DEFAULT_WINDOW)
     else:
         subjects = [_of_checkpoint(runs_dir, checkpoint)]
     places = [(name, device) for name in names for device in _devices(name)]
@@ -239,8 +240,9 @@ def _keep(rows: Sequence[BenchedRow], *, cores: int) -> None:
         print(f"the figures were not kept for 'exphil advise': {error}", file=sys.stderr)
 
 
-def _presets(backbone: str, size: str, preset: str | None, window: str) -> list[Subject]:
-    """Every backbone, size and window that was asked for and exists; of that preset's size where one is named."""
+def _presets(backbone: str, size: str | None, preset: str | None, window: str) -> list[Subject]:
+    """Every backbone, size and window that was asked for and exists; of that preset, at that size of it, where one
+    is named."""
     from exphil_core.config.loader import list_presets, load_preset
 
     named = ",".join(ALIASES.get(kind.strip(), kind.strip()) for kind in backbone.split(","))
@@ -248,8 +250,14 @@ def _presets(backbone: str, size: str, preset: str | None, window: str) -> list[
     windows = _windows(window)
     known, shapes = set(list_presets()), []
     if preset is not None:
-        shapes = [(preset, load_preset(preset, {"backbone.kind": kind})) for kind in kinds]
-    for each_size in chosen_names("--size", size, tuple(SIZES)) if preset is None else ():
+        shapes = [
+            (
+                named_at_size(preset, size),
+                load_preset(preset, {"backbone.kind": kind, **size_overrides(size)}),
+            )
+            for kind in kinds
+        ]
+    for each_size in chosen_names("--size", size or DEFAULT_SIZE, tuple(SIZES)) if preset is None else ():
         for kind in kinds:
             preset_name = SIZES[each_size].format(kind)
             if preset_name not in known:

@@ -37,10 +37,15 @@ MANY = ("--replays", "--set")
 """Options that take every word up to the next option."""
 
 
+TYPED = "exphil.typed"
+"""In a context's `meta`: the words that were typed after the command."""
+
+
 class ManyValues(TyperCommand):
     """A command whose `MANY` options take several values each."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        ctx.meta[TYPED] = tuple(args)
         return super().parse_args(ctx, spread(args))
 
 

@@ -8,7 +8,7 @@ nothing is measured, and time is known only where the preset limits it.
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +25,14 @@ if TYPE_CHECKING:
     Shares = Mapping[str, Mapping[str, float]]
 
 
-def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None, as_json: bool) -> int:
+def dry_run(
+    preset: Preset,
+    dataset: Path | None,
+    *,
+    probe_seconds: float | None,
+    as_json: bool,
+    reasons: Sequence[str] = (),
+) -> int:
     """Say what would be trained. Without a dataset, what follows from the preset alone."""
     if probe_seconds is not None:
         if not (probe_seconds > 0 and math.isfinite(probe_seconds)):
@@ -51,7 +58,12 @@ def dry_run(preset: Preset, dataset: Path | None, *, probe_seconds: float | None
         data = replace(data, warnings=(*data.warnings, *balance_notices(preset, data, pool)))
     shares = {} if pool is None else shares_of(pool)
     if as_json:
-        print(json.dumps(_object(preset, data, shares, found, str(device)), allow_nan=False))
+        told = {
+            **_object(preset, data, shares, found, str(device)),
+            "size": preset.size,
+            "reasons": list(reasons),
+        }
+        print(json.dumps(told, allow_nan=False))
     else:
         _print(preset, data, shares, found)
     return 0

@@ -8,7 +8,7 @@ what the workbench shows is a run in the background, so that leaving the workben
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -17,20 +17,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from exphil_core.cli.attach import lack_of_workbench, open_workbench
-from exphil_core.cli.options import RunsDir
+from exphil_core.cli.options import TYPED, RunsDir
 from exphil_core.cli.tensorboard import require_tensorboard
 from exphil_core.config.backbones import BACKBONE_KINDS
-from exphil_core.config.loader import parse_assignments, resolve_preset
+from exphil_core.config.loader import Resolved, parse_assignments, resolve_preset
 from exphil_core.config.preset import Preset
 from exphil_core.cpu import core_count
 from exphil_core.errors import UsageError
-from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, quoted, typed_command
 
 if TYPE_CHECKING:
     from exphil_core.cli.console import Sink
     from exphil_core.runs.directory import RunDirectory
+    from exphil_core.training.fit import Fitted
 
 _OPTIONS: dict[str, tuple[str, str]] = {
+    "size": ("size", "--size"),
     "replays": ("data.replays", "--replays"),
     "character": ("data.characters", "--character"),
     "balance_characters": ("train.balance_characters", "--balance-characters"),
@@ -62,8 +64,12 @@ _OPTIONS: dict[str, tuple[str, str]] = {
 
 DEFAULT_PRESET = "base"
 
+DEMO_PRESET = "quick"
+"""Trains on the dojo's games where no replays are named."""
+
 
 def train_command(
+    context: typer.Context,
     preset: Annotated[
         str | None, typer.Option(help="A preset's name or file ('exphil presets list').")
     ] = None,
@@ -74,6 +80,12 @@ def train_command(
     character: Annotated[
         str | None,
         typer.Option(help="Whose inputs are imitated: mewtwo,link,… (default: the preset's, or all)."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            help="small, medium, production, or auto: by the training frames, this machine and the time."
+        ),
     ] = None,
     balance_characters: Annotated[
         bool | None, typer.Option(help="Draw rare characters more often than their share of the frames.")
@@ -187,13 +199,16 @@ def train_command(
         if has_said_done(resumed):
             print(f"run {resumed.name} is done. {_longer(resumed)}", file=sys.stderr)
         raise typer.Exit(where(resumed))
-    resolved = resolve_preset(preset or DEFAULT_PRESET, *_overrides(typed, settings or []))
+    chosen = preset or DEFAULT_PRESET
+    resolved = resolve_preset(chosen, *_overrides(typed, settings or []))
     for note in resolved.notes:
         print(note, file=sys.stderr)
     if dry_run:
-        raise typer.Exit(_dry_run(resolved.preset, probe_seconds=probe, as_json=as_json))
+        raise typer.Exit(_dry_run(resolved, probe_seconds=probe, as_json=as_json))
+    if not resolved.preset.data.replays:
+        resolved = resolved.setting("data.replays", _default_replays(chosen, context.meta[TYPED]))
     # Whoever reads the one object of a detached run hears of replays being read on stderr.
-    raise typer.Exit(where(_new_run(resolved.preset, runs_dir, name, quiet=as_json and not detach)))
+    raise typer.Exit(where(_new_run(resolved, runs_dir, name, quiet=as_json and not detach)))
 
 
 def _where(
@@ -250,6 +265,11 @@ def _overrides(typed: dict[str, object], settings: list[str]) -> tuple[dict[str,
         if parameter == "character":
             assert isinstance(value, str)
             value = [part.strip() for part in value.split(",") if part.strip()]
+            if not value:
+                raise UsageError(
+                    f"{option} '{typed[parameter]}' names no character: expected names such as mewtwo,link; for all "
+                    f"characters leave {option} out, or --set data.characters=[] where the preset names some"
+                )
         if parameter == "delay":
             assert isinstance(value, str)
             key, value = _delay(value)
@@ -308,7 +328,42 @@ def _dataset(preset: Preset, *, quiet: bool) -> Path:
     ).resolve()
 
 
-def _new_run(preset: Preset, runs_dir: Path, name: str | None, *, quiet: bool) -> "RunDirectory":
+def _default_replays(preset: str, typed: Sequence[str]) -> tuple[str, ...]:
+    """What is trained on where no replays are named: the dojo's games for `quick`. UsageError for the others."""
+    if preset == DEMO_PRESET:
+        return (str(_demo_replays()),)
+    from exphil_core.replays.folders import count_replays, usual_folders
+
+    found = [
+        folder for folder in usual_folders() if (counted := count_replays(folder)).replays or counted.archives
+    ]
+    if found:
+        command = " ".join(map(quoted, ("exphil", "train", *typed)))
+        commands = "".join(f"\n  {command} --replays {quoted(str(folder))}" for folder in found)
+        raise UsageError(f"no replays were named; Slippi keeps some on this machine, so type:{commands}")
+    raise UsageError(
+        "no replays to train on: name a folder, an archive or a dataset with --replays PATH, record some with "
+        f"Slippi, or train on the dojo's games with 'exphil train --preset {DEMO_PRESET}'"
+    )
+
+
+def _demo_replays() -> Path:
+    """The folder of the dojo's games, written where they are missing."""
+    from exphil_core.cli.progress import told
+    from exphil_core.dataset.catalog import demo_folder
+    from exphil_core.dojo.demo import DEFAULT_GAMES, iterate_demo
+
+    folder = demo_folder()
+    print(f"no replays were named: training on the dojo's demo games in {folder}", file=sys.stderr)
+    if len(list(folder.glob("dojo_*.slp"))) < DEFAULT_GAMES:
+        with told(f"writing {DEFAULT_GAMES} demo games") as say:
+            written = iterate_demo(folder, games=DEFAULT_GAMES, seed=0, workers=core_count())
+            for number, _ in enumerate(written, start=1):
+                say(f"{number} of {DEFAULT_GAMES} demo games written")
+    return folder
+
+
+def _new_run(resolved: Resolved, runs_dir: Path, name: str | None, *, quiet: bool) -> "RunDirectory":
     # Torch takes seconds to import, so mistakes in what was typed are found before it.
     from exphil_core.dataset.catalog import listed_dataset
     from exphil_core.dataset.index import DatasetIndex
@@ -316,15 +371,34 @@ def _new_run(preset: Preset, runs_dir: Path, name: str | None, *, quiet: bool) -
 
     if name is not None and (problem := name_problem(runs_dir, name)) is not None:
         raise UsageError(problem)
-    dataset = _dataset(preset, quiet=quiet)
+    dataset = _dataset(resolved.preset, quiet=quiet)
+    fingerprint = DatasetIndex.open(dataset).fingerprint
+    fitted = _fitted(resolved, dataset)
     return RunDirectory.create(
         runs_dir,
-        preset,
+        fitted.preset,
         name=name,
         dataset=dataset,
-        fingerprint=DatasetIndex.open(dataset).fingerprint,
+        fingerprint=fingerprint,
         sources=listed_dataset(dataset).sources,
+        reasons=fitted.reasons,
     )
+
+
+def _fitted(resolved: Resolved, dataset: Path) -> "Fitted":
+    """The preset with nothing left to pick; what is picked, why, and how long training takes go to stderr."""
+    if resolved.preset.size is not None:
+        print("fitting the preset to the data and this machine…", file=sys.stderr)
+    from exphil_core.cli.probe import duration
+    from exphil_core.training.fit import fit
+
+    fitted = fit(resolved, dataset)
+    for reason in fitted.reasons:
+        print(reason, file=sys.stderr)
+    if fitted.seconds is not None:
+        early = ", less where the held-out loss stops falling" if fitted.preset.evaluation.patience else ""
+        print(f"training takes about {duration(fitted.seconds)} at most{early}", file=sys.stderr)
+    return fitted
 
 
 def _held_run(name: str, runs_dir: Path) -> "RunDirectory":
@@ -384,8 +458,13 @@ def _longer(run: "RunDirectory") -> str:
     )
 
 
-def _dry_run(preset: Preset, *, probe_seconds: float | None, as_json: bool) -> int:
+def _dry_run(resolved: Resolved, *, probe_seconds: float | None, as_json: bool) -> int:
     from exphil_core.cli.probe import dry_run
 
+    preset = resolved.preset
+    reasons: Sequence[str] = ()
     dataset = _dataset(preset, quiet=as_json) if preset.data.replays else None
-    return dry_run(preset, dataset, probe_seconds=probe_seconds, as_json=as_json)
+    if dataset is not None:
+        fitted = _fitted(resolved, dataset)
+        preset, reasons = fitted.preset, fitted.reasons
+    return dry_run(preset, dataset, probe_seconds=probe_seconds, as_json=as_json, reasons=reasons)

@@ -9,14 +9,15 @@ kind knows stays in and is an error.
 import json
 import math
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
 from exphil_core.config.backbones import ALIASES
-from exphil_core.config.preset import Preset, plain_values
+from exphil_core.config.preset import NONE, Preset, plain_values
 from exphil_core.config.problems import BACKBONES, SHARED_BACKBONE_KEYS, problems_of
+from exphil_core.config.sizes import AUTO, LIMITS, SIZES, SizeName, size_settings
 from exphil_core.config.sources import Source, preset_names, read_chain
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import UsageError
@@ -26,8 +27,32 @@ from exphil_core.replays.text import is_text, storable
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     preset: Preset
+    """Where its size is `auto` and not picked yet: with the values of `production`."""
     notes: tuple[str, ...]
     """What a person should be told about how the layers were joined; `exphil train` prints them."""
+    layers: "tuple[_Layer, ...]"
+    """Base first, the command line last."""
+
+    def at_size(self, name: SizeName, values: Mapping[str, object] | None = None) -> Preset:
+        """The preset at a named size, with `values` by dotted key instead of the size's own.
+
+        What a layer says that names a size, or one above it, wins over both.
+        """
+        preset, _ = _joined(self.layers, name, values or {})
+        return preset.model_copy(update={"size": name})
+
+    def setting(self, key: str, value: object) -> "Resolved":
+        """The same with one more value, over all layers."""
+        layers = (*self.layers, _Layer(tables=_nested({key: value}), labels={key: key}))
+        preset, _ = _joined(layers, _size_of(layers), {})
+        return replace(self, preset=preset, layers=layers)
+
+    @property
+    def explicit(self) -> frozenset[str]:
+        """Dotted keys that win over a size's values."""
+        return frozenset(
+            key for layer in self.layers[_sized_at(self.layers) :] for key in _keys(layer.tables)
+        )
 
 
 def load_preset(name_or_path: str, overrides: Mapping[str, object] | None = None) -> Preset:
@@ -51,14 +76,64 @@ def resolve_preset(
     labels = {key: options.get(key, f"--set {key}") for key in overrides or {}}
     layers.append(_Layer(tables=_nested(overrides or {}), labels=labels))
 
+    preset, notes = _joined(layers, _size_of(layers), {})
+    return Resolved(preset=preset, notes=notes, layers=tuple(layers))
+
+
+SIZE_BEFORE_PICKED: SizeName = "production"
+"""Whose values a preset shows whose size is `auto`, before there is data to pick by."""
+
+
+def _size_of(layers: "Sequence[_Layer]") -> SizeName | None:
+    """Whose values the layers stand on; None where no size is named. An unknown one is refused by the preset."""
+    size = next((layer.tables["size"] for layer in reversed(layers) if "size" in layer.tables), None)
+    return SIZE_BEFORE_PICKED if size == AUTO else next((name for name in SIZES if name == size), None)
+
+
+def _joined(
+    layers: "Sequence[_Layer]", size: SizeName | None, values: Mapping[str, object]
+) -> tuple[Preset, tuple[str, ...]]:
+    """The preset of all layers with a size's values, and those instead of them, below the first that names a size."""
     merged = _Merged()
-    for layer in layers:
+    sized_at = _sized_at(layers)
+    for layer in layers[:sized_at]:
         merged.take(layer)
+    if size is not None:
+        above = {key: value for layer in layers[sized_at:] for key, value in _keys(layer.tables).items()}
+        limited = any(above.get(key, NONE) != NONE for key in LIMITS)
+        kinds = [_kind(layer.tables) for layer in layers]
+        kind = next((kind for kind in reversed(kinds) if kind in BACKBONES), None)
+        known = set(BACKBONES[kind].model_fields) if kind else SHARED_BACKBONE_KEYS
+        merged.take(
+            _Layer(tables=_nested({**size_settings(size, known, limited=limited), **values}), labels={})
+        )
+    for layer in layers[sized_at:]:
+        merged.take(layer)
+    own = next(layer.source for layer in reversed(layers) if layer.source is not None)
     # A name and a description are of one file: they are not handed on to what extends it.
-    own = chain[-1]
     merged.values["name"] = own.values.get("name", own.path.stem)
     merged.values["description"] = own.values.get("description", "")
-    return Resolved(preset=merged.validated(own), notes=tuple(merged.notes))
+    return merged.validated(own), tuple(merged.notes)
+
+
+def _sized_at(layers: "Sequence[_Layer]") -> int:
+    """Where the first layer is that names a size; their number where none does."""
+    return next((k for k, layer in enumerate(layers) if "size" in layer.tables), len(layers))
+
+
+def _kind(tables: Mapping[str, object]) -> str | None:
+    backbone = _without_alias(tables).get("backbone")
+    return str(backbone.get("kind")) if isinstance(backbone, Mapping) and "kind" in backbone else None
+
+
+def _keys(tables: Mapping[str, object]) -> dict[str, object]:
+    """`section.key` → value."""
+    return {
+        f"{section}.{key}": value
+        for section, table in tables.items()
+        if isinstance(table, Mapping)
+        for key, value in table.items()
+    }
 
 
 def preset_from_tables(tables: Mapping[str, object], *, where: str) -> Preset:
@@ -87,7 +162,7 @@ def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         key = key.strip()
-        if not equals or "." not in key:
+        if not equals or ("." not in key and key != "size"):
             problems.append(f"--set {assignment}: expected section.key=value, such as train.lr=0.001")
         elif key in overrides:
             problems.append(f"--set {assignment}: {key} is set twice")
@@ -224,7 +299,10 @@ def _order(position: str) -> tuple[bool, str, int]:
 def _nested(overrides: Mapping[str, object]) -> dict[str, object]:
     tables: dict[str, object] = {}
     for key, value in overrides.items():
-        section, _, name = key.partition(".")
+        section, dot, name = key.partition(".")
+        if not dot:
+            tables[section] = value
+            continue
         table = tables.setdefault(section, {})
         assert isinstance(table, dict), f"override {key} is not section.key"
         table[name] = value

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from exphil_core.config.backbones import BackboneConfig
 from exphil_core.config.encoder import EncoderConfig
+from exphil_core.config.sizes import SizeChoice
 from exphil_core.melee.characters import PLAYABLE_COUNT, by_name
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
@@ -73,8 +74,9 @@ class DataConfig(BaseModel):
     """Files, folders, archives or built datasets, from the folder that the command runs in."""
     characters: tuple[CharacterName, ...] = ()
     """Whose inputs are imitated: sides that mostly play one of these; empty means everybody's."""
-    learn_from_all: bool = False
-    """Learn from every other character's sides too, for what all characters share; only `characters` are judged."""
+    train_on_all_characters: bool | Literal["auto"] = "auto"
+    """Also train on every other character's sides, for what all characters share; only `characters` are judged.
+    auto: where `characters` have few frames."""
     validation_share: float = Field(default=0.1, gt=0.0, lt=1.0)
     """Share of the games that is held out."""
     split_seed: int = Field(default=0, ge=0)
@@ -90,11 +92,11 @@ class DataConfig(BaseModel):
     """Games shorter than this are filtered."""
 
     @model_validator(mode="after")
-    def _learns_from_others(self) -> Self:
-        if self.learn_from_all and not self.characters:
+    def _trains_on_others(self) -> Self:
+        if self.train_on_all_characters is True and not self.characters:
             raise ValueError(
-                "learn_from_all is on but characters is empty, which already means everybody: name the characters "
-                "to be judged on, or leave learn_from_all out"
+                "train_on_all_characters is true but characters is empty, which already means everybody: name "
+                "the characters to be judged on, or leave train_on_all_characters out"
             )
         return self
 
@@ -107,7 +109,7 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="after")
     def _limits_who_is_learned_from(self) -> Self:
-        if isinstance(self.most_games, dict) and self.characters and not self.learn_from_all:
+        if isinstance(self.most_games, dict) and self.characters and self.train_on_all_characters is False:
             strangers = [name for name in self.most_games if name not in self.characters]
             if strangers:
                 raise ValueError(
@@ -307,6 +309,9 @@ class Preset(BaseModel):
     """What the run is named after."""
     description: str = ""
     """One sentence for `exphil presets list`."""
+    size: Annotated[SizeChoice | None, BeforeValidator(_none)] = None
+    """small, medium or production: dimensions, batch, learning rate and limits by name; auto picks by the training
+    frames, this machine's speed and the run's time. What a preset file or the command line sets wins."""
     data: DataConfig = DataConfig()
     """Which games are learned from."""
     encoder: EncoderConfig = EncoderConfig()

@@ -21,6 +21,10 @@ SHARED_BACKBONE_KEYS = set.intersection(*(set(model.model_fields) for model in B
 """What every backbone has, and so what survives a change of kind."""
 
 
+RENAMED = {"data.learn_from_all": "train_on_all_characters"}
+"""Former key → the name that it has now."""
+
+
 def problems_of(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
     """(path of the value, `section.key: sentence`) for every mistake that pydantic found."""
     found = []
@@ -74,6 +78,8 @@ def _unknown_value(what: str, given: str, expected: tuple[str, ...]) -> str:
 
 def _unknown_key(path: tuple[str, ...], kind: str) -> str:
     name = path[-1]
+    if (now := RENAMED.get(".".join(path))) is not None:
+        return f"this setting is called {now} now"
     if len(path) == 1:
         known = [*Preset.model_fields, "extends"]
     elif kind:

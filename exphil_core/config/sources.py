@@ -15,6 +15,9 @@ from pathlib import Path
 import exphil_core
 from exphil_core.errors import UsageError
 
+FORMER = {"low_tier_small": "--preset low_tier_unified --size small"}
+"""Name of a preset that is gone → what to type instead."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
@@ -125,6 +128,8 @@ def _find(name_or_path: str, beside: Path, where: str) -> Path:
         return path.resolve()
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         raise UsageError(f"{where}no preset file at {path}")
+    if name_or_path in FORMER:
+        raise UsageError(f"{where}there is no preset '{name_or_path}' any more: use {FORMER[name_or_path]}")
     names = preset_names()
     near = get_close_matches(name_or_path, names, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(names)}, or a .toml file"

@@ -95,11 +95,12 @@ class RunDirectory:
         dataset: Path,
         fingerprint: str,
         sources: Sequence[str] = (),
+        reasons: Sequence[str] = (),
     ) -> "RunDirectory":
         """A new run, named `preset-YYYYMMDD-HHMMSS` unless told otherwise, with its `run.toml`.
 
-        `sources` are the paths that the dataset was built from. UsageError for a name that is taken, or that a folder
-        cannot have.
+        `sources` are the paths that the dataset was built from; `reasons` say what was picked for the data and the
+        machine, and why. UsageError for a name that is taken, or that a folder cannot have.
         """
         # Presets take a tenth of a second to import; whoever only looks at a run need not wait for them.
         from exphil_core.config.preset import plain_values
@@ -120,6 +121,7 @@ class RunDirectory:
                 "sources": list(map(storable, sources)),
             },
             "packages": package_versions(),
+            "reasons": list(reasons),
             "preset": plain_values(preset),
         }
         if (revision := git_revision()) is not None:

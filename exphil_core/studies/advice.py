@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from exphil_core.config.sizes import named_at_size
 from exphil_core.dataset.contents import CharacterCounts
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 from exphil_core.studies.benched import Benched, BenchedRow
@@ -78,6 +79,8 @@ class Candidate:
     backbone: str
     window_size: int
     preset: str
+    size: str | None
+    """The preset's size; None where it has but one."""
     row: BenchedRow | None
     """In the runtime that would play; None where that was not measured."""
     fits: bool
@@ -85,6 +88,10 @@ class Candidate:
     """By how much its p99 is over the budget; None where it is not, or was not measured."""
     others: Mapping[str, BenchedRow] = field(default_factory=dict)
     """In other runtimes, by name."""
+
+    @property
+    def label(self) -> str:
+        return named_at_size(self.preset, self.size)
 
     @property
     def disturbed(self) -> bool:

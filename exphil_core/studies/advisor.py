@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import load_preset
+from exphil_core.config.schedule import trains_on_all_characters
+from exphil_core.config.sizes import size_overrides
 from exphil_core.runs.commands import runs_dir_words
 from exphil_core.studies.advice import About, Advice, Candidate, Known, Question, Reason
 from exphil_core.studies.candidates import candidates_of, windows_tried
@@ -86,7 +88,7 @@ def _pick(size: Size, candidates: Sequence[Candidate], evidence: Sequence[Eviden
     names = {kind: kind for kind in BACKBONE_KINDS}
     standing = stand(tried, list(windows), name=names)
     # What the size ships with.
-    default = load_preset(size.preset.format("attention")).backbone.kind
+    default = load_preset(size.preset.format("attention"), size_overrides(size.size)).backbone.kind
     kind = _choice(standing, {name: pick.candidate for name, pick in windows.items()}, default)
     chosen = windows[kind]
     return replace(
@@ -111,7 +113,8 @@ def _window(candidates: Sequence[Candidate], tried: Sequence[Evidence]) -> _Pick
     names = {window: f"{window} frames" for window in by_window}
     standing = stand(tried, list(fitting), name=names)
     first = candidates[0]
-    default = str(load_preset(first.preset, {"backbone.kind": first.backbone}).backbone.window_size)
+    shipped = load_preset(first.preset, {"backbone.kind": first.backbone, **size_overrides(first.size)})
+    default = str(shipped.backbone.window_size)
     window = _choice(standing, fitting, default)
     return _Pick(
         candidate=fitting[window],
@@ -136,8 +139,10 @@ def _choice(standing: Standing, fitting: Mapping[str, Candidate], default: str) 
 def _command(question: Question, strategy: Strategy, picked: _Pick) -> tuple[str, ...]:
     """The words after `exphil`: the preset, and what differs from it."""
     chosen = picked.candidate
-    preset = load_preset(chosen.preset)
+    preset = load_preset(chosen.preset, size_overrides(chosen.size))
     words = ["train", "--preset", chosen.preset]
+    if chosen.size is not None:
+        words += ["--size", chosen.size]
     if question.replays:
         # A word that begins with a dash would be taken for an option.
         words += ["--replays", *(f"./{path}" if path.startswith("-") else path for path in question.replays)]
@@ -155,8 +160,9 @@ def _command(question: Question, strategy: Strategy, picked: _Pick) -> tuple[str
         words += ["--device", question.asked_device]
     words += runs_dir_words(question.runs_dir)
     settings = []
-    if strategy.together is not None and strategy.together != preset.data.learn_from_all:
-        settings.append(f"data.learn_from_all={str(strategy.together).lower()}")
+    own = trains_on_all_characters(preset.data.train_on_all_characters, strategy.frames)
+    if strategy.together is not None and strategy.together != own:
+        settings.append(f"data.train_on_all_characters={str(strategy.together).lower()}")
     if picked.carried and not preset.train.carry_state:
         # As the study trained what it speaks for.
         settings.append("train.carry_state=true")

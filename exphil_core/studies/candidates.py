@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import list_presets, load_preset
 from exphil_core.config.preset import Preset
+from exphil_core.config.sizes import size_overrides
 from exphil_core.studies.advice import Candidate, Question
 from exphil_core.studies.benched import BenchedRow, shape_of
 from exphil_core.studies.evidence import WINDOW, Evidence
@@ -26,9 +27,9 @@ def candidates_of(
     for kind in BACKBONE_KINDS:
         preset = size.preset.format(kind)
         if preset == size.preset or preset in there:
-            shipped = load_preset(preset, {"backbone.kind": kind})
+            shipped = load_preset(preset, {"backbone.kind": kind, **size_overrides(size.size)})
             for window in _windows(shipped, evidence):
-                found.append(_candidate(preset, _with_window(shipped, window), question, rows))
+                found.append(_candidate(preset, size.size, _with_window(shipped, window), question, rows))
     return found
 
 
@@ -57,7 +58,9 @@ def _with_window(preset: Preset, window: int) -> Preset:
     return preset.model_copy(update={"backbone": backbone})
 
 
-def _candidate(name: str, preset: Preset, question: Question, rows: Sequence[BenchedRow]) -> Candidate:
+def _candidate(
+    name: str, size: str | None, preset: Preset, question: Question, rows: Sequence[BenchedRow]
+) -> Candidate:
     shape = shape_of(preset)
     mine = {
         row.runtime: row
@@ -71,6 +74,7 @@ def _candidate(name: str, preset: Preset, question: Question, rows: Sequence[Ben
         backbone=preset.backbone.kind,
         window_size=preset.backbone.window_size,
         preset=name,
+        size=size,
         row=row,
         fits=row is not None and fits(row, question),
         over_ms=over,

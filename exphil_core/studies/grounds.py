@@ -21,7 +21,7 @@ def headline(looked: Sequence[Candidate], chosen: Candidate | None, question: Qu
     if chosen is not None:
         assert chosen.row is not None
         return (
-            f"Take {chosen.backbone} with a window of {chosen.window_size} frames at the size of {chosen.preset}: "
+            f"Take {chosen.backbone} with a window of {chosen.window_size} frames at the size of {chosen.label}: "
             f"its p99 here is {chosen.row.p99_ms:.1f} of {question.budget_ms:.1f} ms."
         )
     if not measured:
@@ -32,7 +32,7 @@ def headline(looked: Sequence[Candidate], chosen: Candidate | None, question: Qu
     nearest = min(measured, key=_distance)
     return (
         f"Nothing that was measured here fits {question.budget_ms:.2f} ms; the nearest is "
-        f"{nearest.backbone} at the size of {nearest.preset}: {_late(nearest)}."
+        f"{nearest.backbone} at the size of {nearest.label}: {_late(nearest)}."
     )
 
 
@@ -42,7 +42,7 @@ def on_latency(looked: Sequence[Candidate], chosen: Candidate | None, question: 
         row = chosen.row
         assert row is not None
         sentence = (
-            f"{chosen.backbone} at the size of {chosen.preset}: p99 {row.p99_ms:.2f} ms and {_missed(row)} in "
+            f"{chosen.backbone} at the size of {chosen.label}: p99 {row.p99_ms:.2f} ms and {_missed(row)} in "
             f"{row.runtime} on the {_place(question)}, {question.budget_ms - row.p99_ms:.2f} ms under the budget of "
             f"{question.budget_ms:.2f} ms."
         )
@@ -64,7 +64,7 @@ def on_latency(looked: Sequence[Candidate], chosen: Candidate | None, question: 
             if quick:
                 name = min(quick, key=lambda found: quick[found])
                 sentence = (
-                    f"{_named(each)} at the size of {each.preset} would fit in {name} (p99 {quick[name]:.2f} ms), "
+                    f"{_named(each)} at the size of {each.label} would fit in {name} (p99 {quick[name]:.2f} ms), "
                     f"but what plays is {PLAYS_IN}."
                 )
                 yield Reason(about="latency", sentence=sentence, basis="bench")
@@ -72,7 +72,7 @@ def on_latency(looked: Sequence[Candidate], chosen: Candidate | None, question: 
 
 def passed_over(size: Size, candidates: Sequence[Candidate], question: Question) -> Reason:
     """Why a smaller size than the data would carry."""
-    named = size.preset.format("BACKBONE")
+    named = size.label
     if any(each.row is not None for each in candidates):
         sentence = (
             f"Nothing of size {named} that was measured fits {question.budget_ms:.2f} ms: a smaller one."
@@ -161,7 +161,7 @@ def notes(
         yield f"{known.benched.note}."
     missing = [each for each in looked if each.row is None]
     if chosen is not None and missing:
-        listed = ", ".join(f"{_named(each)} ({each.preset})" for each in missing)
+        listed = ", ".join(f"{_named(each)} ({each.label})" for each in missing)
         yield f"Not measured here, so neither taken nor ruled out: {listed}; '{_measuring(question)}' measures them."
     other = {row.threads for row in known.benched.rows} - {question.threads}
     if missing and other:
@@ -198,7 +198,7 @@ def _named(candidate: Candidate) -> str:
 
 def _size_of(candidate: Candidate) -> str:
     """The same for all backbones of one size."""
-    return candidate.preset.removeprefix(f"{candidate.backbone}_")
+    return candidate.label.removeprefix(f"{candidate.backbone}_")
 
 
 def _late(candidate: Candidate) -> str:

@@ -8,6 +8,7 @@ lines are assumptions, and say so; what a study on this machine showed stands be
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from exphil_core.config.sizes import SizeName, named_at_size
 from exphil_core.dataset.contents import CharacterCounts
 from exphil_core.melee import characters
 from exphil_core.melee.frames import FRAMES_PER_SECOND
@@ -27,14 +28,20 @@ MOST_NAMED = 6
 class Size:
     preset: str
     """Its name, or what becomes one with a backbone's kind."""
+    size: SizeName | None = None
+    """The preset's size; None where it has but one."""
     frames: int
     """To learn from at the least: about as many as it has parameters."""
     needs_gpu: bool
 
+    @property
+    def label(self) -> str:
+        return named_at_size(self.preset.format("BACKBONE"), self.size)
+
 
 SIZES = (
-    Size(preset="low_tier_small", frames=0, needs_gpu=False),
-    Size(preset="low_tier_unified", frames=3_000_000, needs_gpu=True),
+    Size(preset="low_tier_unified", size="small", frames=0, needs_gpu=False),
+    Size(preset="low_tier_unified", size="production", frames=3_000_000, needs_gpu=True),
     Size(preset="{}_20m", frames=20_000_000, needs_gpu=True),
 )
 """From the smallest up."""
@@ -55,6 +62,8 @@ class Strategy:
     mode: str | None
     """`one_hot` or `learned`."""
     reasons: tuple[Reason, ...]
+    frames: int = 0
+    """Of the wanted characters, to train on and to hold out."""
     hopeless: str = ""
     """Why nothing can be learned from this data; empty where something can."""
 
@@ -106,6 +115,7 @@ def strategy_of(question: Question, evidence: Sequence[Evidence]) -> Strategy:
         balance=balance,
         mode=mode,
         reasons=tuple(reasons),
+        frames=learned,
         hopeless=""
         if learned
         else f"there is no side to imitate of {_listed(wanted)} in this data"
@@ -159,7 +169,7 @@ def _size(question: Question, frames: int | None) -> tuple[int, Reason]:
             )
         else:
             why = f"{frames:,} frames are at least as many as its parameters"
-    sentence = f"Size {SIZES[size].preset.format('BACKBONE')}: {why}."
+    sentence = f"Size {SIZES[size].label}: {why}."
     return size, Reason(about="size", sentence=sentence, basis="assumption")
 
 
@@ -196,7 +206,7 @@ def _together(
         ]
     sentence = (
         f"{_listed(little)} {verb} less than an hour of play: learn from everybody else's sides, too "
-        "(data.learn_from_all), for what all characters share."
+        "(data.train_on_all_characters), for what all characters share."
     )
     if sides == {"alone", "together"}:
         sentence += " Studies here contradict each other on this, so it stays an assumption."

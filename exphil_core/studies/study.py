@@ -206,7 +206,7 @@ def _variants(
         # A run that stops early has not had its budget. The lengths are put in once they are known.
         overrides |= {"evaluation.patience": 0, "train.epochs": "none", "train.max_minutes": "none"}
         overrides |= {"train.max_steps": 1, **settings}
-        preset = resolve_preset(file.preset, overrides, places).preset
+        preset = _same_for_all(resolve_preset(file.preset, overrides, places).preset)
         times = 1.0
         for layer in layers:
             times *= layer.times
@@ -218,6 +218,14 @@ def _variants(
             preset=preset,
             starts_from=None if before is None else called(before, budget),
         )
+
+
+def _same_for_all(preset: Preset) -> Preset:
+    """Without what a run would pick by its data: variants that are compared must not pick differently."""
+    if preset.data.train_on_all_characters != "auto":
+        return preset
+    data = preset.data.model_copy(update={"train_on_all_characters": False})
+    return preset.model_copy(update={"data": data})
 
 
 def _before(chosen: Mapping[str, tuple[str, _Layer]], preset: Preset, where: Places) -> list[str] | None:

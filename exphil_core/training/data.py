@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from exphil_core.config.preset import DataConfig, Preset
+from exphil_core.config.schedule import trains_on_all_characters
 from exphil_core.dataset.index import DatasetIndex, frames_by_character
 from exphil_core.dataset.split import Ego, select_egos, split_games
 from exphil_core.dataset.store import ColumnStore
@@ -37,6 +38,10 @@ class TrainingData:
     validation: tuple[Ego, ...]
     split: KeptSplit
     """Of all games, whether or not a side of them is imitated: what a run keeps."""
+    wanted_frames: int
+    """Training frames of the wanted characters' sides; `train` may hold other sides beside them."""
+    all_characters: bool
+    """Whether every character's sides are trained on."""
     warnings: tuple[Notice, ...] = ()
     """What a person should know of it before the run; events once it has started."""
 
@@ -109,25 +114,29 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
         split = split_games(index, validation_share=config.validation_share, seed=config.split_seed)
     else:
         split = kept.of(index)
-    train, validation = (
-        select_egos(
+
+    def egos(games: tuple[int, ...], whose: tuple[int, ...]) -> tuple[Ego, ...]:
+        return select_egos(
             index,
             games,
             characters=whose,
             include_cpu=config.include_cpu,
             include_idle=config.include_idle,
         )
-        for games, whose in (
-            (split.train, () if config.learn_from_all else wanted),
-            (split.validation, wanted),
-        )
-    )
+
+    train, validation = egos(split.train, wanted), egos(split.validation, wanted)
+    wanted_frames = sum(index.games[ego.game].frames for ego in train)
+    all_characters = not wanted or trains_on_all_characters(config.train_on_all_characters, wanted_frames)
+    if all_characters:
+        train = egos(split.train, ())
     if config.most_games is not None:
         train = _at_most(index, train, config.most_games)
     data = TrainingData(
         store=ColumnStore(index),
         train=train,
         validation=validation,
+        wanted_frames=wanted_frames,
+        all_characters=all_characters,
         split=kept_of(index, split) if kept is None else kept.grown(index),
     )
     if not validation and not _plays(index, train, wanted):

@@ -76,7 +76,8 @@ def test_the_command_that_is_advised_runs_on_the_data_it_is_for(
     words = ["--replays", str(dojo_dataset), "--runs-dir", runs, "--device", "cpu"]
     assert asked(*words, "--json") == 0
     found = object_of(capsys)
-    assert (found["backbone"], found["window_size"], found["preset"]) == ("mamba", 60, SMALL)
+    assert (found["backbone"], found["window_size"]) == ("mamba", 60)
+    assert (found["preset"], found["size"]) == ("low_tier_unified", "small")
     assert shlex.split(found["command_line"]) == ["exphil", *found["command"]]
     told = dry_run(capsys, found["command"])
     assert told["preset"]["backbone"]["kind"] == "mamba"
@@ -146,15 +147,17 @@ def test_every_command_is_taken_by_train(case: str, capsys: pytest.CaptureFixtur
     assert told["train"]["carry_state"] == (case == "carried")
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.preset)
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: size.label)
 def test_every_backbone_of_every_size_is_taken_by_train(size: Any) -> None:
     from exphil_core.config.loader import load_preset, resolve_preset
     from exphil_core.studies.candidates import candidates_of
 
     for each in candidates_of(size, question(device="cuda"), (), ()):
-        shipped = load_preset(each.preset)
+        sized = {} if each.size is None else {"size": each.size}
+        shipped = load_preset(each.preset, sized)
         resolved = resolve_preset(
-            each.preset, {"backbone.kind": each.backbone, "backbone.window_size": each.window_size}
+            each.preset,
+            {**sized, "backbone.kind": each.backbone, "backbone.window_size": each.window_size},
         )
         assert resolved.preset.backbone.kind == each.backbone
         assert resolved.preset.train == shipped.train
@@ -205,7 +208,10 @@ def test_measuring_takes_what_is_missing_and_what_other_work_has_disturbed(
     found = object_of(capsys)
     assert found["backbone"] == "attention"
     ((*size, option, kinds, window, frames),) = calls
-    assert (size, option, window, frames) == (["--preset", SMALL], "--backbone", "--window", "60")
+    assert (size, option, window, frames) == (
+        ["--preset", "low_tier_unified", "--size", "small"],
+        *("--backbone", "--window", "60"),
+    )
     assert set(kinds.split(",")) == rows.keys() - {"mlp"}
 
 
@@ -216,8 +222,8 @@ def test_a_smaller_size_is_measured_only_where_nothing_of_a_larger_one_fits(
     sizes: list[tuple[str, ...]] = []
 
     def bench(*words: str, question: Question) -> None:
-        sizes.append(words[:2])
-        preset, p99 = (LARGE, 40.0) if words[1] == "20m" else (words[1], 4.0)
+        sizes.append(words[: words.index("--backbone")])
+        preset, p99 = (LARGE, 40.0) if words[1] == "20m" else (MIDDLE, 4.0)
         keep_benched(here, all_rows(p99, preset=preset, device="cuda"))
 
     monkeypatch.setattr(advise_cli, "_bench", bench)
@@ -225,17 +231,20 @@ def test_a_smaller_size_is_measured_only_where_nothing_of_a_larger_one_fits(
         question(device="cuda", data=data({"zelda": 200.0})), known(), here,
         advise(question(device="cuda", data=data({"zelda": 200.0})), known()),
     )  # fmt: skip
-    assert sizes == [("--size", "20m"), ("--preset", MIDDLE)]
+    assert sizes == [("--size", "20m"), ("--preset", "low_tier_unified", "--size", "production")]
     assert found.chosen is not None
-    assert found.chosen.preset == MIDDLE
+    assert found.chosen.label == MIDDLE
 
 
 def test_a_bench_is_kept_for_advice_and_one_of_a_run_is_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(latency_cli, "WARMUP_FRAMES", 3)
-    words = ("bench", "latency", "--preset", SMALL, "--backbone", "mlp", "--window", "20,60")
-    assert run([*words, "--runtime", "eager", "--frames", "12", "--threads", "1", "--json"]) == 0
+    words = ("bench", "latency", "--preset", "low_tier_unified", "--size", "small", "--backbone", "mlp")
+    assert (
+        run([*words, "--window", "20,60", "--runtime", "eager", "--frames", "12", "--threads", "1", "--json"])
+        == 0
+    )
     (row,) = (each for each in read_benched(machine(CORES)).rows if each.device == "cpu")
     assert (row.backbone, row.size, row.window_size, row.frames) == ("mlp", SMALL, 60, 12)
     told = object_of(capsys)["results"]
@@ -251,7 +260,10 @@ def test_figures_that_cannot_be_kept_are_shown_all_the_same(
     monkeypatch.setattr(latency_cli, "WARMUP_FRAMES", 3)
     (tmp_path / "cache").write_text("a file, and no folder")
     words = ("bench", "latency", "--size", "first", "--backbone", "mlp", "--window", "20")
-    assert run([*words, "--runtime", "eager", "--frames", "5", "--threads", "1", "--json"]) == 0
+    assert (
+        run([*words, "--window", "20,60", "--runtime", "eager", "--frames", "5", "--threads", "1", "--json"])
+        == 0
+    )
     said = capsys.readouterr()
     assert json.loads(said.out)["results"]
     assert "the figures were not kept for 'exphil advise'" in said.err

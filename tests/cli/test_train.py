@@ -204,7 +204,12 @@ def test_every_strategy_is_a_preset_key_and_a_flag(
     ("arguments", "code", "words"),
     [
         (["--replays", "no/such/folder"], 3, ["no/such/folder", "no such file or folder"]),
-        ([], 2, ["--replays", "exphil demo"]),
+        ([], 2, ["--replays PATH", "exphil train --preset quick"]),
+        (["--character", ""], 2, ["--character ''", "names no character", "leave --character out"]),
+        (["--character", " , "], 2, ["names no character"]),
+        (["--preset", "low_tier_small"], 2, ["--preset low_tier_unified --size small"]),
+        (["--size", "smal"], 2, ["--size", "did you mean 'small'"]),
+        (["--resume", "old", "--size", "small"], 2, ["--resume", "--size"]),
         (["--preset", "low_teir_unified"], 2, ["low_teir_unified", "did you mean 'low_tier_unified'"]),
         (["--character", "mewtoo"], 2, ["mewtoo", "did you mean 'mewtwo'"]),
         (["--backbone", "atention"], 2, ["atention", "did you mean 'attention'"]),
@@ -228,6 +233,50 @@ def test_what_is_wrong_is_said_in_a_sentence_with_its_exit_code(
     for word in words:
         assert word in said
     assert "Traceback" not in said
+
+
+def test_quick_without_replays_trains_on_demo_games_and_writes_them_where_they_are_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("exphil_core.dojo.demo.DEFAULT_GAMES", 8)
+    words = ("--preset", "quick", "--max-steps", "1")
+    assert train(tmp_path, *words, "--name", "first") == 0
+    said = capsys.readouterr()
+    assert "training on the dojo's demo games" in said.err
+    assert "Mewtwo" in said.out
+    written = sorted((tmp_path / "cache" / "demo").glob("*.slp"))
+    assert len(written) == 8
+    times = [path.stat().st_mtime_ns for path in written]
+    assert train(tmp_path, *words, "--name", "second") == 0
+    assert [path.stat().st_mtime_ns for path in written] == times
+
+
+def test_replays_where_slippi_keeps_them_are_offered_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "my replays"
+    folder.mkdir()
+    monkeypatch.setattr("exphil_core.replays.folders.usual_folders", lambda: [folder])
+    words = ["train", "--preset", "low_tier_unified", "--headless", "--max-minutes", "3"]
+    assert run(words) == 2
+    assert "no replays to train on" in capsys.readouterr().err
+    (folder / "Game.slp").touch()
+    assert run(words) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "no replays were named; Slippi keeps some on this machine, so type:",
+        f"  exphil train --preset low_tier_unified --headless --max-minutes 3 --replays '{folder}'",
+    ]
+
+
+def test_a_dry_run_says_which_size_would_be_trained_and_why(
+    dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--dry-run", "--json", "--preset", "low_tier_unified", "--max-minutes", "3"]
+    assert run([*words, "--replays", str(dojo_dataset)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["size"] == told["preset"]["size"] == "small"
+    assert told["reasons"][0].startswith("size small: ")
+    assert told["preset"]["data"]["train_on_all_characters"] is True
 
 
 def test_a_folder_without_a_usable_replay_is_an_error_that_says_where_to_look(

@@ -176,7 +176,11 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
         ({"data.most_games": "mewtwo:2"}, "or a table of them by character such as { mewtwo = 2 }"),
         ({"data.most_games": True}, "a whole number of games from 1 up"),
         (
-            {"data.most_games": {"mewtwo": 2, "fox": 3}, "data.characters": ["fox"]},
+            {
+                "data.most_games": {"mewtwo": 2, "fox": 3},
+                "data.characters": ["fox"],
+                "data.train_on_all_characters": False,
+            },
             "most_games limits mewtwo, but only fox are learned from",
         ),
         ({"backbone.window_size": 1}, "greater than or equal to 2"),
@@ -227,8 +231,24 @@ def test_most_games_of_a_character_in_a_table_of_a_file_are_at_their_line(preset
 def test_everybody_s_games_may_be_limited_by_name_where_everybody_is_learned_from(presets: Path) -> None:
     limit = {"data.most_games": {"mewtwo": 2}}
     assert load_preset("base", limit).data.most_games == {"mewtwo": 2}
-    others = {**limit, "data.characters": ["fox"], "data.learn_from_all": True}
+    others = {**limit, "data.characters": ["fox"], "data.train_on_all_characters": True}
     assert load_preset("base", others).data.most_games == {"mewtwo": 2}
+
+
+def test_a_setting_under_its_former_name_is_refused_with_the_new_one(presets: Path) -> None:
+    (presets / "old.toml").write_text('extends = "base"\n\n[data]\nlearn_from_all = true\n')
+    (line,) = mistakes("old")
+    assert line == (
+        "presets/old.toml:4: data.learn_from_all: this setting is called train_on_all_characters now"
+    )
+
+
+@pytest.mark.parametrize("value", ["auto", True, False])
+def test_training_on_all_characters_has_three_values(presets: Path, value: bool | str) -> None:
+    settings = {"data.characters": ["fox"], "data.train_on_all_characters": value}
+    preset = load_preset("base", settings)
+    assert preset.data.train_on_all_characters == value
+    assert preset_from_tables(tomllib.loads(preset_to_toml(preset)), where="run.toml") == preset
 
 
 def test_a_limit_is_turned_off_with_none(presets: Path) -> None:

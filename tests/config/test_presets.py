@@ -1,11 +1,20 @@
 """Every preset in `presets/` loads, says what it is for, and survives being written down."""
 
 import tomllib
+from pathlib import Path
 
 import pytest
 
 from exphil_core.config.backbones import BACKBONE_KINDS
-from exphil_core.config.loader import list_presets, load_preset, preset_from_tables, preset_to_toml
+from exphil_core.config.loader import (
+    list_presets,
+    load_preset,
+    preset_from_tables,
+    preset_to_toml,
+    resolve_preset,
+)
+from exphil_core.config.sizes import SIZES, SizeName
+from exphil_core.errors import UsageError
 from exphil_core.melee.characters import LOW_TIER
 
 FIRST = tuple(
@@ -17,7 +26,6 @@ SHIPPED = {
     "quick",
     "production",
     "low_tier_unified",
-    "low_tier_small",
     "gpt20m",
     *LOW_TIER,
     *FIRST,
@@ -50,7 +58,7 @@ def test_a_low_tier_preset_is_production_for_one_character(name: str) -> None:
     preset, production = load_preset(name), load_preset("production")
     assert preset.data.characters == (name,)
     assert preset.backbone.window_size == WINDOWS[name]
-    assert preset.train == production.train
+    assert (preset.size, preset.train) == ("auto", production.train)
 
 
 def test_the_unified_preset_balances_the_five_with_a_learned_embedding() -> None:
@@ -61,7 +69,7 @@ def test_the_unified_preset_balances_the_five_with_a_learned_embedding() -> None
 
 
 def test_production_is_the_first_exphils_settings() -> None:
-    preset = load_preset("production")
+    preset = load_preset("production", {"size": "production"})
     train = preset.train
     assert (train.batch_size, train.accumulation, train.epochs) == (256, 4, 100)
     assert (train.lr, train.warmup_steps, train.ema_decay) == (1e-4, 2000, 0.9995)
@@ -96,3 +104,47 @@ def test_the_presets_of_one_size_differ_in_the_backbone_alone(name: str) -> None
     assert preset.backbone.window_size == 180
     assert (preset.policy, preset.train, preset.data) == (attention.policy, attention.train, attention.data)
     assert preset.encoder.model_copy(update={"width": 512}) == attention.encoder
+
+
+def test_a_preset_that_became_a_size_is_refused_with_what_to_type() -> None:
+    with pytest.raises(UsageError) as refused:
+        load_preset("low_tier_small")
+    assert str(refused.value) == (
+        "there is no preset 'low_tier_small' any more: use --preset low_tier_unified --size small"
+    )
+
+
+@pytest.mark.parametrize("name", ["production", "low_tier_unified", *LOW_TIER])
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("kind", BACKBONE_KINDS)
+def test_every_sized_preset_has_every_size_with_every_backbone(name: str, size: SizeName, kind: str) -> None:
+    preset = load_preset(name, {"size": size, "backbone.kind": kind})
+    settings = SIZES[size].settings
+    assert preset.size == size
+    assert preset.backbone.width == preset.encoder.width == settings["backbone.width"]
+    assert (preset.train.batch_size, preset.train.lr) == (settings["train.batch_size"], settings["train.lr"])
+
+
+def test_what_a_preset_file_or_the_command_line_sets_wins_over_the_size(tmp_path: Path) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "low_tier_unified"\n\n[train]\nlr = 0.5\nwarmup_steps = 7\n')
+    resolved = resolve_preset(str(own), {"size": "small", "train.batch_size": 3})
+    train = resolved.preset.train
+    assert (train.lr, train.warmup_steps, train.batch_size) == (0.5, 7, 3)
+    assert {"train.lr", "train.warmup_steps", "train.batch_size"} <= resolved.explicit
+    fitted = resolved.at_size("medium", {"train.warmup_steps": 1, "train.ema_decay": 0.5})
+    assert (fitted.size, fitted.train.warmup_steps, fitted.train.ema_decay) == ("medium", 7, 0.5)
+    # What the file under the size says does not.
+    assert load_preset("low_tier_unified", {"size": "small"}).backbone.width == 128
+
+
+def test_a_size_s_own_limit_ends_a_run_only_where_nothing_else_does() -> None:
+    own = load_preset("low_tier_unified", {"size": "small"}).train
+    assert (own.epochs, own.max_steps, own.max_minutes) == (None, None, 15.0)
+    asked = load_preset("low_tier_unified", {"size": "small", "train.max_steps": 9}).train
+    assert (asked.epochs, asked.max_steps, asked.max_minutes) == (None, 9, None)
+
+
+def test_an_unknown_size_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown value 'smal'; did you mean 'small'"):
+        resolve_preset("low_tier_unified", {"size": "smal"}, {"size": "--size"})

@@ -9,6 +9,7 @@ from typing import Any
 
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import load_preset
+from exphil_core.config.preset import Preset
 from exphil_core.dataset.contents import CharacterCounts
 from exphil_core.melee.frames import FRAME_MS
 from exphil_core.studies.advice import Data, Known, Question
@@ -17,7 +18,16 @@ from exphil_core.studies.cells import Trial
 from exphil_core.studies.evidence import Evidence, evidence_of
 from exphil_core.studies.measures import Judged, Measures
 
-SMALL, MIDDLE, LARGE = "low_tier_small", "low_tier_unified", "{}_20m"
+SMALL, MIDDLE, LARGE = "low_tier_unified (small)", "low_tier_unified (production)", "{}_20m"
+
+
+def shipped(label: str, backbone: str, changed: Mapping[str, object] | None = None) -> Preset:
+    """The preset that advice calls so, with a backbone."""
+    name, _, size = label.format(backbone).removesuffix(")").partition(" (")
+    return load_preset(
+        name, {"backbone.kind": backbone, **({"size": size} if size else {}), **(changed or {})}
+    )
+
 
 HOUR = 60 * 60 * 60
 
@@ -34,10 +44,10 @@ def row(
     missed: int = 0,
     p50: float | None = None,
 ) -> BenchedRow:
-    changed: dict[str, object] = {"backbone.kind": backbone}
+    changed: dict[str, object] = {}
     if window is not None:
         changed["backbone.window_size"] = window
-    shape = load_preset(preset.format(backbone), changed)
+    shape = shipped(preset, backbone, changed)
     return BenchedRow(
         shape=shape_of(shape),
         backbone=backbone,

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from exphil_core.config.backbones import BACKBONE_KINDS
-from exphil_core.config.loader import load_preset
 from exphil_core.dataset.contents import CharacterCounts
 from exphil_core.models.policy import build_policy
 from exphil_core.studies import benched
@@ -19,7 +18,7 @@ from exphil_core.studies.plan import cells_of
 from exphil_core.studies.storage import StudyStorage
 from exphil_core.studies.strategy import SIZES
 from exphil_core.studies.study import load_study
-from tests.studies.figures import LARGE, MIDDLE, SMALL, all_rows, data, known, question, row, study
+from tests.studies.figures import LARGE, MIDDLE, SMALL, all_rows, data, known, question, row, shipped, study
 
 CLEAR = {"attention": [0.50, 0.51, 0.505], "gru": [0.40, 0.41, 0.404], "lstm": [0.41, 0.43, 0.401]}
 """gru is shown to be lower than attention; lstm ties with it."""
@@ -38,7 +37,7 @@ def basis(advice: Advice, words: str) -> str:
 
 def taken(advice: Advice) -> tuple[str, int, str]:
     assert advice.chosen is not None
-    return advice.chosen.backbone, advice.chosen.window_size, advice.chosen.preset
+    return advice.chosen.backbone, advice.chosen.window_size, advice.chosen.label
 
 
 def option(advice: Advice, name: str) -> str | None:
@@ -95,8 +94,11 @@ def test_where_nothing_fits_nothing_is_taken_and_the_nearest_is_named() -> None:
     advice = advise(question(budget_ms=5.0), known(rows))
     assert advice.chosen is None
     assert advice.command == ()
-    assert "nearest is mlp at the size of low_tier_small: 1.50 ms over" in advice.headline
-    assert "mlp with 60 frames at the size of low_tier_small would fit in onnx (p99 2.50 ms)" in said(advice)
+    assert "nearest is mlp at the size of low_tier_unified (small): 1.50 ms over" in advice.headline
+    assert (
+        "mlp with 60 frames at the size of low_tier_unified (small) would fit in onnx (p99 2.50 ms)"
+        in said(advice)
+    )
 
 
 def test_a_p99_of_many_medians_is_said_to_be_perhaps_other_work() -> None:
@@ -257,12 +259,14 @@ def test_few_frames_take_the_small_size_and_everybody_s_games() -> None:
     little = data({"mewtwo": 0.25, "zelda": 0.03, "fox": 1.5}, games=12)
     advice = advise(question(device="cuda", data=little, replays=("games",)), known(_on_gpu()))
     assert taken(advice) == ("attention", 60, SMALL)
-    assert advice.command[:5] == ("train", "--preset", SMALL, "--replays", "games")
+    assert advice.command[:7] == (
+        *("train", "--preset", "low_tier_unified", "--size", "small", "--replays", "games"),
+    )
     assert option(advice, "--character") == "mewtwo,zelda"
     assert "Mewtwo, Zelda have less than an hour of play: learn from everybody else's sides, too" in said(
         advice
     )
-    assert basis(advice, "data.learn_from_all") == "assumption"
+    assert basis(advice, "data.train_on_all_characters") == "assumption"
     assert basis(advice, "Of 12 games, to imitate: Mewtwo 15 min") == "data"
     assert basis(advice, "Mewtwo has 8.3 times the frames of Zelda") == "assumption"
     assert basis(advice, "learned embedding") == "assumption"
@@ -341,14 +345,14 @@ def test_a_study_that_shows_one_policy_each_to_be_better_is_heeded() -> None:
     evidence = study("multi_vs_single", losses, setting="data.characters", per_character=judged)
     little = data({"zelda": 0.2, "fox": 5.0})
     advice = advise(question(data=little), known(all_rows(), evidence))
-    assert option(advice, "--set") == "data.learn_from_all=false"
+    assert option(advice, "--set") == "data.train_on_all_characters=false"
     assert basis(advice, "showed a lower loss for characters that were learned alone") == "study"
     turned = {name: {**found, "zelda": judged[other]["zelda"]} for (name, found), other in
               zip(judged.items(), reversed(judged), strict=True)}  # fmt: skip
     evidence = study("multi_vs_single", losses, setting="data.characters", per_character=turned)
     advice = advise(question(data=little), known(all_rows(), evidence))
     assert "--set" not in advice.command
-    assert basis(advice, "(data.learn_from_all)") == "study"
+    assert basis(advice, "(data.train_on_all_characters)") == "study"
 
 
 def test_a_study_that_shows_ids_to_be_better_than_an_embedding_is_heeded() -> None:
@@ -367,7 +371,8 @@ def test_a_study_that_shows_ids_to_be_better_than_an_embedding_is_heeded() -> No
 def test_sizes_ask_for_about_as_many_frames_as_they_have_parameters() -> None:
     for size in SIZES[1:]:
         parameters = sum(
-            p.numel() for p in build_policy(load_preset(size.preset.format("attention"))).parameters()
+            p.numel()
+            for p in build_policy(shipped(size.label.replace("BACKBONE", "{}"), "attention")).parameters()
         )
         assert size.frames == pytest.approx(parameters, rel=0.1)
 
@@ -420,11 +425,11 @@ def test_a_file_that_cannot_be_read_is_said_and_written_anew(tmp_path: Path, con
 
 
 def test_the_shape_is_what_a_frame_s_cost_depends_on() -> None:
-    small = load_preset(SMALL)
+    small = shipped(SMALL, "attention")
     same = {"train.lr": 0.5, "backbone.dropout": 0.0, "encoder.character_mode": "one_hot", "policy.delay": 3}
-    assert shape_of(load_preset(SMALL, same)) == shape_of(small)
+    assert shape_of(shipped(SMALL, "attention", same)) == shape_of(small)
     for key, value in (("backbone.window_size", 61), ("backbone.layers", 3), ("policy.head_width", 32)):
-        assert shape_of(load_preset(SMALL, {key: value})) != shape_of(small)
+        assert shape_of(shipped(SMALL, "attention", {key: value})) != shape_of(small)
 
 
 def test_a_study_that_cannot_be_read_says_so_and_hinders_nobody(tmp_path: Path) -> None:

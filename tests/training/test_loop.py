@@ -14,11 +14,13 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError
+from exphil_core.models.heads import ControllerHead
 from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
+from exphil_core.training.data import open_training_data
 from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
 
@@ -30,6 +32,13 @@ def events_of(run: RunDirectory, kind: str) -> list[dict[str, Any]]:
     return [event for event in read_events(run.events_path) if event["type"] == kind]
 
 
+@pytest.fixture
+def from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a head knows of the last controller from the start would hide what is learned."""
+    monkeypatch.setattr(ControllerHead, "start_from_tables", lambda self, tables: None)
+
+
+@pytest.mark.usefixtures("from_nothing")
 @pytest.mark.parametrize("kind", BACKBONE_KINDS)
 def test_every_backbone_learns_something_in_a_hundred_steps(
     kind: str, tiny: MakePreset, new_run: NewRun
@@ -67,6 +76,7 @@ def test_a_row_goes_on_from_what_it_remembers_of_its_game(
     assert 0 < begins < 0.5
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_a_backbone_learns_with_carried_state(tiny: MakePreset, new_run: NewRun) -> None:
     train = {"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9, "carry_state": True}
     run = new_run(tiny(backbone={"kind": "gru"}, train=train, evaluation={"every_steps": 100}))
@@ -234,11 +244,11 @@ def test_an_absent_character_is_warned_of_by_name(tiny: MakePreset, new_run: New
     assert set(events_of(run, "step")[-1]["per_character"]) == {"mewtwo"}
 
 
-@pytest.mark.parametrize("learn_from_all", [False, True])
+@pytest.mark.parametrize("train_on_all_characters", [False, True])
 def test_no_game_of_any_wanted_character_is_an_error_that_names_who_is_there(
-    learn_from_all: bool, tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
+    train_on_all_characters: bool, tiny: MakePreset, new_run: NewRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = {"characters": ("fox",), "learn_from_all": learn_from_all}
+    data = {"characters": ("fox",), "train_on_all_characters": train_on_all_characters}
     assert work(new_run(tiny(data=data))) == 3
     message = capsys.readouterr().err
     assert "fox" in message
@@ -260,11 +270,35 @@ def test_the_loss_does_not_depend_on_how_evaluation_cuts_the_games(
 
 
 def test_other_characters_can_be_learned_from_without_being_judged(tiny: MakePreset, new_run: NewRun) -> None:
-    run = new_run(tiny(data={"characters": ("mewtwo",), "learn_from_all": True}))
+    run = new_run(tiny(data={"characters": ("mewtwo",), "train_on_all_characters": True}))
     assert work(run) == 0
     assert len({name for event in events_of(run, "step") for name in event["per_character"]}) > 1
     for event in events_of(run, "evaluated"):
         assert set(event["per_character"]) == {"mewtwo"}
+
+
+@pytest.mark.parametrize(("few", "takes_all"), [(10**9, True), (1, False)])
+def test_few_frames_of_the_wanted_characters_take_everybody_s_sides(
+    few: int, takes_all: bool, tiny: MakePreset, dojo_dataset: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("exphil_core.config.schedule.FEW_FRAMES", few)
+    data = open_training_data(
+        tiny(data={"characters": ("mewtwo",), "train_on_all_characters": "auto"}), dojo_dataset
+    )
+    index = data.store.index
+    trained, judged = (
+        {index.games[ego.game].sides[ego.slot].external_id for ego in egos}
+        for egos in (data.train, data.validation)
+    )
+    assert (len(trained) > 1, len(judged)) == (takes_all, 1)
+
+
+def test_a_new_run_starts_at_the_markov_baseline(tiny: MakePreset, new_run: NewRun) -> None:
+    run = new_run(tiny(train={"max_steps": 1, "lr": 1e-9}))
+    assert work(run) == 0
+    first = events_of(run, "evaluated")[0]
+    assert first["loss"] == pytest.approx(first["baseline_markov"], abs=0.05)
+    assert first["baseline_markov"] < first["baseline_marginal"] - 0.5
 
 
 def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run: NewRun) -> None:

@@ -91,7 +91,7 @@ def test_activations_are_within_a_tenth_of_what_a_step_keeps(
     monkeypatch.setattr(loop, "build_policy", built)
     data = open_training_data(preset, dojo_dataset)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), suppress(_FirstStep):
-        loop.train(preset, data, _Nothing(), device=CPU, run_name="step", emit=_until_a_step)
+        loop.train(preset, data, _Nothing(preset), device=CPU, run_name="step", emit=_until_a_step)
     assert outlook(preset, None).memory["activations"] == pytest.approx(sum(kept.values()), rel=0.1)
 
 

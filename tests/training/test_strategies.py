@@ -98,7 +98,7 @@ def learned(tiny: MakePreset, dojo_dataset: Path, monkeypatch: pytest.MonkeyPatc
             loop.train(
                 preset,
                 open_training_data(preset, dojo_dataset),
-                _Nothing(),
+                _Nothing(preset),
                 device=torch.device("cpu"),
                 run_name="strategy",
                 emit=hear,

@@ -47,7 +47,8 @@ PROBED = ESTIMATE | {
 }
 
 ADVICE = (
-    "Take attention with a window of 60 frames at the size of low_tier_small: its p99 here is 4.7 of 16.7 ms."
+    "Take attention with a window of 60 frames at the size of low_tier_unified (small): its p99 here is 4.7 of "
+    "16.7 ms."
 )
 
 COUNTS = {

@@ -365,12 +365,12 @@ async def test_a_preset_is_chosen_from_all_with_what_each_is_for(opened: Open, m
         await pilot.pause()
         chooser = pilot.app.screen
         assert isinstance(chooser, ChooseOne)
-        while chooser._options()[chooser.query_one("#choose-list").highlighted or 0] != "low_tier_small":
+        while chooser._options()[chooser.query_one("#choose-list").highlighted or 0] != "low_tier_unified":
             await pilot.press("down")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is screen)
-        assert screen.draft.preset == "low_tier_small"
-        assert screen.query_one("#minutes", Input).value == "10"
+        assert screen.draft.preset == "low_tier_unified"
+        assert screen.query_one("#epochs", Input).value == "100"
         # What a person chose stays chosen.
         assert screen.query_one("#delay", Input).value == "7"
         assert "Mewtwo" in str(screen.query_one("#characters", Opener).render())

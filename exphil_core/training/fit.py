@@ -1,0 +1,185 @@
+"""Fit a preset to its data, this machine and its time: the size, the schedule, and whose sides are trained on.
+
+A run is fitted once, before it is made; run.toml keeps the values and the reasons, and a resume measures nothing.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from exphil_core.config.loader import Resolved
+from exphil_core.config.preset import Preset
+from exphil_core.config.schedule import (
+    FEW_FRAMES,
+    batch_without_repeats,
+    dropout,
+    ema_decay,
+    evaluation_minutes,
+    pick_size,
+    warmup_steps,
+    weight_decay,
+)
+from exphil_core.config.sizes import AUTO, SizeName
+from exphil_core.training.data import TrainingData, open_training_data
+from exphil_core.training.device import choose_device
+from exphil_core.training.evaluate import COPYCAT_FRAMES
+from exphil_core.training.limits import limits_of
+
+SPEED_SECONDS = 2.0
+"""For each size whose speed is measured."""
+
+FORWARD_SPEED = 3.0
+"""Frames that an evaluation sees in the time in which training takes one: it has no way back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    preset: Preset
+    """With nothing left to pick."""
+    reasons: tuple[str, ...]
+    """What was picked and why, a sentence each."""
+    seconds: float | None
+    """How long training takes at most, as expected here; None where that was not measured."""
+
+
+Speed = Callable[[Preset], float]
+"""Training frames a second of a preset on this machine."""
+
+
+def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fitted:
+    """The preset as a run on this dataset trains it.
+
+    Raises what `open_training_data` raises, and UsageError where the device or kernel is not there.
+    """
+    data = open_training_data(resolved.preset, dataset)
+    reasons = []
+    preset = resolved.preset
+    if preset.data.train_on_all_characters == AUTO:
+        on_all, reason = _trained_on(preset, data)
+        reasons += [reason] if reason else []
+        resolved = resolved.setting("data.train_on_all_characters", on_all)
+        preset = resolved.preset
+    if preset.size is None:
+        return Fitted(preset=preset, reasons=tuple(reasons), seconds=None)
+    measured: dict[str, float] = {}
+
+    def frames_per_s(name: SizeName) -> float:
+        if name not in measured:
+            measured[name] = (speed or _speed_here)(resolved.at_size(name))
+        return measured[name]
+
+    frames = sum(data.store.index.games[ego.game].frames for ego in data.train)
+    games = len({ego.game for ego in data.train})
+    name: SizeName
+    if preset.size == "auto":
+        picked = pick_size(
+            frames=frames,
+            minutes=_limit_minutes(resolved),
+            steps_per_minute=lambda name: (
+                60 * frames_per_s(name) / _frames_a_step(_at(resolved, name, games))
+            ),
+        )
+        name = picked.size
+        reasons.insert(0, picked.reason)
+    else:
+        name = preset.size
+        reasons.insert(0, f"size {name}: as asked")
+    sized = _at(resolved, name, games)
+    expected = _expected(sized, data, frames, frames_per_s(name))
+    fitted = resolved.at_size(
+        name, {**_batch(resolved.at_size(name), games), **_schedule(sized, data, frames, expected)}
+    )
+    reasons.append(_said(fitted, games, frames, expected, frames_per_s(name)))
+    return Fitted(preset=fitted, reasons=tuple(reasons), seconds=expected.seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Expected:
+    steps: int
+    seconds: float
+    evaluation_seconds: float
+
+
+def _speed_here(preset: Preset) -> float:
+    from exphil_core.training.speed import training_speed
+
+    return training_speed(preset, choose_device(preset.train.device), seconds=SPEED_SECONDS)
+
+
+def _trained_on(preset: Preset, data: TrainingData) -> tuple[bool, str]:
+    """Whether every side is trained on, and the reason; no reason where there is nothing to choose."""
+    if not preset.data.characters:
+        return False, ""
+    comparison = "fewer than" if data.all_characters else "no fewer than"
+    whose = "all characters" if data.all_characters else "the wanted characters alone"
+    return data.all_characters, (
+        f"trained on {whose}: the wanted ones have {data.wanted_frames:,} training frames, {comparison} "
+        f"{FEW_FRAMES:,} (data.train_on_all_characters)"
+    )
+
+
+def _limit_minutes(resolved: Resolved) -> float | None:
+    """The run's own limit on time; None where it has none or is limited otherwise too."""
+    if "train.max_minutes" not in resolved.explicit:
+        return None
+    return resolved.preset.train.max_minutes
+
+
+def _frames_a_step(preset: Preset) -> int:
+    return preset.train.batch_size * preset.train.accumulation * preset.chunk_length
+
+
+def _batch(preset: Preset, games: int) -> dict[str, object]:
+    batch_size, accumulation = batch_without_repeats(
+        preset.train.batch_size, preset.train.accumulation, games
+    )
+    return {"train.batch_size": batch_size, "train.accumulation": accumulation}
+
+
+def _at(resolved: Resolved, name: SizeName, games: int) -> Preset:
+    """The preset at a size, with a batch that the games fill."""
+    return resolved.at_size(name, _batch(resolved.at_size(name), games))
+
+
+def _expected(preset: Preset, data: TrainingData, frames: int, frames_per_s: float) -> _Expected:
+    limits = limits_of(preset.train, windows_per_epoch=frames / preset.chunk_length)
+    seconds_per_step = _frames_a_step(preset) / frames_per_s
+    candidates = []
+    if limits.steps is not None:
+        candidates.append(limits.steps * seconds_per_step)
+    if limits.seconds is not None:
+        candidates.append(limits.seconds)
+    seconds = min(candidates)
+    held_out = sum(data.store.index.games[ego.game].frames for ego in data.validation)
+    evaluated = min(held_out, preset.evaluation.max_frames or held_out)
+    return _Expected(
+        steps=max(1, round(seconds / seconds_per_step)),
+        seconds=seconds,
+        evaluation_seconds=(evaluated + min(evaluated, COPYCAT_FRAMES)) / (FORWARD_SPEED * frames_per_s),
+    )
+
+
+def _schedule(preset: Preset, data: TrainingData, frames: int, expected: _Expected) -> dict[str, object]:
+    train = preset.train
+    seen = float(expected.steps) * _frames_a_step(preset)
+    return {
+        "train.warmup_steps": warmup_steps(train.warmup_steps, expected.steps),
+        "train.ema_decay": ema_decay(train.ema_decay, expected.steps),
+        "train.weight_decay": weight_decay(train.weight_decay, frames, seen),
+        "backbone.dropout": dropout(preset.backbone.dropout, frames, seen),
+        "encoder.dropout": dropout(preset.encoder.dropout, frames, seen),
+        "policy.head_dropout": dropout(preset.policy.head_dropout, frames, seen),
+        "evaluation.every_minutes": evaluation_minutes(expected.seconds / 60, expected.evaluation_seconds),
+    }
+
+
+def _said(preset: Preset, games: int, frames: int, expected: _Expected, frames_per_s: float) -> str:
+    train = preset.train
+    windows = train.batch_size * train.accumulation
+    passes = expected.steps * _frames_a_step(preset) / max(1, frames)
+    return (
+        f"about {expected.steps:,} steps of {windows} windows from {games:,} games ({frames:,} frames, {passes:.1f} "
+        f"passes) at about {frames_per_s:,.0f} frames/s here: warm-up {train.warmup_steps:,} steps, learning rate "
+        f"{train.lr:g}, EMA {train.ema_decay:g}, dropout {preset.backbone.dropout:g}, weight decay "
+        f"{train.weight_decay:g}"
+    )

@@ -1,0 +1,57 @@
+"""How many frames a second this machine trains a preset at, measured for a moment on made-up windows.
+
+Legend: B batch, T time.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from exphil_core.config.preset import Preset
+from exphil_core.models.policy import build_policy, prediction_mask
+from exphil_core.training.checkpoint import rng_state, set_rng_state
+from exphil_core.training.precision import autocast_dtype
+from exphil_core.training.throughput import made_up_batch
+
+WARMUP_PASSES = 1
+FEWEST_PASSES = 2
+
+MOST_ROWS_ON_CPU = 16
+"""Windows of a pass at most: on a processor more of them take as much longer."""
+
+OVERHEAD = 1.1
+"""A step's time over that of its forward and backward passes: optimiser, averages, events."""
+
+
+def training_speed(
+    preset: Preset,
+    device: torch.device,
+    *,
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> float:
+    """Frames a second of forward and backward passes. Neither weights nor random state of the process are touched."""
+    config = preset.train
+    rows = config.batch_size if device.type == "cuda" else min(config.batch_size, MOST_ROWS_ON_CPU)
+    before = rng_state(device)
+    try:
+        policy = build_policy(preset).to(device).train()
+        batch = made_up_batch(rows, preset.chunk_length + policy.horizon, device)
+        dtype = autocast_dtype("bf16") if device.type == "cuda" and config.precision != "fp32" else None
+        taken: list[float] = []
+        began = clock()
+        while len(taken) < WARMUP_PASSES + FEWEST_PASSES or clock() - began < seconds:
+            started = clock()
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+                nll_BTK, aimed, _ = policy.nll(batch)
+            mask_BT = prediction_mask(aimed, preset.policy.prediction)
+            ((nll_BTK.float().sum(-1) * mask_BT).sum() / mask_BT.sum()).backward()
+            policy.zero_grad(set_to_none=True)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(clock() - started)
+    finally:
+        set_rng_state(before, device)
+    return rows * preset.chunk_length / (statistics.median(taken[WARMUP_PASSES:]) * OVERHEAD)

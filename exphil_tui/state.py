@@ -20,6 +20,7 @@ from exphil_core.runs.records import (
     Failed,
     Latency,
     Other,
+    Preparing,
     Record,
     Resources,
     RunFinished,
@@ -51,7 +52,7 @@ class LogLine:
 
     ts: str
     kind: str
-    """start, warning, error, checkpoint, command, end."""
+    """start, preparing, warning, error, checkpoint, command, end."""
     text: str
 
 
@@ -298,7 +299,7 @@ class _Curves:
         return self._series
 
 
-_SAID = (RunStarted, Warned, Failed, CheckpointSaved, CommandSeen, RunFinished)
+_SAID = (RunStarted, Preparing, Warned, Failed, CheckpointSaved, CommandSeen, RunFinished)
 
 _PENDING = 32
 """Commands that are remembered at most."""
@@ -334,6 +335,8 @@ def _sentence(record: Record) -> tuple[str, str]:
             )
         case RunStarted():
             return "start", f"goes on from step {record.resumed_from:,} on {record.device}"
+        case Preparing():
+            return "preparing", record.message
         case Warned():
             return "warning", record.message or record.code
         case Failed():

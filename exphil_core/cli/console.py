@@ -125,6 +125,8 @@ def describe(record: Record) -> str | None:
                 f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}{kernel}; "
                 f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}{_drawn(dataset)}"
             )
+        case "preparing":
+            return str(record["message"])
         case "step":
             return (
                 f"step {record['step']:,} epoch {record['epoch']:.2f} loss {record['loss']:.4f} "

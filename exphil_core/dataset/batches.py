@@ -45,6 +45,12 @@ class Batch:
     """int32 [B]: frame index of the first frame."""
 
 
+def first_rows(batch: Batch, count: int) -> Batch:
+    """The batch's first `count` rows; all where it has no more."""
+    found = {name: getattr(batch, name)[:count] for name in Batch.__slots__ if name != "columns"}
+    return Batch(columns={group: rows[:count] for group, rows in batch.columns.items()}, **found)
+
+
 def training_batch(store: ColumnStore, plan: Plan, step: int, rank: int = 0, ranks: int = 1) -> Batch:
     """The batch of a step."""
     drawn = plan.draw(step, rank, ranks)

@@ -65,6 +65,12 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     resumed_from: Count | None = None
 
 
+class Preparing(Event, frozen=True, tag="preparing"):
+    """What a run does before its first step, where that takes a while."""
+
+    message: str
+
+
 class Step(Event, frozen=True, tag="step"):
     step: Count
     loss: Number
@@ -212,6 +218,7 @@ class Other(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Known = (
     RunStarted
+    | Preparing
     | Step
     | Evaluated
     | Latency

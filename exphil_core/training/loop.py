@@ -20,7 +20,7 @@ from torch import Tensor
 
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
-from exphil_core.dataset.batches import Batch, BatchLoader, stream_games
+from exphil_core.dataset.batches import Batch, BatchLoader, first_rows, stream_games
 from exphil_core.dataset.lanes import LanePlan
 from exphil_core.dataset.plan import BatchPlan, Plan
 from exphil_core.dataset.split import Ego
@@ -34,7 +34,7 @@ from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.runs.helm import Ending, Save
 from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.carried import CarriedState
-from exphil_core.training.checkpoint import Checkpoint, rng_state, set_rng_state
+from exphil_core.training.checkpoint import Checkpoint
 from exphil_core.training.data import Notice, TrainingData
 from exphil_core.training.evaluate import Evaluation, choose_games, evaluate
 from exphil_core.training.keeper import Keeper, start_from
@@ -43,8 +43,9 @@ from exphil_core.training.meter import Meter
 from exphil_core.training.neighbours import nearest_characters
 from exphil_core.training.objective import Objective
 from exphil_core.training.optim import Optimizer
-from exphil_core.training.precision import autocast_dtype, choose_precision
+from exphil_core.training.precision import MOST_FRAMES, autocast_dtype, choose_precision
 from exphil_core.training.probes import Presses
+from exphil_core.training.random_state import StepRandomness, preserved_rng
 from exphil_core.training.shares import balance_notices, shares_drawn, wanted_characters
 from exphil_core.training.shown import draw_delays, shown
 
@@ -153,12 +154,13 @@ def train(
     elif restored is None:
         policy.head.start_from_tables(baselines.tables["markov"])
     optimizer = Optimizer(policy.to(device), config)
+    randomness = StepRandomness(device)
     state = TrainerState()
     carried = CarriedState(policy, config)
     fingerprint = data.store.index.fingerprint
     notices = list(data.warnings)
     if restored is not None:
-        state = _restore(restored, preset, optimizer, device)
+        state = _restore(restored, preset, optimizer, randomness)
         carried.load(restored.carried, where=f"the checkpoint of step {state.step:,}")
         if config.carry_state and state.dataset != fingerprint:
             carried = CarriedState(policy, config)
@@ -193,7 +195,15 @@ def train(
         )
 
     if not state.precision:
-        state.precision = _settle_precision(preset, plan, data.store, device, policy, loss_of)
+        state.precision = _settle_precision(
+            preset,
+            plan,
+            data.store,
+            device,
+            policy,
+            loss_of,
+            say=lambda text: emit("preparing", message=text),
+        )
     dtype = autocast_dtype(state.precision)
     batches_in_run = None if limits.steps is None else limits.steps * config.accumulation
     emit(
@@ -247,7 +257,7 @@ def train(
             # It is there already: an interrupted rewrite could only lose it.
             return
         keeper.save(
-            _checkpoint(preset, optimizer, state, carried, device),
+            _checkpoint(preset, optimizer, state, carried, randomness),
             best_loss=state.best_loss if best else None,
         )
         saved = copy.copy(state)
@@ -310,15 +320,16 @@ def train(
 
                 step_started = clock()
                 mean = torch.zeros((), device=device)
-                for _ in range(config.accumulation):
-                    waiting = clock()
-                    drawn, batch = next(batches)
-                    meter.waited += clock() - waiting
-                    loss = loss_of(drawn, batch, dtype, carried.before(drawn))
-                    carried.after(drawn, loss.state)
-                    (loss.mean / config.accumulation).backward()
-                    meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_BT)
-                    mean += loss.mean.detach() / config.accumulation
+                with randomness.in_place():
+                    for _ in range(config.accumulation):
+                        waiting = clock()
+                        drawn, batch = next(batches)
+                        meter.waited += clock() - waiting
+                        loss = loss_of(drawn, batch, dtype, carried.before(drawn))
+                        carried.after(drawn, loss.state)
+                        (loss.mean / config.accumulation).backward()
+                        meter.add(loss.nll_BTK, loss.mask_BT, loss.external_id_BT)
+                        mean += loss.mean.detach() / config.accumulation
                 norm = optimizer.clip()
                 if not bool(torch.isfinite(mean) & torch.isfinite(norm)):
                     raise _diverged(state.step, float(mean), float(norm), batch, data.store)
@@ -446,25 +457,29 @@ def _plan(preset: Preset, data: TrainingData, horizon: int) -> Plan:
 
 
 def _checkpoint(
-    preset: Preset, optimizer: Optimizer, state: TrainerState, carried: CarriedState, device: torch.device
+    preset: Preset,
+    optimizer: Optimizer,
+    state: TrainerState,
+    carried: CarriedState,
+    randomness: StepRandomness,
 ) -> Checkpoint:
     return Checkpoint(
         step=state.step,
         model=optimizer.playing_weights(),
         config=preset.model_dump(mode="json"),
         optimizer=optimizer.state_tensors(),
-        rng=rng_state(device),
+        rng=randomness.state,
         trainer=state.fields(),
         carried=carried.tensors(),
     )
 
 
 def _restore(
-    checkpoint: Checkpoint, preset: Preset, optimizer: Optimizer, device: torch.device
+    checkpoint: Checkpoint, preset: Preset, optimizer: Optimizer, randomness: StepRandomness
 ) -> TrainerState:
     _refuse_another_model(checkpoint, preset)
     optimizer.load_state_tensors(checkpoint.optimizer, checkpoint.model)
-    set_rng_state(checkpoint.rng, device)
+    randomness.state = checkpoint.rng
     # What an earlier exphil did not write yet stands as at the start.
     known = {name: checkpoint.trainer.get(name, value) for name, value in TrainerState().fields().items()}
     return TrainerState(step=checkpoint.step, **known)  # type: ignore[arg-type]
@@ -508,18 +523,20 @@ def _settle_precision(
     device: torch.device,
     policy: Policy,
     loss_of: Callable[[int, Batch, torch.dtype | None], _Loss],
+    *,
+    say: Callable[[str], None],
 ) -> str:
-    """Settle `train.precision` on the run's first batch, leaving no trace in weights or random state."""
+    """Settle `train.precision` on frames of the run's first batch, without a trace in weights or random state."""
     with _closing(BatchLoader(store, plan, first_step=0, workers=0)) as loader:
         _, batch = next(iter(loader))
-    before = rng_state(device)
+    few = first_rows(batch, max(1, MOST_FRAMES // batch.valid.shape[1]))
 
     def probe(dtype: torch.dtype | None) -> None:
-        loss_of(0, batch, dtype).mean.backward()
+        loss_of(0, few, dtype).mean.backward()
 
-    chosen = choose_precision(preset.train.precision, device, probe)
+    with preserved_rng():
+        chosen = choose_precision(preset.train.precision, device, probe, say=say)
     policy.zero_grad(set_to_none=True)
-    set_rng_state(before, device)
     return chosen
 
 

@@ -1,9 +1,8 @@
 """What a run would be before it is one: its size, what its steps cost, the memory it takes, and how fast it is here.
 
-In: a preset, and its data where that is known. Out: an `Outlook`; with `probed`, one that was measured by the
-training loop itself on the run's own data and device. What a reader gets wrong: nothing is looked up. Cost and memory
-are those of the policy itself, which is built for it; and neither an outlook nor a probe leaves anything behind. A
-probe's first steps do not count: they compile, fill caches and choose the precision.
+Cost and memory are those of the policy itself, which is built for it; `probed` runs the training loop on the run's
+own data and device. Neither leaves a trace in torch's random state, so a run may be described while it trains.
+A probe's first steps do not count: they compile, fill caches and choose the precision.
 
 Legend: B batch, T time, K components.
 """
@@ -29,6 +28,7 @@ from exphil_core.training.flops import counted
 from exphil_core.training.keeper import Keeper, playable_preset
 from exphil_core.training.limits import Limits, limits_of
 from exphil_core.training.loop import train
+from exphil_core.training.random_state import preserved_rng
 from exphil_core.training.throughput import made_up_batch
 
 WARMUP_STEPS = 2
@@ -126,9 +126,10 @@ def outlook(preset: Preset, data: TrainingData | None) -> Outlook:
     """What follows from the preset and the data alone. Nothing is trained, and no random number is used up."""
     # Reckoned on a processor, where the kernel of a run on CUDA may not be.
     fused = getattr(preset.backbone, "kernel", None) == "fused"
-    with torch.random.fork_rng(devices=()):
+    with preserved_rng():
         policy = build_policy(playable_preset(preset) if fused else preset)
         memory = _memory(preset, policy)
+        cost = counted(preset, policy)
     config = preset.train
     limits = None if data is None else _limits(preset, data)
     # How many updates an epoch has, only the data tells.
@@ -136,7 +137,7 @@ def outlook(preset: Preset, data: TrainingData | None) -> Outlook:
     return Outlook(
         parameters=sum(p.numel() for p in policy.parameters()),
         frames_per_step=config.batch_size * config.accumulation * preset.chunk_length,
-        flops_per_frame=counted(preset, policy),
+        flops_per_frame=cost,
         memory=memory,
         state_bytes=sum(part.nbytes for part in policy.initial_state(1)),
         steps=without_data if limits is None else limits.steps,
@@ -159,7 +160,7 @@ def probed(
     Raises what training raises: UsageError where the device, kernel or precision is not there, DivergedError.
     """
     watch = _Stopwatch(seconds=seconds, clock=clock)
-    with _peak_memory(device) as peak, suppress(_Enough):
+    with preserved_rng(), _peak_memory(device) as peak, suppress(_Enough):
         train(
             _endless(preset),
             data,

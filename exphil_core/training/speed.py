@@ -11,8 +11,8 @@ import torch
 
 from exphil_core.config.preset import Preset
 from exphil_core.models.policy import build_policy, prediction_mask
-from exphil_core.training.checkpoint import rng_state, set_rng_state
 from exphil_core.training.precision import autocast_dtype
+from exphil_core.training.random_state import preserved_rng
 from exphil_core.training.throughput import made_up_batch
 
 WARMUP_PASSES = 1
@@ -35,8 +35,7 @@ def training_speed(
     """Frames a second of forward and backward passes. Neither weights nor random state of the process are touched."""
     config = preset.train
     rows = config.batch_size if device.type == "cuda" else min(config.batch_size, MOST_ROWS_ON_CPU)
-    before = rng_state(device)
-    try:
+    with preserved_rng():
         policy = build_policy(preset).to(device).train()
         batch = made_up_batch(rows, preset.chunk_length + policy.horizon, device)
         dtype = autocast_dtype("bf16") if device.type == "cuda" and config.precision != "fp32" else None
@@ -52,6 +51,4 @@ def training_speed(
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             taken.append(clock() - started)
-    finally:
-        set_rng_state(before, device)
     return rows * preset.chunk_length / (statistics.median(taken[WARMUP_PASSES:]) * OVERHEAD)

@@ -528,7 +528,9 @@ run."""
                 sentence = "This run was made, but never started: r starts it."
                 found.append(Notice(sign=sign, sentence=sentence, look=""))
             case "starting" if state.step is None:
-                sentence = "Reading the data and making the weights: the first step is yet to come."
+                sentence = "Loading data and initialising the model…"
+                if state.log and state.log[-1].kind == "preparing":
+                    sentence = state.log[-1].text
                 found.append(Notice(sign=sign, sentence=sentence, look=""))
         return found
 

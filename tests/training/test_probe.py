@@ -14,13 +14,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from exphil_core.cli.probe import dry_run, duration, expense, flops, sentences
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
-from exphil_core.errors import UsageError
+from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.models.policy import Policy, build_policy, slice_frames
 from exphil_core.training import loop
 from exphil_core.training.data import open_training_data
 from exphil_core.training.limits import limits_of
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.probe import SMALLEST_STEPS, _Nothing, outlook, probed
+from exphil_core.training.speed import training_speed
 from exphil_core.training.throughput import made_up_batch
 
 CPU = torch.device("cpu")
@@ -156,12 +157,29 @@ def test_a_player_of_a_band_remembers_keys_and_values_of_so_many_frames(tiny: Ti
     assert long - short == 16 * 2 * 32 * 4
 
 
-def test_an_outlook_uses_no_random_number_up(tiny: Tiny) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    outlook(tiny(backbone={"dropout": 0.5}), None)
-    assert torch.equal(torch.rand(4), expected)
+DROPOUT: dict[str, dict[str, object]] = {
+    "encoder": {"dropout": 0.5},
+    "backbone": {"dropout": 0.5},
+    "policy": {"head_dropout": 0.5},
+}
+
+
+@pytest.mark.parametrize("prediction", ["dense", "interleaved"])
+def test_no_outlook_probe_or_measurement_touches_the_random_state(
+    prediction: str, tiny: Tiny, dojo_dataset: Path
+) -> None:
+    preset = tiny(**{**DROPOUT, "policy": {**DROPOUT["policy"], "prediction": prediction}})
+    data = open_training_data(preset, dojo_dataset)
+    before = torch.get_rng_state()
+    expected = outlook(preset, data)
+    assert torch.equal(torch.get_rng_state(), before)
+    probed(expected, preset, data, device=CPU, seconds=0.01)
+    assert torch.equal(torch.get_rng_state(), before)
+    training_speed(preset, CPU, seconds=0.01)
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(CheckpointError):
+        probed(expected, tiny(**DROPOUT, train={"start_from": "/nowhere"}), data, device=CPU, seconds=0.01)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_a_kernel_of_cuda_is_reckoned_here_and_refused_where_it_cannot_run(tiny: Tiny) -> None:

@@ -1,8 +1,7 @@
 """Which games a dataset takes, and what is known of each side of them.
 
-In: a `Game`. Out: the name of the first predicate that removes it, or per side a `SideQuality`. A predicate
-removes a game; quality never does. A game of an idle player is kept, as the other side may be worth
-imitating: who becomes an ego is decided where egos are selected.
+A predicate removes a game; a side's quality never does. A game of an idle player or of a script is kept, as the other
+side may be worth imitating: who becomes an ego is decided where egos are selected.
 """
 
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID, FRAMES_PER_SECOND
 from exphil_core.replays.columns import MISSING
 from exphil_core.replays.game import Game, Player
 
-FILTERS_VERSION = 1
+FILTERS_VERSION = 2
 """Part of a dataset's cache key: rises when the same game would be judged otherwise."""
 
 _MAX_MISSING = 0.05
@@ -39,6 +38,25 @@ _LOOP_CHANGES = 8
 _MAX_REPEATED = 0.5
 """Of all windows of this many frames with at least so many changes of input, the share that occurred before
 to the last bit. People's is 0.001 at most, that of scripts 0.54 to 0.97."""
+
+_FULL_DEFLECTION, _NEUTRAL_DEFLECTION = 0.95, 0.01
+"""Distance of the main stick from its centre, at least and at most."""
+
+_MIN_DIGITAL_SHARE = 0.5
+"""Of the moves of the main stick, from where on a side is digital: the share that jump between neutral and full from
+one frame to the next. People's with a stick is 0.01 to 0.23, with a box controller 0.57 to 0.75; that of scripts is
+0.93 to 1."""
+
+_MIN_DIGITAL_DWELL = 4.0
+"""Frames that a digital side leaves the stick where it is, in the median. People with a box controller have 5 to 7,
+as fingers have to press and release; a script that decides every few frames has 1 to 3."""
+
+_MAX_SAME_DWELL = 0.3
+"""Of a digital side's moves, the share that come after the one most common number of frames: people's 0.11 to 0.15,
+the dojo's bots' up to 0.18; that of a script that keeps time is 0.9."""
+
+_FEW_MOVES = 30
+"""Fewer moves than this do not tell when a digital side moves."""
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
@@ -141,8 +159,25 @@ def _is_plausible(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarr
         off_grid <= _MAX_OFF_GRID
         and positions >= _MIN_STICK_POSITIONS
         and pressed * FRAMES_PER_SECOND <= _MAX_PRESSES_PER_SECOND * len(buttons)
+        and not _is_slow_script(main_x, main_y)
         and _repeated(axes, buttons, changes) <= _MAX_REPEATED
     )
+
+
+def _is_slow_script(main_x: np.ndarray, main_y: np.ndarray) -> bool:
+    """Whether the stick jumps as a box controller's, at times that no fingers keep."""
+    moved = np.flatnonzero((np.diff(main_x) != 0) | (np.diff(main_y) != 0))
+    if len(moved) < _FEW_MOVES:
+        return False
+    deflection = np.hypot(main_x, main_y)
+    neutral, full = deflection <= _NEUTRAL_DEFLECTION, deflection >= _FULL_DEFLECTION
+    before, after = moved, moved + 1
+    jumps = (neutral[before] & full[after]) | (full[before] & neutral[after])
+    if jumps.mean() < _MIN_DIGITAL_SHARE:
+        return False
+    dwell = np.diff(moved)
+    same = np.bincount(dwell).max() / len(dwell)
+    return bool(np.median(dwell) < _MIN_DIGITAL_DWELL or same > _MAX_SAME_DWELL)
 
 
 def _off_grid(axis: np.ndarray) -> float:

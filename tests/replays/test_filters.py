@@ -97,3 +97,47 @@ def test_random_inputs_from_few_positions_are_plausible(handmade: Write) -> None
     seen = quality(handmade(pre=pre))
     assert seen.active
     assert seen.plausible
+
+
+EIGHT = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+
+
+def _digital(dwell: Callable[[random.Random], int], *, jumps: float) -> Callable[[int, int], dict[str, Any]]:
+    """`jumps` of the stick's moves are between neutral and one of eight directions; each lasts `dwell` frames."""
+    draw, inputs, place = random.Random(5), [], (0.0, 0.0)
+    while len(inputs) < 6000:
+        others = [other for other in EIGHT if other != place]
+        to_neutral = place != (0.0, 0.0) and draw.random() < jumps
+        place = (0.0, 0.0) if to_neutral else draw.choice(others)
+        buttons = draw.choice((0, 0, 0, 0x100, 0x200, 0x400))
+        inputs += [{"main_x": place[0], "main_y": place[1], "buttons": buttons}] * dwell(draw)
+    return lambda row, port: inputs[row]
+
+
+SCRIPTS = {
+    "decides every three frames": lambda draw: 3,
+    "decides every three frames, not always": lambda draw: 3 * draw.choice((1, 1, 1, 2, 3, 5)),
+    "is as quick and irregular": lambda draw: draw.choice((1, 2, 3, 3, 4, 9)),
+    "keeps time slowly": lambda draw: 12,
+}
+
+
+@pytest.mark.parametrize("dwell", SCRIPTS.values(), ids=SCRIPTS)
+def test_a_script_that_jumps_at_times_of_its_own_is_not_plausible(
+    handmade: Write, dwell: Callable[[random.Random], int]
+) -> None:
+    seen = quality(handmade(frame_ids=range(-123, 3000), pre=_digital(dwell, jumps=0.93)))
+    assert seen.active
+    assert not seen.plausible
+
+
+@pytest.mark.parametrize("jumps", [0.5, 0.7, 1.0])
+def test_a_box_controller_and_a_keyboard_are_plausible(handmade: Write, jumps: float) -> None:
+    """As people's: presses of 5 to 7 frames in the median, and anything from 1 to 40."""
+
+    def dwell(draw: random.Random) -> int:
+        return max(1, round(draw.lognormvariate(1.8, 0.7)))
+
+    seen = quality(handmade(frame_ids=range(-123, 3000), pre=_digital(dwell, jumps=jumps)))
+    assert seen.active
+    assert seen.plausible

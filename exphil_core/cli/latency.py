@@ -243,7 +243,7 @@ def _keep(rows: Sequence[BenchedRow], *, cores: int) -> None:
 def _presets(backbone: str, size: str | None, preset: str | None, window: str) -> list[Subject]:
     """Every backbone, size and window that was asked for and exists; of that preset, at that size of it, where one
     is named."""
-    from exphil_core.config.loader import list_presets, load_preset
+    from exphil_core.config.loader import list_presets, load_preset, resolve_preset
 
     named = ",".join(ALIASES.get(kind.strip(), kind.strip()) for kind in backbone.split(","))
     kinds = chosen_names("--backbone", named, BACKBONE_KINDS)
@@ -253,7 +253,11 @@ def _presets(backbone: str, size: str | None, preset: str | None, window: str) -
         shapes = [
             (
                 named_at_size(preset, size),
-                load_preset(preset, {"backbone.kind": kind, **size_overrides(size)}),
+                resolve_preset(
+                    preset,
+                    {"backbone.kind": kind, **size_overrides(size)},
+                    {"backbone.kind": "--backbone", "size": "--size"},
+                ).preset,
             )
             for kind in kinds
         ]

@@ -371,6 +371,8 @@ def _new_run(resolved: Resolved, runs_dir: Path, name: str | None, *, quiet: boo
 
     if name is not None and (problem := name_problem(runs_dir, name)) is not None:
         raise UsageError(problem)
+    # A folder that cannot be made is found before replays are read, which can take hours.
+    runs_dir.mkdir(parents=True, exist_ok=True)
     dataset = _dataset(resolved.preset, quiet=quiet)
     fingerprint = DatasetIndex.open(dataset).fingerprint
     fitted = _fitted(resolved, dataset)

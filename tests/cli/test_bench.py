@@ -98,7 +98,10 @@ def test_a_checkpoint_is_measured_in_every_runtime(
         (["--backbone", "mamba2", "--size", "first"], "there is no preset 'first_mamba2'"),
         (["--checkpoint", "x", "--window", "60"], "leave out --backbone, --size, --preset and --window"),
         (["--preset", "quik"], "did you mean 'quick'"),
-        (["--preset", "quick", "--size", "20m"], "give one of them"),
+        (
+            ["--preset", "quick", "--size", "20m"],
+            "--size: size: unknown value '20m'; expected one of auto, small",
+        ),
         (["--checkpoint", "no/such/run"], "no/such/run"),
     ],
 )

@@ -19,7 +19,7 @@ class EncoderConfig(BaseModel):
     character_width: int = Field(default=64, ge=1, le=1024)
     """Width of the learned character embedding; without effect on `one_hot`."""
     action_state_width: int = Field(default=64, ge=1, le=1024)
-    """Width of the learned action-state embedding (526 states, and one row for missing)."""
+    """Width of the learned action-state embedding (544 states, and one row for missing)."""
     stage_width: int = Field(default=16, ge=1, le=256)
     """Width of the learned stage embedding."""
     width: int = Field(default=256, ge=8, le=8192)

@@ -7,6 +7,8 @@ Melee's other states do not occur here. Attacks are in `fighters.py`.
 from enum import IntEnum
 from typing import Final
 
+from exphil_core.melee import action_states
+
 DEAD_DOWN, DEAD_LEFT, DEAD_RIGHT, DEAD_UP = 0, 1, 2, 3
 REBIRTH, REBIRTH_WAIT = 12, 13
 WAIT, WALK_MIDDLE, TURN, DASH, RUN, RUN_BRAKE = 14, 16, 18, 20, 21, 23
@@ -65,7 +67,7 @@ class Kind(IntEnum):
 
 
 def _kinds() -> tuple[Kind, ...]:
-    kinds = [Kind.LAG] * 526
+    kinds = [Kind.LAG] * action_states.COUNT
     members: dict[Kind, tuple[int, ...]] = {
         Kind.FREE: (WAIT, WALK_MIDDLE, TURN, DASH, RUN, RUN_BRAKE, SQUAT, SQUAT_WAIT, SQUAT_RV),
         Kind.AIR: (JUMP_F, JUMP_B, JUMP_AERIAL_F, JUMP_AERIAL_B, FALL, DAMAGE_FALL, PASS),

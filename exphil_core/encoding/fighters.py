@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from exphil_core.config.encoder import EncoderConfig
 from exphil_core.encoding.numerics import FOLLOWER_NUMERICS, PLAYER_NUMERICS, Normalise
+from exphil_core.melee.action_states import COUNT
 from exphil_core.melee.characters import INTERNAL_ID_COUNT
 from exphil_core.replays.columns import MISSING, POSITION, Group
 
-ACTION_STATES = 526
-"""Action states are 0 to 525; the row after them is that of a missing one."""
+ACTION_STATES = COUNT
+"""Rows of the table of action states; the row after them is that of a missing one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

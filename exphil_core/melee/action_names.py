@@ -278,7 +278,8 @@ _OWN: dict[str, str] = {
         "433 copied Falcon Punch, 435 copied PK Flash, 443 copied Fire Breath, 449 copied Toad,"
         "453 copied Ice Shot, 455 copied Giant Punch, 465 copied Nayru's Love, 467 copied Needle Storm,"
         "475 copied Rollout, 492 copied Shield Breaker, 500 copied Shadow Ball, 510 copied Chef,"
-        "512 copied Megavitamin, 514 copied Fire Bow, 520 copied Blaster"
+        "512 copied Megavitamin, 514 copied Fire Bow, 520 copied Blaster,"
+        "526 copied Thunder Jolt, 528 copied Warlock Punch, 530 copied Flare Blade, 538 copied Fire Breath"
     ),
     "bowser": "341 Fire Breath, 347 Koopa Klaw, 359 Whirling Fortress, 361 Bowser Bomb, 364",
     "link": f"341 forward smash 2, 342, {_LINK.format('Bow')}",

@@ -14,6 +14,7 @@ from exphil_core.dojo.demo import plan_match
 from exphil_core.dojo.sight import Sight, Situation
 from exphil_core.dojo.states import KIND, Kind
 from exphil_core.dojo.styles import STYLES
+from exphil_core.melee.action_states import COUNT
 from exphil_core.melee.controller import BUTTON_BITS, DEAD_ZONE, Controller
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
 from exphil_core.melee.stages import by_external_id
@@ -175,7 +176,7 @@ def test_two_games_look_different(matches: tuple[Path, ...], read: Reader) -> No
         entered = np.concatenate(
             [states_of(side)[1:][np.diff(states_of(side)) != 0] for side in replay.sides]
         )
-        count = np.bincount(entered, minlength=526).astype(float)
+        count = np.bincount(entered, minlength=COUNT).astype(float)
         shares.append(count / count.sum())
     for first, second in combinations(shares, 2):
         assert np.abs(first - second).sum() / 2 > 0.1

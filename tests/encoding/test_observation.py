@@ -12,6 +12,7 @@ from exphil_core.dataset.batches import Batch
 from exphil_core.encoding.batch import to_tensors
 from exphil_core.encoding.fighters import PLAYER_BITS
 from exphil_core.encoding.observation import ObservationEncoder
+from exphil_core.melee.action_states import LAST
 from exphil_core.replays.columns import ITEM_SLOTS
 
 Empty = Callable[[int, int], Batch]
@@ -50,8 +51,8 @@ def sees(
     [
         ("internal_id", 19, 7),
         ("internal_id", 19, 255),
-        ("action_state", 525, 65535),
-        ("action_state", 524, 525),
+        ("action_state", LAST, 65535),
+        ("action_state", LAST - 1, LAST),
         ("percent", 0.0, np.nan),
         ("stocks", 0, 255),
         ("airborne", 0, 255),

@@ -15,6 +15,7 @@ from exphil_core.encoding.batch import TensorBatch, controller_at, targets, to_t
 from exphil_core.encoding.codecs import CodecName, ControllerTensors, build_codec
 from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.observation import ObservationEncoder
+from exphil_core.melee.action_states import COUNT
 from exphil_core.melee.controller import BUTTON_BITS, BUTTON_MASK, BUTTONS
 from exphil_core.replays.columns import DTYPES, GROUPS, HALF, LAYOUT, MISSING, POSITION, PRE_COLUMNS, Group
 from exphil_core.replays.pack import pack_game
@@ -28,7 +29,7 @@ def batch_of(length: int, rows: int = 4, seed: int = 0, missing: float = 0.1, st
     rng = np.random.default_rng(seed)
     columns: dict[Group, np.ndarray] = {
         "f32": rng.normal(0, 30, (rows, length, len(LAYOUT["f32"]))).astype(np.float32),
-        "u16": rng.integers(0, 526, (rows, length, len(LAYOUT["u16"]))).astype(np.uint16),
+        "u16": rng.integers(0, COUNT, (rows, length, len(LAYOUT["u16"]))).astype(np.uint16),
         "u8": rng.integers(0, 4, (rows, length, len(LAYOUT["u8"]))).astype(np.uint8),
     }
     for group in GROUPS:

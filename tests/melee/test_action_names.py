@@ -46,5 +46,5 @@ def test_every_playable_character_has_named_moves() -> None:
 
 @pytest.mark.parametrize("action_state", [-1, LAST + 1])
 def test_an_impossible_state_is_an_error(action_state: int) -> None:
-    with pytest.raises(ValueError, match="expected 0 to 525"):
+    with pytest.raises(ValueError, match="expected 0 to 543"):
         action_name(action_state, None)

@@ -82,6 +82,6 @@ def test_every_common_state_has_one_name() -> None:
 def test_states_of_a_character_are_named_by_it() -> None:
     assert action_states.name(24, by_name("mewtwo").internal_id) == "KNEE_BEND"
     assert action_states.name(341, by_name("mewtwo").internal_id) == "MEWTWO_341"
-    assert action_states.name(525) == "SPECIAL_525"
-    with pytest.raises(ValueError, match="0 to 525"):
-        action_states.name(526)
+    assert action_states.name(543) == "SPECIAL_543"
+    with pytest.raises(ValueError, match="0 to 543"):
+        action_states.name(544)

@@ -1,8 +1,7 @@
 """Arrow arrays as peppi gives them, read into clean numpy columns.
 
-In: struct and list arrays of one replay. Out: columns of `columns.py`'s dtypes, in which a null row, a value out of
-its range and a field that the version lacks are all the missing value. Arrow keeps rubbish where a struct is
-null, so nothing is read past its validity.
+A null row and a field that the version lacks are the missing value. Arrow keeps rubbish where a struct is null, so
+nothing is read past its validity.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,6 +22,14 @@ _NUMPY: dict[pa.DataType, np.dtype] = {
     pa.uint32(): np.dtype(np.uint32),
 }
 """pyarrow's own table of these needs pandas."""
+
+
+class OutOfRange(Exception):
+    """A value that the game cannot have."""
+
+    def __init__(self, column: Column, row: int, value: float) -> None:
+        super().__init__(column.name, row, value)
+        self.column, self.row, self.value = column, row, value
 
 
 NOTHING_ABSENT: Mapping[Any, np.ndarray] = MappingProxyType({})
@@ -80,32 +87,41 @@ def read_columns(
             read[column.name] = np.full(length, column.missing, DTYPES[column.group])
             continue
         values = values_of(found)
-        cleaned = _clean(values if rows is None else values[rows], column)
         absent = absences.get(column.field.partition(".")[0], null)
-        if absent is not None:
-            absent = absent if rows is None else absent[rows]
-            cleaned = np.where(absent, DTYPES[column.group].type(column.missing), cleaned)
-        read[column.name] = cleaned
+        if rows is not None:
+            values = values[rows]
+            absent = None if absent is None else absent[rows]
+        read[column.name] = _clean(values, column, version, absent)
     return read
 
 
-def _clean(values: np.ndarray, column: Column) -> np.ndarray:
-    """`values` as the column's dtype, what lies outside of its range missing. NaN stays NaN."""
+def _clean(
+    values: np.ndarray, column: Column, version: Version, absent: np.ndarray | None = None
+) -> np.ndarray:
+    """`values` as the column's dtype, missing where `absent`. NaN stays NaN.
+
+    Raises OutOfRange for a value that the game cannot have. Where the column may hold garbage, that is missing.
+    """
     low, high = column.low, column.high
     dtype = DTYPES[column.group]
-    if len(values) == 0 or (low is None and high is None):
-        return values.astype(dtype, copy=False)
-    below = low is not None and not values.min() >= low  # written so that a NaN takes the slow path
-    above = high is not None and not values.max() <= high
-    if not below and not above:
-        return values.astype(dtype, copy=False)
+    cleaned = values.astype(dtype, copy=False)
+    if absent is not None:
+        cleaned = np.where(absent, dtype.type(column.missing), cleaned)
+    if len(values) == 0 or low is None:
+        return cleaned
+    limit = np.inf if high is None else high
+    if values.min() >= low and values.max() <= limit:  # written so that a NaN takes the slow path
+        return cleaned
     with np.errstate(invalid="ignore"):
-        outside = (values < low) if low is not None else np.zeros(len(values), bool)
-        if high is not None:
-            outside |= values > high
-        cleaned = values.astype(dtype)
-    cleaned[outside] = column.missing
-    return cleaned
+        outside = (values < low) | (values > limit)
+    if absent is not None:
+        outside &= ~absent
+    if not outside.any():
+        return cleaned
+    if not column.any_bits and version >= column.garbage_before:
+        row = int(outside.argmax())
+        raise OutOfRange(column, row, float(values[row]))
+    return np.where(outside, dtype.type(column.missing), cleaned)
 
 
 def read_events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -122,10 +138,16 @@ def read_events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarra
     return row[kept], {name: values_of(values.field(name))[kept] for name in field_names(values)}
 
 
-def forward_fill(filled: np.ndarray, row: np.ndarray, values: np.ndarray, column: Column) -> None:
+def forward_fill(
+    filled: np.ndarray, row: np.ndarray, values: np.ndarray, column: Column, version: Version
+) -> None:
+    """Sets `filled` from each row on to the value there. Raises OutOfRange, with a row of `filled`."""
     if len(row) == 0:
         return
-    cleaned = _clean(values, column)
+    try:
+        cleaned = _clean(values, column, version)
+    except OutOfRange as error:
+        raise OutOfRange(column, int(row[error.row]), error.value) from None
     latest = np.searchsorted(row, np.arange(len(filled)), side="right") - 1
     known = latest >= 0
     filled[known] = cleaned[latest[known]]

@@ -1,8 +1,7 @@
-"""Every column of a game, declared once: name, peppi's field, dtype group, missing value, first Slippi version.
+"""Every column of a game, declared once: name, peppi's field, dtype group, missing value, range, first version.
 
-In: nothing. Out: the tables below, from which the parser, the dataset, the encoding and the replay pane derive
-what they read. A value that a replay does not have is its group's missing value, never zero: NaN in `f32`,
-255 in `u8`, 65535 in `u16`.
+A value that a replay does not have is its group's missing value, never zero: NaN in `f32`, 255 in `u8`, 65535 in
+`u16`.
 
 A *row* of a dataset is one frame of a two-player game. Its columns lie in blocks,
 
@@ -12,9 +11,12 @@ the same in every dtype group, so that choosing the ego swaps two halves and tou
 """
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from exphil_core.melee import action_states
+from exphil_core.melee.items import ITEM_TYPES
 
 Group = Literal["f32", "u16", "u8"]
 
@@ -56,52 +58,84 @@ class Column:
     since: Version = OLDEST
     low: float | None = None
     high: float | None = None
-    """Values outside of [low, high] are damage: they are read as missing."""
+    """What the game can do: a game with a value outside of [low, high] is refused. NaN is missing, never outside."""
+    garbage_before: Version = OLDEST
+    """Recorders of older versions wrote garbage here: there a value outside is missing, and nothing is refused."""
+    any_bits: bool = False
+    """The game keeps other things in the same place at times: a value outside is missing in every version."""
 
     @property
     def missing(self) -> float | int:
         return MISSING[self.group]
 
 
-def _f32(name: str, field: str, since: Version = OLDEST, low: float = -1e5, high: float = 1e5) -> Column:
-    return Column(name=name, field=field, group="f32", since=since, low=low, high=high)
+def _f32(name: str, field: str, since: Version = OLDEST, *, low: float, high: float, **said: Any) -> Column:
+    return Column(name=name, field=field, group="f32", since=since, low=low, high=high, **said)
 
 
-def _u8(name: str, field: str, since: Version = OLDEST, high: int | None = None) -> Column:
-    return Column(name=name, field=field, group="u8", since=since, low=0, high=high)
+def _u8(name: str, field: str, since: Version = OLDEST, *, high: int | None = None, **said: Any) -> Column:
+    return Column(name=name, field=field, group="u8", since=since, low=0, high=high, **said)
 
 
-def _u16(name: str, field: str, since: Version = OLDEST, high: int | None = None) -> Column:
+def _u16(name: str, field: str, since: Version = OLDEST, *, high: int | None = None) -> Column:
     return Column(name=name, field=field, group="u16", since=since, low=0, high=high)
 
 
+_ROUNDING = 1e-3
+_FASTEST = 100.0
+"""Units per frame. Knockback is capped at 2,500, which is 75; moves of their own reach 19."""
+_GARBAGE_IN_TRIGGERS = Version(1, 2)
+"""0.1.0 and 1.0.0 files hold 3.78e22 in the right one, which would read as "fully pressed"."""
+
 PRE_COLUMNS: tuple[Column, ...] = (
-    _f32("main_x", "pre.joystick.x", low=-1.05, high=1.05),
-    _f32("main_y", "pre.joystick.y", low=-1.05, high=1.05),
-    _f32("c_x", "pre.cstick.x", low=-1.05, high=1.05),
-    _f32("c_y", "pre.cstick.y", low=-1.05, high=1.05),
-    # 0.1.0 and 1.0.0 files hold 3.78e22 here, which would read as "fully pressed".
-    _f32("trigger_l", "pre.triggers_physical.l", low=0.0, high=2.0),
-    _f32("trigger_r", "pre.triggers_physical.r", low=0.0, high=2.0),
+    *(
+        _f32(name, field, low=-1.0 - _ROUNDING, high=1.0 + _ROUNDING)
+        for name, field in (
+            ("main_x", "pre.joystick.x"),
+            ("main_y", "pre.joystick.y"),
+            ("c_x", "pre.cstick.x"),
+            ("c_y", "pre.cstick.y"),
+        )
+    ),
+    *(
+        _f32(
+            f"trigger_{side}",
+            f"pre.triggers_physical.{side}",
+            low=0.0,
+            high=1.0 + _ROUNDING,
+            garbage_before=_GARBAGE_IN_TRIGGERS,
+        )
+        for side in ("l", "r")
+    ),
     _u16("buttons", "pre.buttons_physical"),
 )
 """The controller that acts within the frame."""
 
 POST_COLUMNS: tuple[Column, ...] = (
+    # Wide enough for any stage; on a tournament stage `plausible.py` knows the blast lines.
     _f32("position_x", "post.position.x", low=-2e4, high=2e4),
     _f32("position_y", "post.position.y", low=-2e4, high=2e4),
     _f32("direction", "post.direction", low=-1.0, high=1.0),
     _f32("percent", "post.percent", low=0.0, high=999.0),
-    _f32("shield", "post.shield", low=-1.0, high=100.0),
-    _f32("state_age", "post.state_age", Version(0, 2), low=-1e4),
-    _f32("misc_as", "post.misc_as", Version(2, 0)),
-    _f32("velocity_air_x", "post.velocities.self_x_air", Version(3, 5), low=-200, high=200),
-    _f32("velocity_ground_x", "post.velocities.self_x_ground", Version(3, 5), low=-200, high=200),
-    _f32("velocity_y", "post.velocities.self_y", Version(3, 5), low=-200, high=200),
-    _f32("knockback_x", "post.velocities.knockback_x", Version(3, 5), low=-200, high=200),
-    _f32("knockback_y", "post.velocities.knockback_y", Version(3, 5), low=-200, high=200),
-    _f32("hitlag", "post.hitlag", Version(3, 8), low=0.0, high=1e3),
-    _u16("action_state", "post.state", high=525),
+    # The hit that breaks a shield may leave it below zero while the game stands still.
+    _f32("shield", "post.shield", low=-60.0, high=60.0 + _ROUNDING),
+    # Animations end or start anew long before.
+    _f32("state_age", "post.state_age", Version(0, 2), low=-3e4, high=3e4),
+    # Hitstun where the state has it; anything else, not even a float, in other states.
+    _f32("misc_as", "post.misc_as", Version(2, 0), low=-1e5, high=1e5, any_bits=True),
+    *(
+        _f32(name, f"post.velocities.{field}", Version(3, 5), low=-_FASTEST, high=_FASTEST)
+        for name, field in (
+            ("velocity_air_x", "self_x_air"),
+            ("velocity_ground_x", "self_x_ground"),
+            ("velocity_y", "self_y"),
+            ("knockback_x", "knockback_x"),
+            ("knockback_y", "knockback_y"),
+        )
+    ),
+    # Capped at 20 frames, half as many again for electric hits.
+    _f32("hitlag", "post.hitlag", Version(3, 8), low=0.0, high=60.0),
+    _u16("action_state", "post.state", high=action_states.LAST),
     _u8("internal_id", "post.character", high=32),
     _u8("stocks", "post.stocks", high=99),
     _u8("last_attack_landed", "post.last_attack_landed"),
@@ -139,12 +173,12 @@ FOLLOWER_COLUMNS: tuple[Column, ...] = tuple(c for c in POST_COLUMNS if c.name i
 ITEM_COLUMNS: tuple[Column, ...] = (
     _f32("position_x", "position.x", Version(3, 0), low=-2e4, high=2e4),
     _f32("position_y", "position.y", Version(3, 0), low=-2e4, high=2e4),
-    _f32("velocity_x", "velocity.x", Version(3, 0), low=-200, high=200),
-    _f32("velocity_y", "velocity.y", Version(3, 0), low=-200, high=200),
-    _u16("type", "type", Version(3, 0), high=1000),
+    _f32("velocity_x", "velocity.x", Version(3, 0), low=-200.0, high=200.0),
+    _f32("velocity_y", "velocity.y", Version(3, 0), low=-200.0, high=200.0),
+    _u16("type", "type", Version(3, 0), high=max(ITEM_TYPES)),
     _u8("state", "state", Version(3, 0)),
     # peppi's owner is a port index and -1 for none; a game stores the player's position in `players`.
-    _u8("owner", "owner", Version(3, 6), high=3),
+    _u8("owner", "owner", Version(3, 6), high=3, any_bits=True),
 )
 
 STAGE_COLUMNS: tuple[Column, ...] = (

@@ -7,7 +7,7 @@ of tests and the replay pane, call it in a worker.
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
 from exphil_core.replays.arrow import (
     NOTHING_ABSENT,
+    OutOfRange,
     field_names,
     finalised_rows,
     forward_fill,
@@ -37,6 +38,7 @@ from exphil_core.replays.columns import (
 from exphil_core.replays.event_stream import EMPTY_METADATA, HEADER, POST_FRAME, PRE_FRAME
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 from exphil_core.replays.identity import content_id
+from exphil_core.replays.plausible import check_plausible, impossible
 from exphil_core.replays.refusals import Refused
 from exphil_core.replays.regular_file import open_regular, read_failure
 from exphil_core.replays.repair import Half, repair
@@ -193,8 +195,9 @@ def _checked_game(
     metadata = raw.metadata if isinstance(raw.metadata, Mapping) else {}
     floors = _floors(metadata, subject)
     ports = frames.field("ports")
+    source = _Source(subject=subject, version=version, rows=rows, frame_id=frame_id, absent=absent)
     players = tuple(
-        _player(player, ports.field(player["port"]), version, rows, metadata, floors, absent)
+        _player(player, ports.field(player["port"]), source, metadata, floors)
         for player in sorted(start["players"], key=lambda player: player["port"])
     )
     slots = {player.port_index: slot for slot, player in enumerate(players)}
@@ -219,26 +222,43 @@ def _checked_game(
         end_method=end_method,
         frame_id=frame_id,
         players=players,
-        items=_items(frames.field("item"), version, rows, slots) if "item" in fields else None,
-        stage=_stage(frames, version, rows, len(frame_id), start["stage"]),
+        items=_items(frames.field("item"), source, slots) if "item" in fields else None,
+        stage=_stage(frames, source, start["stage"]),
         rollback_rows=len(all_ids) - len(frame_id),
         salvaged=salvaged,
         repaired=repaired,
     )
+    check_plausible(game, subject)
     return replace(game, content_id=content_id(game))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Source:
+    """What every column of one file is read with."""
+
+    subject: str
+    version: Version
+    rows: np.ndarray | None
+    """The parser's rows that are kept; None for all."""
+    frame_id: np.ndarray
+    """Of the kept rows."""
+    absent: Mapping[Half, np.ndarray]
+
+    def impossible(self, error: OutOfRange, whose: str, frame_index: int) -> Refused:
+        low, high = error.column.low, error.column.high
+        what = f"{error.column.name} of {whose}"
+        expected = f"{low:g} to {high:g}"
+        return impossible(self.subject, self.frame_id, frame_index, what, error.value, expected)
 
 
 def _player(
     start: Mapping[str, Any],
     port: pa.StructArray,
-    version: Version,
-    rows: np.ndarray | None,
+    source: _Source,
     metadata: Mapping[str, Any],
     floors: Mapping[int, Floor],
-    absent: Mapping[Half, np.ndarray],
 ) -> Player:
     port_index = int(start["port"][1:]) - 1
-    length = len(port) if rows is None else len(rows)
     netplay = start.get("netplay") or {}
     # Netplay names are in Game Start since 3.9; before, only in the metadata.
     names = _mapping(_mapping(_mapping(metadata, "players"), str(port_index)), "names")
@@ -247,11 +267,22 @@ def _player(
 
     def columns(character: str) -> Columns:
         halves = {
-            half: absent[key]
+            half: source.absent[key]
             for half, code in _CODES.items()
-            if (key := (port_index, character == "follower", code)) in absent
+            if (key := (port_index, character == "follower", code)) in source.absent
         }
-        return read_columns(port.field(character), PLAYER_COLUMNS, version, rows, length, halves)
+        try:
+            return read_columns(
+                port.field(character),
+                PLAYER_COLUMNS,
+                source.version,
+                source.rows,
+                len(source.frame_id),
+                halves,
+            )
+        except OutOfRange as error:
+            whose = f"{'the follower of ' if character == 'follower' else ''}port {port_index + 1}"
+            raise source.impossible(error, whose, error.row) from error
 
     return Player(
         port_index=port_index,
@@ -292,7 +323,8 @@ def _floors(metadata: Mapping[str, Any], subject: str) -> dict[int, Floor]:
         raise Refused("bad_dojo_metadata", subject, detail) from error
 
 
-def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots: Mapping[int, int]) -> Items:
+def _items(table: pa.ListArray, source: _Source, slots: Mapping[int, int]) -> Items:
+    rows = source.rows
     offsets = values_of(table.offsets).astype(np.int64)
     entries: np.ndarray | None = None
     if rows is not None:
@@ -302,7 +334,11 @@ def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots
         entries = np.repeat(offsets[rows] - kept[:-1], counts) + np.arange(kept[-1])
         offsets = kept
     length = int(offsets[-1])
-    columns = read_columns(table.values, ITEM_COLUMNS, version, entries, length)
+    try:
+        columns = read_columns(table.values, ITEM_COLUMNS, source.version, entries, length)
+    except OutOfRange as error:
+        frame_index = int(np.searchsorted(offsets, error.row, side="right")) - 1
+        raise source.impossible(error, "an item", frame_index) from error
     slot_of_port = np.full(256, MISSING["u8"], np.uint8)
     for port_index, slot in slots.items():
         slot_of_port[port_index] = slot
@@ -313,22 +349,25 @@ def _items(table: pa.ListArray, version: Version, rows: np.ndarray | None, slots
     )
 
 
-def _stage(
-    frames: pa.StructArray, version: Version, rows: np.ndarray | None, length: int, external_stage_id: int
-) -> dict[str, np.ndarray]:
+def _stage(frames: pa.StructArray, source: _Source, external_stage_id: int) -> dict[str, np.ndarray]:
     """Events happen on single frames; what they set holds until the next, so columns are filled forward."""
+    length = len(source.frame_id)
     stage = {column.name: np.full(length, column.missing, DTYPES[column.group]) for column in STAGE_COLUMNS}
-    columns = {column.name: column for column in STAGE_COLUMNS if version >= column.since}
+    columns = {column.name: column for column in STAGE_COLUMNS if source.version >= column.since}
     fields = field_names(frames)
+    filled: list[tuple[str, np.ndarray, np.ndarray]] = []
     if external_stage_id == FOUNTAIN and "fod_platform" in fields and "fod_left" in columns:
-        row, events = read_events(frames.field("fod_platform"), rows)
+        row, events = read_events(frames.field("fod_platform"), source.rows)
         platform, height = events["platform"], events["height"]
         for name, (number, at_start) in FOUNTAIN_PLATFORMS.items():
             stage[name][:] = at_start
-            chosen = platform == number
-            forward_fill(stage[name], row[chosen], height[chosen], columns[name])
+            filled.append((name, row[platform == number], height[platform == number]))
     if "stadium_transformation" in fields and "stadium_event" in columns:
-        row, events = read_events(frames.field("stadium_transformation"), rows)
-        for name, field in (("stadium_event", "event"), ("stadium_type", "type")):
-            forward_fill(stage[name], row, events[field], columns[name])
+        row, events = read_events(frames.field("stadium_transformation"), source.rows)
+        filled += [("stadium_event", row, events["event"]), ("stadium_type", row, events["type"])]
+    for name, row, values in filled:
+        try:
+            forward_fill(stage[name], row, values, columns[name], source.version)
+        except OutOfRange as error:
+            raise source.impossible(error, "the stage", error.row) from error
     return stage

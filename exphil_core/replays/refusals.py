@@ -19,6 +19,7 @@ REASONS: dict[str, str] = {
     "bad_payload_size": "an event's size is impossible or not known to the parser",
     "bad_game_end": "it ends in a way that no match does (target tests and home-run contests do)",
     "bad_frame_ids": "its frames do not follow each other from -123 on",
+    "impossible_values": "it holds a value that the game cannot have: the file is damaged",
     "bad_dojo_metadata": "its `dojo` metadata cannot be read",
     "parser_panic": "the parser panicked on it",
     "reader_failed": "reading it failed in a way that nobody expected: please report it",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from exphil_core.melee.characters import by_external_id
+
 Fields = Mapping[str, Any]
 SIZES = {
     (1, 0, 0): {0x36: 352, 0x37: 58, 0x38: 37, 0x39: 1},
@@ -50,7 +52,8 @@ class Handmade:
     frame_ids: Iterable[int] = field(default_factory=lambda: range(-123, 677))
     ports: tuple[int, ...] = (0, 1)
     external_ids: tuple[int, ...] = (2, 20)
-    internal_ids: tuple[int, ...] = (1, 22)
+    internal_ids: tuple[int, ...] | None = None
+    """None: those of the characters."""
     types: tuple[int, ...] = (0, 0)
     stage: int = 32
     teams: bool = False
@@ -66,6 +69,8 @@ class Handmade:
     """Of the row: code, and what follows the frame id (3.18)."""
     followers: Mapping[int, Container[int]] = field(default_factory=dict)
     """By port index, the rows on which Nana is there."""
+    away: Mapping[int, Container[int]] = field(default_factory=dict)
+    """By port index, the rows on which a player is not."""
     end_method: int | None = 2
     metadata: Mapping[str, Any] = field(default_factory=lambda: {"playedOn": "hand"})
     live: bool = False
@@ -122,7 +127,11 @@ class Handmade:
         return self._event(0x36, start)
 
     def _row(self, row: int, frame_id: int) -> list[bytes]:
-        slots = [(slot, port_index, 0) for slot, port_index in enumerate(self.ports)]
+        slots = [
+            (slot, port_index, 0)
+            for slot, port_index in enumerate(self.ports)
+            if row not in self.away.get(port_index, ())
+        ]
         slots += [
             (self.ports.index(port_index), port_index, 1)
             for port_index, rows in self.followers.items()
@@ -136,8 +145,11 @@ class Handmade:
         events += [
             self._event(code, struct.pack(">i", frame_id) + rest) for code, rest in self.stage_events(row)
         ]
+        internal_ids = self.internal_ids or [
+            by_external_id(number).internal_id for number in self.external_ids
+        ]
         for slot, port_index, follower in slots:
-            post = {"internal_id": self.internal_ids[slot] + follower, **self.post(row, port_index)}
+            post = {"internal_id": internal_ids[slot] + follower, **self.post(row, port_index)}
             events.append(self._post(frame_id, port_index, follower, post))
         events.append(self._event(0x3C, struct.pack(">ii", frame_id, frame_id)))
         return [event for event in events if event]
@@ -157,7 +169,8 @@ class Handmade:
         event = struct.pack(
             ">iBBBHfffffBBBBf",
             *(frame_id, port_index, follower, post["internal_id"], post.get("action_state", 14)),
-            *(post.get("x", 10.0 * port_index), post.get("y", 0.0), 1.0, post.get("percent", 0.0), 60.0),
+            *(post.get("x", 10.0 * port_index), post.get("y", 0.0), 1.0, post.get("percent", 0.0)),
+            post.get("shield", 60.0),
             *(0, 0, 6, post.get("stocks", 4), post.get("state_age", 1.0)),
         )
         flags = bytes(post.get("flags", (1, 2, 3, 4, 5)))

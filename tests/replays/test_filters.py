@@ -30,7 +30,7 @@ def test_every_predicate_removes_what_it_names(handmade: Write, playing: dict[st
         name_of(handmade(external_ids=(2, 31), **playing)),
         name_of(handmade(stage=9, **playing)),
         name_of(handmade(frame_ids=range(-123, 476), **playing)),
-        name_of(handmade(post=lambda row, port: {"percent": 5.0, "action_state": 60000 if row < 50 else 14})),
+        name_of(handmade(away={1: range(50)}, **playing)),
         name_of(handmade()),
     }
     assert found == {predicate.name for predicate in PREDICATES}

@@ -41,17 +41,90 @@ def test_what_a_version_lacks_is_missing_and_never_zero(handmade: Write) -> None
     assert (modern["hurtbox_state"] == 0).all()
 
 
-def test_values_out_of_range_are_missing(handmade: Write) -> None:
+@pytest.mark.parametrize(
+    ("half", "name", "value", "said"),
+    [
+        ("pre", "main_x", 1.05, "main_x of port 2 is 1.05"),
+        ("pre", "c_y", -2.0, "c_y of port 2 is -2"),
+        ("pre", "trigger_l", 2.0, "trigger_l of port 2 is 2 "),
+        ("pre", "trigger_r", 3.78e22, "trigger_r of port 2 is 3.78e+22"),
+        ("pre", "trigger_r", -0.1, "expected 0 to 1"),
+        ("post", "stocks", 99, "stocks of port 2 is 99"),
+        ("post", "stocks", 5, "expected at most the 4 of the start"),
+        ("post", "percent", 1000.0, "percent of port 2"),
+        ("post", "percent", -1.0, "percent of port 2"),
+        ("post", "percent", float("inf"), "percent of port 2 is inf"),
+        ("post", "shield", 61.0, "shield of port 2 is 61"),
+        ("post", "x", 400.0, "position_x of port 2 is 400 in frame 77; expected -346 to 346 on this stage"),
+        ("post", "y", -1000.0, "position_y of port 2"),
+        ("post", "action_state", 544, "expected 0 to 543"),
+        ("post", "action_state", 65535, "action_state of port 2"),
+        ("post", "internal_id", 99, "internal_id of port 2 is 99"),
+        ("post", "internal_id", 1, "expected 22 (Falco)"),
+        ("post", "state_age", 1e9, "state_age of port 2"),
+        ("post", "hitlag", 500.0, "hitlag of port 2"),
+        ("post", "velocities", (0.0, 0.0, 101.0, 0.0, 0.0), "knockback_x of port 2"),
+    ],
+)
+def test_a_value_that_the_game_cannot_have_refuses_the_game(
+    handmade: Write, half: str, name: str, value: Any, said: str
+) -> None:
+    def broken(row: int, port_index: int) -> dict[str, Any]:
+        return {name: value} if (row, port_index) == (200, 1) else {}
+
+    with pytest.raises(Refused) as caught:
+        parse_replay(handmade(version=(3, 18, 0), **{half: broken}))
+    assert caught.value.reason == "impossible_values"
+    assert said in str(caught.value)
+    assert "in frame 77" in str(caught.value)
+
+
+def test_an_impossible_item_or_platform_refuses_the_game(handmade: Write) -> None:
+    far = {
+        "items": lambda row: [{"spawn_id": n, "x": 3e4 if (row, n) == (200, 1) else 0.0} for n in range(2)]
+    }
+    high = {"stage_events": lambda row: [(0x3F, struct.pack(">Bf", 1, 1e6))] if row == 200 else []}
+    for fields, said in ((far, "position_x of an item"), (high, "fod_left of the stage")):
+        with pytest.raises(Refused) as caught:
+            parse_replay(handmade(version=(3, 18, 0), stage=2, **fields))
+        assert caught.value.reason == "impossible_values"
+        assert said in str(caught.value)
+        assert "in frame 77" in str(caught.value)
+
+
+def test_what_netplay_only_guessed_refuses_nothing(handmade: Write) -> None:
+    ids = [*range(-123, 300), *range(290, 400)]
+    game = parse_replay(
+        handmade(frame_ids=ids, post=lambda row, port_index: {"percent": 5000.0 if row == 292 + 123 else 0.0})
+    )
+    assert game.rollback_rows == 10
+
+
+def test_odd_values_of_the_real_game_refuse_nothing(handmade: Write) -> None:
     def pre(row: int, port_index: int) -> dict[str, Any]:
         return {"trigger_r": 3.78e22} if row == 7 else {"trigger_r": 0.5}
 
     def post(row: int, port_index: int) -> dict[str, Any]:
-        return {"action_state": 60000} if row == 8 else {"misc_as": 12.5 if row == 9 else float("nan")}
+        odd = {8: {"misc_as": 3e38}, 9: {"misc_as": 12.5}, 10: {"x": float("nan")}, 11: {"shield": -20.0}}
+        return {"misc_as": float("nan"), **odd.get(row, {})}
 
-    leader = parse_replay(handmade(pre=pre, post=post)).players[0].leader
-    assert np.flatnonzero(np.isnan(leader["trigger_r"])).tolist() == [7]
-    assert np.flatnonzero(leader["action_state"] == 65535).tolist() == [8]
+    leader = parse_replay(handmade(post=post)).players[0].leader
     assert np.flatnonzero(~np.isnan(leader["misc_as"])).tolist() == [9]
+    assert np.flatnonzero(np.isnan(leader["position_x"])).tolist() == [10]
+    # Of versions whose recorder wrote garbage there.
+    leader = parse_replay(handmade(version=(1, 0, 0), pre=pre)).players[0].leader
+    assert np.flatnonzero(np.isnan(leader["trigger_r"])).tolist() == [7]
+
+
+def test_off_the_tournament_stages_nobody_knows_the_blast_lines(handmade: Write) -> None:
+    assert parse_replay(handmade(stage=9, post=lambda row, port_index: {"x": 900.0})).frames == 800
+
+
+def test_kirbys_copied_moves_are_no_missing_states(handmade: Write) -> None:
+    for action_state in (525, 526, 528, 529, 530, 543):
+        fields = {"external_ids": (4, 2), "post": lambda row, _, state=action_state: {"action_state": state}}
+        leader = parse_replay(handmade(**fields)).players[0].leader
+        assert set(leader["action_state"].tolist()) == {action_state}
 
 
 def test_rollback_keeps_the_last_occurrence(handmade: Write) -> None:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from exphil_core.config.loader import list_presets, load_preset, preset_to_toml
+from exphil_core.config.loader import SIZE_BEFORE_PICKED, list_presets, load_preset, preset_to_toml
 from exphil_core.config.preset import Preset
+from exphil_core.config.sizes import AUTO, SIZES
 from exphil_core.errors import ExphilError
 
 presets_app = typer.Typer(help="Named settings to train with.", no_args_is_help=True, rich_markup_mode=None)
@@ -46,6 +47,12 @@ def show_command(
 ) -> None:
     """Show a preset with every value filled in, as TOML."""
     preset = load_preset(name)
+    if preset.size == AUTO:
+        print(
+            f"size is auto: a run picks {', '.join(SIZES)} for its games, this machine and its time ('exphil train "
+            f"--dry-run' says which); shown are the values of {SIZE_BEFORE_PICKED}",
+            file=sys.stderr,
+        )
     if as_json:
         print(json.dumps(preset.model_dump(mode="json")))
     else:

@@ -15,6 +15,7 @@ from typing import Any
 
 from exphil_core.config.loader import resolve_preset
 from exphil_core.config.preset import Preset
+from exphil_core.config.sizes import AUTO, SIZES
 from exphil_core.errors import UsageError
 from exphil_core.studies.budget import BUDGET_KEYS, Budget
 from exphil_core.studies.study_file import (
@@ -206,7 +207,7 @@ def _variants(
         # A run that stops early has not had its budget. The lengths are put in once they are known.
         overrides |= {"evaluation.patience": 0, "train.epochs": "none", "train.max_minutes": "none"}
         overrides |= {"train.max_steps": 1, **settings}
-        preset = _same_for_all(resolve_preset(file.preset, overrides, places).preset)
+        preset = _same_for_all(resolve_preset(file.preset, overrides, places).preset, where)
         times = 1.0
         for layer in layers:
             times *= layer.times
@@ -220,8 +221,13 @@ def _variants(
         )
 
 
-def _same_for_all(preset: Preset) -> Preset:
+def _same_for_all(preset: Preset, where: Places) -> Preset:
     """Without what a run would pick by its data: variants that are compared must not pick differently."""
+    if preset.size == AUTO:
+        raise UsageError(
+            f"{where('preset')}: preset: the size of {preset.name} is auto, so each variant would pick its own; name "
+            f"one for all as set.size: {', '.join(SIZES)}"
+        )
     if preset.data.train_on_all_characters != "auto":
         return preset
     data = preset.data.model_copy(update={"train_on_all_characters": False})
@@ -319,6 +325,9 @@ def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
     values: dict[str, object] = {}
     places: dict[str, str] = {}
     for section, table in tables.items():
+        if section == "size" and isinstance(table, str):
+            values[section], places[section] = table, where(f"{place}.{section}")
+            continue
         if not isinstance(table, dict):
             known = [
                 name for name, field in Preset.model_fields.items() if name not in ("name", "description")

@@ -76,8 +76,8 @@ class StudyFile(BaseModel):
     """Characters on whose held-out games every run is evaluated, whoever it was trained on."""
     data: DataTable = DataTable()
     budget: BudgetTable
-    set: dict[str, dict[str, Any]] = {}
-    """Preset tables that every variant has over the base preset."""
+    set: dict[str, dict[str, Any] | str] = {}
+    """Preset tables, and the preset's size, that every variant has over the base preset."""
     axes: dict[str, AxisTable] = Field(min_length=1)
     quick: dict[str, Any] = {}
     """What the quick form has instead, under the same keys; a value of an axis that is `none` it does without."""

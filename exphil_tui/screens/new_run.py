@@ -23,6 +23,7 @@ from textual.timer import Timer
 from textual.widgets import Button, Footer, Input, Select, Static
 from textual.worker import Worker, WorkerState
 
+from exphil_core.config.sizes import AUTO
 from exphil_core.errors import DataError, ExphilError
 from exphil_core.melee import characters
 from exphil_core.replays.text import sanitise
@@ -570,6 +571,10 @@ A run is a process of its own: it goes on when you leave."""
                 )
                 for label, value in self._facts(self._estimate)
             ]
+            lines += [
+                Content.styled(sanitise(str(reason), limit=400), "$foreground-muted")
+                for reason in self._estimate.get("reasons") or ()
+            ]
             warned = self._estimate.get("warnings") or ()
             lines += [
                 Content.styled(f"{glyphs.warning} {sanitise(str(text), limit=300)}", "$text-warning")
@@ -590,6 +595,8 @@ A run is a process of its own: it goes on when you leave."""
             ("cost", f"{figures.count(_number(told, 'flops_per_frame'), glyphs)} FLOPs a frame"),
             ("memory", f"{memory} measured" if told.get("memory_measured") else f"~{memory}, estimated"),
         ]
+        if size := told.get("size"):
+            found.insert(0, ("size", _size(str(size), told.get("preset"))))
         if measured:
             found.append(
                 (
@@ -795,6 +802,14 @@ def _name_problem(runs_dir: Path, name: str) -> str | None:
     from exphil_core.runs.directory import name_problem
 
     return name_problem(runs_dir, name)
+
+
+def _size(name: str, preset: object) -> str:
+    """A size with the window and the batch that it brings; `auto` where it is picked when the run starts."""
+    if name == AUTO or not isinstance(preset, Mapping):
+        return f"{name}, picked when the run starts" if name == AUTO else name
+    window, batch = preset["backbone"]["window_size"], preset["train"]["batch_size"]
+    return f"{name}, window {window}, {batch} windows a pass"
 
 
 def _number(told: Mapping[str, Any], key: str) -> float | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from exphil_core.cli.main import run
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import (
     list_presets,
@@ -148,3 +149,14 @@ def test_a_size_s_own_limit_ends_a_run_only_where_nothing_else_does() -> None:
 def test_an_unknown_size_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="unknown value 'smal'; did you mean 'small'"):
         resolve_preset("low_tier_unified", {"size": "smal"}, {"size": "--size"})
+
+
+def test_a_preset_that_picks_its_size_is_shown_with_a_word_about_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["presets", "show", "low_tier_unified"]) == 0
+    said = capsys.readouterr()
+    assert "size is auto" in said.err
+    assert tomllib.loads(said.out)["size"] == "auto"
+    assert run(["presets", "show", "quick"]) == 0
+    assert capsys.readouterr().err == ""

@@ -325,3 +325,14 @@ def test_an_unknown_study_names_the_nearest() -> None:
 def test_settings_of_the_command_line_come_last(write_study: Write) -> None:
     study: Study = load_study(str(write_study()), settings={"train.device": "cuda"})
     assert {variant.preset.train.device for variant in study.variants} == {"cuda"}
+
+
+def test_a_study_of_a_preset_that_picks_its_size_names_one_for_all_variants(write_study: Write) -> None:
+    preset = ('preset = "quick"', 'preset = "low_tier_unified"')
+    said = refused(write_study(preset))
+    assert "the size of low_tier_unified is auto" in said
+    assert "set.size: small, medium, production" in said
+    study = load_study(str(write_study(preset, ("[set.train]", '[set]\nsize = "small"\n\n[set.train]'))))
+    for variant in study.variants:
+        assert (variant.preset.size, variant.preset.encoder.character_width) == ("small", 16)
+        assert variant.preset.data.train_on_all_characters is False

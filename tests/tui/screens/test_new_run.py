@@ -19,7 +19,7 @@ from exphil_tui.screens.choose import ChooseOne, ChooseSome
 from exphil_tui.screens.new_run import NewRunScreen
 from exphil_tui.screens.run import RunScreen
 from exphil_tui.widgets.form import FieldRow, Opener
-from tests.tui.machine import ADVICE, Machine, StandIn, answer, refusal
+from tests.tui.machine import ADVICE, ESTIMATE, Machine, StandIn, answer, refusal
 
 SIZES = [(80, 24), (120, 40)]
 FIELDS = ("preset", "replays", *SETTINGS, "name")
@@ -322,6 +322,30 @@ async def test_what_the_command_refuses_is_said_at_its_field(
         await pilot.pause()
         assert not problem(screen, field)
     assert not started
+
+
+async def test_the_size_that_is_picked_is_shown_with_why(
+    opened: Open, machine: Machine, stand_in: StandIn
+) -> None:
+    machine.listed("mine", ["/games/mine"])
+    preset = {"backbone": {"window_size": 60}, "train": {"batch_size": 12}}
+    told = {"size": "small", "preset": preset, "reasons": ["size small: medium wants more [/red] frames"]}
+    stand_in.answers = {"--dry-run": answer(ESTIMATE | told)}
+    async with opened().run_test(size=SIZES[1]) as pilot:
+        await ready(pilot)
+        meaning = text(pilot.app.screen, "#new-run-meaning-text")
+        assert "small, window 60, 12 windows a pass" in meaning
+        assert "size small: medium wants more [/red] frames" in meaning
+
+
+async def test_a_size_that_no_data_was_picked_by_yet_is_said_to_come(
+    opened: Open, machine: Machine, stand_in: StandIn
+) -> None:
+    stand_in.answers = {"--dry-run": answer(ESTIMATE | {"size": "auto", "reasons": [], "dataset": None})}
+    async with opened().run_test(size=SIZES[1]) as pilot:
+        await ready(pilot)
+        meaning = text(pilot.app.screen, "#new-run-meaning-text")
+        assert "auto, picked when the run starts" in meaning
 
 
 async def test_an_estimate_that_fails_says_why_and_stops_nobody(

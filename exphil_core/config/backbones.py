@@ -82,6 +82,9 @@ class MlpConfig(_Backbone):
     """Each frame on its own: what can be said without any memory."""
 
     kind: Literal["mlp"] = "mlp"
+    residual: bool = True
+    """Layers add to what comes in, through four times `width`; off: plain hidden layers of `width` units, so that two
+    of 512 are [512, 512]."""
 
 
 class GruConfig(_Backbone):

@@ -1,6 +1,6 @@
-"""The backbone without memory: each frame on its own through residual layers.
+"""The backbone without memory: each frame on its own, through residual or plain layers.
 
-In: `x_BTD`. Out: `y_BTD`. It reads and keeps no state; resets mean nothing to it.
+It reads and keeps no state; resets mean nothing to it.
 
 Legend: B batch, T time, D width.
 """
@@ -39,10 +39,15 @@ class FeedForward(nn.Module):
 class MlpBackbone(nn.Module):
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
+        self.residual = config.residual
+        width, inner = config.width, FACTOR * config.width
         self.layers = nn.ModuleList(
-            FeedForward(config.width, FACTOR * config.width, config.dropout) for _ in range(config.layers)
+            FeedForward(width, inner, config.dropout)
+            if config.residual
+            else nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(config.dropout))
+            for _ in range(config.layers)
         )
-        self.norm = nn.LayerNorm(config.width)
+        self.norm = nn.LayerNorm(width) if config.residual else nn.Identity()
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> MlpState:
         return MlpState()
@@ -57,6 +62,6 @@ class MlpBackbone(nn.Module):
 
     def _run(self, x: Tensor) -> Tensor:
         for layer in self.layers:
-            x = x + layer(x)
+            x = x + layer(x) if self.residual else layer(x)
         y: Tensor = self.norm(x)
         return y

@@ -107,6 +107,24 @@ def test_the_presets_of_one_size_differ_in_the_backbone_alone(name: str) -> None
     assert preset.encoder.model_copy(update={"width": 512}) == attention.encoder
 
 
+ANCHORS: dict[str, dict[str, object]] = {
+    "first_mlp": {"width": 512, "layers": 2, "residual": False},
+    "first_attention": {"width": 256, "layers": 2, "heads": 4, "ffn_factor": 1},
+    "first_lstm_hybrid": {"width": 256, "layers": 1, "attention_layers": 1, "heads": 4},
+    "first_lstm": {"width": 256, "layers": 2, "dropout": 0.1},
+    "first_gru": {"width": 256, "layers": 2, "dropout": 0.1},
+    "first_mamba": {"width": 256, "layers": 2, "d_state": 16, "expand": 2, "d_conv": 4, "dt_rank": 16},
+    "first_jamba": {"width": 256, "layers": 6, "heads": 4, "attention_period": 3, "attention_offset": 2},
+}
+"""The shapes of the first ExPhil's backbones."""
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_first_preset_has_the_shape_of_the_first_exphils(name: str) -> None:
+    shape = load_preset(name).backbone.model_dump()
+    assert {key: shape[key] for key in ANCHORS[name]} == ANCHORS[name]
+
+
 def test_a_preset_that_became_a_size_is_refused_with_what_to_type() -> None:
     with pytest.raises(UsageError) as refused:
         load_preset("low_tier_small")

@@ -31,6 +31,7 @@ LONG = 2 * 4 * 32 + 7
 
 CONFIGS = [
     pytest.param(MlpConfig(window_size=WINDOW, width=24, layers=2), id="mlp"),
+    pytest.param(MlpConfig(window_size=WINDOW, width=24, layers=2, residual=False), id="mlp-plain"),
     pytest.param(GruConfig(window_size=WINDOW, width=24, layers=2), id="gru"),
     pytest.param(LstmConfig(window_size=WINDOW, width=24, layers=2), id="lstm"),
     pytest.param(

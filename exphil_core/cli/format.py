@@ -30,6 +30,11 @@ def nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `1,200 files`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def age(seconds: float) -> str:
     """A time that has passed, in its largest unit: `42 s`, `7 min`, `3 h`, `12 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -1,7 +1,6 @@
-"""How far a command is that reads or writes many files: counters that stay on a terminal, elsewhere lines by time.
+"""How far a command is that reads or writes many files: counters that stay on a terminal, elsewhere lines on stderr.
 
-In: what was done, as it is done. Out: text on stderr. What a reader gets wrong: off a terminal a line comes about
-once a second, not once a number of files, so that who watches (the workbench, a log) hears of slow work as of fast.
+Off a terminal a line comes about once a second, and the last state at the end, however fast the work was.
 """
 
 import sys
@@ -11,6 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+from exphil_core.cli.format import counted
 
 if TYPE_CHECKING:
     from exphil_core.dataset.build import BuildReport
@@ -23,15 +24,18 @@ EVERY_SECONDS = 1.0
 def told(first: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], None]]:
     """What takes the newest state of the work as a line of text; `first` is what a terminal shows until then."""
     if not sys.stderr.isatty():
-        due = clock()
+        due, newest, printed = clock(), None, None
 
         def line(text: str) -> None:
-            nonlocal due
+            nonlocal due, newest, printed
+            newest = text
             if clock() >= due:
-                due = clock() + EVERY_SECONDS
+                due, printed = clock() + EVERY_SECONDS, text
                 print(text, file=sys.stderr, flush=True)
 
         yield line
+        if newest != printed:
+            print(newest, file=sys.stderr, flush=True)
         return
     from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -59,7 +63,7 @@ def ingest_progress() -> Iterator[Callable[["Outcome"], None]]:
         def seen(outcome: "Outcome") -> None:
             counts[outcome.status] += 1
             each = ", ".join(f"{count} {status}" for status, count in counts.items())
-            say(f"{sum(counts.values())} files read: {each}")
+            say(f"{counted(sum(counts.values()), 'file')} read: {each}")
 
         yield seen
 
@@ -68,7 +72,7 @@ def warn_of_unverified(report: "BuildReport") -> None:
     """Says on stderr that games are in the dataset whose replays could not be looked at."""
     if report.unverified:
         print(
-            f"warning: {report.unverified:,} files lie where nothing can be read now; their games stay in the "
-            "dataset as they were read before. `exphil data build` names the folders and archives",
+            f"warning: {counted(report.unverified, 'file')} could not be looked at; what was read there before stays "
+            "in the dataset. `exphil data build` names the folders and archives",
             file=sys.stderr,
         )

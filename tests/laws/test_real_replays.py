@@ -258,14 +258,34 @@ def _console(path: Path) -> Iterator[Any]:
 
 
 def _shoulder(leader: Columns, t: int) -> float:
-    """The analogue value that the game makes of both triggers, which is all that libmelee gives: a click is 1, Z
-    at least 0.35, and 42 of 140 steps are the dead zone."""
+    """The analogue value that the game makes of both triggers, which is all that libmelee gives: Z is 0.35 whatever
+    else is held, a click is 1, and 42 of 140 steps are the dead zone."""
     buttons = int(leader["buttons"][t])
+    if buttons & BUTTON_BITS["Z"]:
+        return 0.35
     if buttons & (BUTTON_BITS["L"] | BUTTON_BITS["R"]):
         return 1.0
     pressed = min(max(float(leader["trigger_l"][t]), float(leader["trigger_r"][t])), 1.0)
-    pressed = 0.0 if pressed < 42.5 / 140 else pressed
-    return max(pressed, 0.35) if buttons & BUTTON_BITS["Z"] else pressed
+    return 0.0 if pressed < 42.5 / 140 else pressed
+
+
+def test_the_shoulder_is_what_the_game_made_of_triggers_and_buttons(
+    replays: Path, games: dict[str, Game]
+) -> None:
+    both = alone = 0
+    for file, game in games.items():
+        frames = read_slippi(str(replays / file), rollback_mode=RollbackMode.LAST).frames
+        for port, player in zip(frames.ports, game.players, strict=True):
+            leader, made = player.leader, np.asarray(port.leader.pre.triggers)
+            if player.type != "human" or len(made) != game.frames:
+                continue
+            pressed = leader["buttons"] & (BUTTON_BITS["Z"] | BUTTON_BITS["L"] | BUTTON_BITS["R"])
+            for t in np.flatnonzero((pressed != 0) & (leader["buttons"] != 65535)):
+                assert made[t] == pytest.approx(_shoulder(leader, t), abs=1e-6), (file, t)
+                both += bool(pressed[t] & BUTTON_BITS["Z"]) and pressed[t] != BUTTON_BITS["Z"]
+                alone += pressed[t] == BUTTON_BITS["Z"]
+    assert both > 300
+    assert alone > 5000
 
 
 def _whole(value: float) -> int:

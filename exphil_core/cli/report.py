@@ -13,10 +13,15 @@ from rich.text import Text
 
 from exphil_core.cli.format import nats, table
 from exphil_core.melee import characters
+from exphil_core.replays.alignment import leak_sentence
+from exphil_core.runs.suspicious_sides import repeat_sentence
 
 NLL_CAVEAT = (
     "Nats per frame, plain. A lower loss does not by itself rank play: compare several seeds, then games."
 )
+
+REPEAT_MARK = " !"
+"""Beside a character of whose held-out sides one's best baseline is *repeat*."""
 
 SIGMAS = 3.0
 """Standard errors of sampling beyond which a loss counts as below the floor."""
@@ -25,6 +30,7 @@ SIGMAS = 3.0
 def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType:
     """Loss per character beside the three baselines and, where it is known, the floor."""
     per_character: Mapping[str, Mapping[str, Any]] = fields["per_character"]
+    repeating = {side["character"] for side in fields.get("repeat_is_best", ())}
     floors = any("floor" in entry for entry in per_character.values())
     right = [
         "games",
@@ -37,7 +43,8 @@ def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType
     ]
     found = table(("character",), right=right, title=title)
     for name, entry in per_character.items():
-        row = [characters.by_name(name).title, str(entry["games"]), f"{entry['frames']:,}", *_losses(entry)]
+        title = characters.by_name(name).title + (REPEAT_MARK if name in repeating else "")
+        row = [title, str(entry["games"]), f"{entry['frames']:,}", *_losses(entry)]
         if floors:
             row += [nats(entry.get("floor")), _closed(entry)]
         found.add_row(*row)
@@ -94,10 +101,11 @@ def _notes(fields: Mapping[str, Any], floors: bool) -> list[str]:
     verdict = "below" if fields["loss"] < beaten else "NOT below"
     lines.append(f"Total loss {fields['loss']:.3f} is {verdict} the best baseline, {beaten:.3f}.")
     probes = []
-    if fields.get("leak_probe") is not None:
-        probes.append(f"leak probe {fields['leak_probe']:.1%} (aligned data: about 0.5%, leaking: over 50%)")
+    if fields.get("jump_onsets"):
+        probes.append(leak_sentence(fields["leaking_onsets"], fields["jump_onsets"]))
     if fields.get("copycat") is not None:
         probes.append(f"copycat probe +{fields['copycat']:.2f} nats when the own inputs are hidden")
-    if probes:
-        lines.append("; ".join(probes).capitalize() + ".")
+    lines += [probe[0].upper() + probe[1:] + "." for probe in probes]
+    if sides := fields.get("repeat_is_best"):
+        lines.append(f"{REPEAT_MARK.strip()} {repeat_sentence(sides)}.")
     return lines

@@ -1,16 +1,25 @@
-"""The alignment law, as a number: how many jumps does an observation give away?
+"""The leak probe: of how many jumps on the ground does the observed state give the press away?
 
-In: columns of one player. Out: counts of grounded jump onsets, and of those whose observed action state is
-already the jump squat. `pre[t]` acts within frame t and `post[t]` is its outcome, so a target taken from
-the frame of its observation can be read off it. Honest readings leak about 0.5 % (a second press during the
-squat).
+`pre[t]` acts within frame t and `post[t]` is its outcome, so a target taken from the frame of its observation can be
+read off it: the state is already the jump squat. With the right frame few are (a second press during the squat).
 """
+
+import math
 
 import numpy as np
 
 from exphil_core.melee.action_states import KNEE_BEND
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.replays.columns import MISSING
+
+ALIGNED_SHARE, MISALIGNED_SHARE = 0.005, 0.91
+"""Of the onsets on the shared games, read with the right frame and with the one before it."""
+
+LEAK_LIMIT = 0.1
+"""Share of leaking onsets from where on games count as leaking, as where a tenth of them is misaligned."""
+
+_Z = 1.959964
+"""Of a 95 % interval."""
 
 JUMP_BUTTONS = BUTTON_BITS["X"] | BUTTON_BITS["Y"]
 
@@ -32,3 +41,29 @@ def jump_onset_leak(
     grounded_onset = onset[horizon:] & (airborne[:observed] == 0)
     leaking = grounded_onset & (action_state[:observed] == KNEE_BEND)
     return int(leaking.sum()), int(grounded_onset.sum())
+
+
+def leak_interval(leaking: int, onsets: int) -> tuple[float, float]:
+    """The 95 % interval of the share of leaking onsets (Wilson, 1927); 0 to 1 without any."""
+    if not onsets:
+        return 0.0, 1.0
+    share, spread = leaking / onsets, _Z * _Z / onsets
+    half = _Z * math.sqrt((share * (1 - share) + spread / 4) / onsets)
+    low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
+def leak_sentence(leaking: int, onsets: int) -> str:
+    """What so many jump onsets tell of how states and inputs are aligned."""
+    low, high = leak_interval(leaking, onsets)
+    if high <= LEAK_LIMIT:
+        verdict = "states and inputs are aligned"
+    elif low > LEAK_LIMIT:
+        verdict = "LEAKING: the observed state shows inputs that are to be predicted"
+    else:
+        verdict = "too few jumps to tell whether the data is aligned"
+    share = f" ({leaking / onsets:.1%}; 95% interval {low:.1%} to {high:.1%})" if onsets else ""
+    return (
+        f"leak probe: {leaking} of {onsets:,} jumps on the ground show in the state before them{share}, {verdict} "
+        f"(aligned games have {ALIGNED_SHARE:.1%} on average, misaligned ones {MISALIGNED_SHARE:.0%})"
+    )

@@ -118,6 +118,8 @@ class Evaluated(Event, frozen=True, tag="evaluated"):
     baseline_repeat: Number = None
     baseline_markov: Number = None
     leak_probe: Number = None
+    leaking_onsets: Count | None = None
+    jump_onsets: Count | None = None
     copycat: Number = None
     transition_f1: ByName[Number] = {}
     best: bool = False

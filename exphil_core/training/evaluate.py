@@ -5,7 +5,7 @@ State is carried from chunk to chunk, so a loss is the one of play, not of windo
 character that is on the stage in the observed frame.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -82,6 +82,26 @@ class CharacterResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SideResult:
+    """One side of a held-out game."""
+
+    content_id: str
+    port: int
+    character: str
+    frames: int
+    baselines: Mapping[str, float]
+
+    def fields(self) -> dict[str, object]:
+        return {
+            "content_id": self.content_id,
+            "port": self.port,
+            "character": self.character,
+            "frames": self.frames,
+            **{f"baseline_{name}": value for name, value in self.baselines.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
     loss: float
     frames: int
@@ -91,8 +111,17 @@ class Evaluation:
     transition_f1: Mapping[str, float | None]
     copycat: float | None
     """Nats by which the loss rises when the ego's own inputs are hidden: what rests on copying."""
-    leak_probe: float | None
-    """Share of grounded jump onsets in the target whose observed state is already jump squat."""
+    leaking_onsets: int
+    """Of `jump_onsets`, those whose observed state is already jump squat."""
+    jump_onsets: int
+    """In the targets, on the ground; not counted with a delay."""
+    repeat_is_best: tuple[SideResult, ...]
+    """Held-out sides whose best baseline is *repeat*: scripts, or idle; the most frames first."""
+
+    @property
+    def leak_probe(self) -> float | None:
+        """Share of grounded jump onsets in the target whose observed state is already jump squat."""
+        return self.leaking_onsets / self.jump_onsets if self.jump_onsets else None
 
     def fields(self, *, step: int, split: str) -> dict[str, object]:
         """The `evaluated` event's keys (CLI.md)."""
@@ -103,6 +132,9 @@ class Evaluation:
             "frames": self.frames,
             **{f"baseline_{name}": value for name, value in self.baselines.items()},
             "leak_probe": self.leak_probe,
+            "leaking_onsets": self.leaking_onsets,
+            "jump_onsets": self.jump_onsets,
+            "repeat_is_best": [side.fields() for side in self.repeat_is_best],
             "per_character": {name: result.fields() for name, result in self.per_character.items()},
             "heads": dict(self.heads),
             "transition_f1": dict(self.transition_f1),
@@ -120,6 +152,8 @@ class _Sums:
     expects them and as they were, and frames. Rows are external ids."""
     games: set[tuple[int, int]] = field(default_factory=set)
     """(external id, game) of the counted frames."""
+    sides: dict[Ego, np.ndarray] = field(default_factory=dict)
+    """Nats by baseline and frames, [baselines + 1]."""
 
     def __post_init__(self) -> None:
         columns = self.heads + len(BASELINES) + 2 * len(BUTTON_BITS) + 1
@@ -213,7 +247,9 @@ def evaluate(
                 state = blind_state = None
             aimed, scores, state = _score(policy, batch, batch, state, autocast, regime)
             transitions.add(scores.predicted, aimed.tokens_BTK, aimed.previous_BTK, aimed.mask_BT)
-            _account(sums, batch, numpy_batch.game, aimed, scores, baselines, presses)
+            sides = zip(numpy_batch.game.tolist(), numpy_batch.ego_slot.tolist(), strict=True)
+            egos_B = [Ego(game, slot) for game, slot in sides]
+            _account(sums, batch, egos_B, aimed, scores, baselines, presses)
             found = jump_onsets(numpy_batch.columns, numpy_batch.valid, policy.horizon)
             leaking, onsets = leaking + found[0], onsets + found[1]
             if copy_frames < COPYCAT_FRAMES:
@@ -241,7 +277,9 @@ def evaluate(
         },
         transition_f1=dict(zip((c.name for c in components), transitions.f1(), strict=True)),
         copycat=(copy_blind - copy_seen) / copy_frames if copy_frames else None,
-        leak_probe=leaking / onsets if onsets else None,
+        leaking_onsets=leaking,
+        jump_onsets=onsets,
+        repeat_is_best=_repeating(store.index, sums),
     )
 
 
@@ -294,7 +332,7 @@ def _stepped(
 def _account(
     sums: _Sums,
     batch: TensorBatch,
-    games: np.ndarray,
+    egos_B: Sequence[Ego],
     aimed: Targets,
     scores: _Scores,
     baselines: Baselines,
@@ -318,8 +356,30 @@ def _account(
     external_id_BT = characters_on_stage(batch.columns, batch.external_id)[:, : aimed.mask_BT.shape[1]]
     sums.table += sum_by_character(frames_BTN, external_id_BT).cpu().numpy()
     counted_BT = torch.where(aimed.mask_BT, external_id_BT, -1).cpu().numpy()
-    for game, counted in zip(games.tolist(), counted_BT, strict=True):
-        sums.games |= {(external_id, game) for external_id in np.unique(counted).tolist()}
+    by_side_BN = torch.cat((*by_baseline, torch.ones_like(held[..., :1])), dim=-1).double()
+    by_side_BN = by_side_BN.masked_fill(~aimed.mask_BT[..., None], 0.0).sum(dim=1)
+    for ego, counted, of_side in zip(egos_B, counted_BT, by_side_BN.cpu().numpy(), strict=True):
+        sums.games |= {(external_id, ego.game) for external_id in np.unique(counted).tolist()}
+        sums.sides[ego] = sums.sides.get(ego, 0.0) + of_side
+
+
+def _repeating(index: DatasetIndex, sums: _Sums) -> tuple[SideResult, ...]:
+    found = []
+    for ego, (*nats, frames) in sums.sides.items():
+        if not frames or BASELINES[int(np.argmin(nats))] != "repeat":
+            continue
+        game = index.games[ego.game]
+        side = game.sides[ego.slot]
+        found.append(
+            SideResult(
+                content_id=game.content_id,
+                port=side.port_index + 1,
+                character=characters.by_external_id(side.external_id).name,
+                frames=int(frames),
+                baselines={name: float(total / frames) for name, total in zip(BASELINES, nats, strict=True)},
+            )
+        )
+    return tuple(sorted(found, key=lambda side: -side.frames))
 
 
 def _result(index: DatasetIndex, egos: tuple[Ego, ...], external_id: int, sums: _Sums) -> CharacterResult:

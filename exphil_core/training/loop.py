@@ -32,6 +32,7 @@ from exphil_core.errors import CheckpointError, DivergedError
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.policy import Policy, build_policy, prediction_mask
 from exphil_core.runs.helm import Ending, Save
+from exphil_core.runs.suspicious_sides import repeat_sentence
 from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.carried import CarriedState
 from exphil_core.training.checkpoint import Checkpoint
@@ -231,6 +232,13 @@ def train(
     saved = None if restored is None else copy.copy(state)
     base_seconds, started = state.seconds, clock()
     policy.train()
+    warned_of: set[tuple[str, int]] = set()
+
+    def warn_of_repeats(found: Evaluation) -> None:
+        sides = [side for side in found.repeat_is_best if (side.content_id, side.port) not in warned_of]
+        warned_of.update((side.content_id, side.port) for side in sides)
+        if sides:
+            emit("warning", code="repeat_is_best", message=repeat_sentence([side.fields() for side in sides]))
 
     def validate(egos: tuple[Ego, ...]) -> Evaluation:
         player.load_state_dict(optimizer.playing_weights())
@@ -249,6 +257,7 @@ def train(
             schedule.owe_evaluation(state)
             raise
         emit("evaluated", **found.fields(step=state.step, split="validation"))
+        warn_of_repeats(found)
         return found
 
     def save(*, best: bool = False) -> None:
@@ -283,6 +292,7 @@ def train(
             between_chunks=between_chunks,
         )
         emit("evaluated", **final.fields(step=best.step, split="validation"), best=True)
+        warn_of_repeats(final)
         met = {
             external_id
             for game in {ego.game for ego in data.train}

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from exphil_core.dataset.store import ColumnStore
 from exphil_core.errors import UsageError
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.training.baselines import Baselines, fit_baselines
-from exphil_core.training.evaluate import Evaluation, Regime, evaluate, regime_of
+from exphil_core.training.evaluate import Evaluation, Regime, SideResult, evaluate, regime_of
 
 MakePreset = Callable[..., Preset]
 
@@ -97,3 +98,35 @@ def test_an_unknown_regime_names_the_nearest() -> None:
     assert regime_of("stepped") == "stepped"
     with pytest.raises(UsageError, match="did you mean 'windows'"):
         regime_of("window")
+
+
+class Guesses:
+    """Baselines in which *repeat* costs as much as a side changes its inputs, and the others always the same."""
+
+    def __init__(self, others: float) -> None:
+        self.others = others
+
+    def to(self, device: torch.device) -> "Guesses":
+        return self
+
+    def nll(self, name: str, tokens: torch.Tensor, previous: torch.Tensor) -> torch.Tensor:
+        return (tokens != previous).float() if name == "repeat" else torch.full(tokens.shape, self.others)
+
+
+def test_sides_whose_best_baseline_is_repeat_are_told(tiny: MakePreset, store: ColumnStore) -> None:
+    policy = policy_of(tiny(backbone={"kind": "gru"}))
+
+    def told(others: float) -> tuple[SideResult, ...]:
+        egos = select_egos(store.index, range(4), include_idle=True)[:5]
+        guesses = cast(Baselines, Guesses(others))
+        return evaluate(policy, store, egos, guesses, rows=3, device=torch.device("cpu")).repeat_is_best
+
+    everybody = told(100.0)
+    assert len(everybody) == 5
+    assert [side.frames for side in everybody] == sorted((side.frames for side in everybody), reverse=True)
+    costs = sorted(side.baselines["repeat"] for side in everybody)
+    found = told((costs[1] + costs[2]) / 2 / len(policy.codec.components))
+    assert {side.baselines["repeat"] for side in found} == set(costs[:2])
+    named = {(game.content_id, side.port_index + 1) for game in store.index.games for side in game.sides}
+    assert all((side.content_id, side.port) in named for side in found)
+    assert told(0.0) == ()

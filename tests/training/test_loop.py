@@ -19,8 +19,10 @@ from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
+from exphil_core.training import loop
 from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
 from exphil_core.training.data import open_training_data
+from exphil_core.training.evaluate import Evaluation, SideResult, evaluate
 from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
 
@@ -325,3 +327,26 @@ def test_a_run_without_averages_saves_what_it_learned(tiny: MakePreset, new_run:
     assert torch.equal(
         model["encoder.players.action_states.weight"], model["encoder.followers.action_states.weight"]
     )
+
+
+def test_sides_whose_best_baseline_is_repeat_are_warned_of_once(
+    tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = SideResult(
+        content_id="0123456789abcdef",
+        port=2,
+        character="mewtwo",
+        frames=100,
+        baselines={"marginal": 4.0, "repeat": 0.5, "markov": 1.0},
+    )
+
+    def evaluated(*given: Any, **settings: Any) -> Evaluation:
+        return replace(evaluate(*given, **settings), repeat_is_best=(side,))
+
+    monkeypatch.setattr(loop, "evaluate", evaluated)
+    run = new_run(tiny(train={"max_steps": 4}, evaluation={"every_steps": 1, "max_frames": 500}))
+    assert work(run) == 0
+    warnings = [event["message"] for event in events_of(run, "warning") if event["code"] == "repeat_is_best"]
+    assert len(warnings) == 1
+    assert "Mewtwo at port 2 of game 0123456789ab" in warnings[0]
+    assert all(event["repeat_is_best"] for event in events_of(run, "evaluated"))

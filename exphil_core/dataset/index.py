@@ -283,10 +283,13 @@ def read_index(path: Path) -> tuple[BuildKey, list[GameEntry]]:
                 f"{path}: the dataset has schema version {version}, "
                 f"this exphil reads version {SCHEMA_VERSION}; {_rebuild(path)}"
             )
-    key = BuildKey(
-        schema_version=stored, parser_version=metadata["parser_version"], options=metadata["options"]
-    )
-    return key, _games({name: table.column(name).to_pylist() for name, _ in _FIELDS})
+    try:
+        key = BuildKey(
+            schema_version=stored, parser_version=metadata["parser_version"], options=metadata["options"]
+        )
+        return key, _games({name: table.column(name).to_pylist() for name, _ in _FIELDS})
+    except KeyError as error:
+        raise DataError(f"{path}: the index is damaged ({error} is missing); {_rebuild(path)}") from error
 
 
 def _rebuild(path: Path) -> str:

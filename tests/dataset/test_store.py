@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import load_file
 
@@ -125,6 +126,13 @@ def test_a_damaged_index_is_refused(make_dataset: Make) -> None:
     (index.path / "index.parquet").write_bytes(b"PAR1 and nothing more")
     with pytest.raises(DataError, match="damaged"):
         DatasetIndex.open(index.path)
+
+
+def test_an_index_without_a_column_is_refused(make_dataset: Make) -> None:
+    path = make_dataset(_games()).path / "index.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["repaired"]), path)
+    with pytest.raises(DataError, match=r"the index is damaged.*repaired"):
+        DatasetIndex.open(path.parent)
 
 
 def test_a_truncated_shard_is_refused(make_dataset: Make) -> None:

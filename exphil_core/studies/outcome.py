@@ -105,7 +105,7 @@ def _row(name: str, done: Sequence[Done], target: float | None, named: Mapping[s
     return Row(
         name=name,
         values=trial.values,
-        learns=() if data.get("train_on_all_characters") else tuple(data.get("characters", ())),
+        learns=() if data.get("train_on_all_characters") is True else tuple(data.get("characters", ())),
         starts_from=None if trial.starts_from is None else named.get(trial.starts_from, trial.starts_from),
         multiple=trial.multiple,
         seeds=tuple(trial.seed for trial, _ in done),

@@ -24,6 +24,7 @@ from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
 from exphil_core.training.data import open_training_data
 from exphil_core.training.evaluate import Evaluation, SideResult, evaluate
 from exphil_core.training.keeper import load_for_play
+from exphil_core.training.precision import MEASURING
 from exphil_core.worker import work
 
 MakePreset = Callable[..., Preset]
@@ -350,3 +351,18 @@ def test_sides_whose_best_baseline_is_repeat_are_warned_of_once(
     assert len(warnings) == 1
     assert "Mewtwo at port 2 of game 0123456789ab" in warnings[0]
     assert all(event["repeat_is_best"] for event in events_of(run, "evaluated"))
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_a_run_says_what_it_measures_before_it_does(
+    precision: str, tiny: MakePreset, new_run: NewRun
+) -> None:
+    run = new_run(tiny(train={"max_steps": 2, "precision": precision}, evaluation={"max_frames": 500}))
+    assert work(run) == 0
+    kinds = [event["type"] for event in read_events(run.events_path)]
+    assert kinds.count("preparing") == (precision == "auto")
+    if precision == "auto":
+        assert kinds.index("preparing") < kinds.index("run_started")
+        assert events_of(run, "preparing")[0]["message"] == MEASURING
+    assert work(run) == 0
+    assert len(events_of(run, "preparing")) == (precision == "auto"), "a resumed run has its precision"

@@ -266,6 +266,14 @@ def test_what_changed_since_the_evaluation_before_is_known() -> None:
     assert (state.evaluated.step, state.previous_evaluated.step) == (9, 5)
 
 
+def test_what_a_run_measures_before_its_first_step_is_a_line_of_its_log() -> None:
+    script = Script()
+    script.add("preparing", message="Measuring \x1b[2J…")
+    state = script.state()
+    assert [(line.kind, line.text) for line in state.log] == [("preparing", "Measuring [2J…")]
+    assert (state.started, state.unknown) == (None, 0)
+
+
 def test_commands_are_pending_until_they_are_answered() -> None:
     script = Script()
 

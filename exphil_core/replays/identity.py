@@ -34,7 +34,7 @@ _STICKS_AND_TRIGGERS: tuple[str, ...] = IDENTITY_COLUMNS[:6]
 
 _SHORTEST_PREFIX = 256
 _MIN_INPUT_CHANGES = 30
-"""Prefixes with fewer frames of changing input identify nothing: two games may begin with idle players."""
+"""A beginning with fewer frames of changing input identifies nothing: the players of two games may stand idle."""
 
 
 def content_id(game: Game) -> str:
@@ -80,9 +80,9 @@ def _evening(started_at: str) -> str:
 def twin_keys(game: Game) -> tuple[str, ...]:
     """Keys of the game as both players recorded it: two recordings that share any key are one game.
 
-    One key is of match id, game number and tiebreak number, where the file has them. The others are of the random
-    seed, stage, characters and finalised inputs of the first 256, 512, 1024, … playable frames: recordings may end
-    some frames apart, or one of them may be cut off, and still share the prefixes that both have.
+    One key is of match id, game number and tiebreak number, where the file has them. The other is of the random seed,
+    stage, characters and finalised inputs of the first playable frames: recordings may end some frames apart, or one
+    of them may be cut off, and still begin alike.
     """
     setting = (
         game.external_stage_id,
@@ -91,28 +91,33 @@ def twin_keys(game: Game) -> tuple[str, ...]:
     keys = []
     if game.match_id:
         keys.append(_key("game", game.match_id, game.game_number, game.tiebreak_number, *setting))
-    return (*keys, *(_key("inputs", game.random_seed, *setting, digest) for digest in _prefix_digests(game)))
+    beginning = _beginning(game)
+    if beginning is not None:
+        keys.append(_key("inputs", game.random_seed, *setting, beginning))
+    return tuple(keys)
 
 
-def _prefix_digests(game: Game) -> list[str]:
-    playable = game.frame_id >= FIRST_PLAYABLE_FRAME_ID  # inputs before have no effect
-    inputs = np.concatenate([_inputs(player.leader)[playable] for player in game.players], axis=1)
-    changes = np.cumsum((inputs[1:] != inputs[:-1]).any(axis=1))
-    digest = hashlib.blake2b(digest_size=16)
-    found: list[str] = []
-    start, stop = 0, _SHORTEST_PREFIX
-    while stop <= len(inputs):
-        digest.update(inputs[start:stop].tobytes())
-        if changes[stop - 2] >= _MIN_INPUT_CHANGES:
-            found.append(digest.copy().hexdigest())
-        start, stop = stop, 2 * stop
-    return found
+def _beginning(game: Game) -> str | None:
+    """A digest of the inputs of the first 256 playable frames, or 512, 1024, … until they say enough of a game.
+
+    None where the players hardly move from its first to its last frame.
+    """
+    start = int(np.searchsorted(game.frame_id, FIRST_PLAYABLE_FRAME_ID))  # inputs before have no effect
+    length = _SHORTEST_PREFIX
+    while start + length <= game.frames:
+        prefix = slice(start, start + length)
+        inputs = np.concatenate([_inputs(player.leader, prefix) for player in game.players], axis=1)
+        if np.count_nonzero((inputs[1:] != inputs[:-1]).any(axis=1)) >= _MIN_INPUT_CHANGES:
+            return hashlib.blake2b(inputs.tobytes(), digest_size=16).hexdigest()
+        length *= 2
+    return None
 
 
-def _inputs(leader: Columns) -> np.ndarray:
+def _inputs(leader: Columns, rows: slice) -> np.ndarray:
     """[T, 7] little-endian float32: sticks and triggers, and the buttons as a number."""
-    axes = [leader[name] for name in _STICKS_AND_TRIGGERS]
-    buttons = np.where(leader["buttons"] == MISSING["u16"], 0, leader["buttons"] & BUTTON_MASK)
+    axes = [leader[name][rows] for name in _STICKS_AND_TRIGGERS]
+    held = leader["buttons"][rows]
+    buttons = np.where(held == MISSING["u16"], 0, held & BUTTON_MASK)
     # Missing is 0, and so is -0.0, so that equal inputs have equal bytes.
     return np.nan_to_num(np.stack((*axes, buttons), axis=1)).astype("<f4") + np.float32(0)
 

@@ -67,11 +67,10 @@ def _another_character(player: Player, columns: Columns, *, follower: bool) -> _
     selected = [characters.by_external_id(external_id) for external_id in sorted(external_ids)]
     if follower:
         selected = [characters.by_name("nana")]
-    internal_id = columns["internal_id"]
-    rows = np.flatnonzero(
-        ~np.isin(internal_id, [*(character.internal_id for character in selected), MISSING["u8"]])
-    )
-    if not len(rows):
+    another = columns["internal_id"] != MISSING["u8"]
+    for character in selected:
+        another &= columns["internal_id"] != character.internal_id
+    if not another.any():
         return None
     named = " or ".join(f"{character.internal_id} ({character.title})" for character in selected)
-    return "internal_id", int(rows[0]), named
+    return "internal_id", int(another.argmax()), named

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from exphil_core.replays.arrow import finalised_rows
-from exphil_core.replays.columns import PLAYER_COLUMNS, Version
+from exphil_core.replays.arrow import finalised_rows, read_columns
+from exphil_core.replays.columns import PLAYER_COLUMNS, Column, Version
 from exphil_core.replays.parse import parse_replay
 from exphil_core.replays.refusals import Refused
 
@@ -114,6 +115,17 @@ def test_odd_values_of_the_real_game_refuse_nothing(handmade: Write) -> None:
     # Of versions whose recorder wrote garbage there.
     leader = parse_replay(handmade(version=(1, 0, 0), pre=pre)).players[0].leader
     assert np.flatnonzero(np.isnan(leader["trigger_r"])).tolist() == [7]
+
+
+def test_what_arrow_keeps_in_a_null_row_is_neither_read_nor_refused() -> None:
+    values = pa.array([5.0, 1e9, 7.0, float("nan"), 1e9], pa.float32())
+    struct = pa.StructArray.from_arrays(
+        [values], names=["percent"], mask=pa.array([False, True, False, False, False])
+    )
+    column = Column(name="percent", field="percent", group="f32", low=0.0, high=999.0)
+    absent = {"percent": np.array([False, False, False, False, True])}
+    read = read_columns(struct, (column,), Version(3, 0), None, 5, absent)
+    np.testing.assert_array_equal(read["percent"], np.array([5, np.nan, 7, np.nan, np.nan], np.float32))
 
 
 def test_off_the_tournament_stages_nobody_knows_the_blast_lines(handmade: Write) -> None:

@@ -268,7 +268,7 @@ def test_a_build_without_the_right_to_a_folder_warns_and_keeps_its_games(
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["games"], first["unverified"], first["refused"]) == (2, 0, {})
     assert (second["games"], second["unverified"], second["refused"]) == (2, 1, {"unreadable_folder": 1})
-    assert "warning: 1 files lie where nothing can be read now" in done.stderr
+    assert "warning: 1 file could not be looked at" in done.stderr
 
 
 def test_a_folder_whose_name_is_no_text_is_built_and_built_again(

@@ -14,7 +14,6 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError
-from exphil_core.models.heads import ControllerHead
 from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.directory import RunDirectory
@@ -33,12 +32,6 @@ NewRun = Callable[..., RunDirectory]
 
 def events_of(run: RunDirectory, kind: str) -> list[dict[str, Any]]:
     return [event for event in read_events(run.events_path) if event["type"] == kind]
-
-
-@pytest.fixture
-def from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a head knows of the last controller from the start would hide what is learned."""
-    monkeypatch.setattr(ControllerHead, "start_from_tables", lambda self, tables: None)
 
 
 @pytest.mark.usefixtures("from_nothing")

@@ -27,6 +27,7 @@ def _first_loss(run: RunDirectory) -> float:
     return next(event["loss"] for event in read_events(run.events_path) if event["type"] == "step")
 
 
+@pytest.mark.usefixtures("from_nothing")
 def test_a_run_begins_with_the_weights_of_another(tiny: MakePreset, new_run: NewRun) -> None:
     teacher = new_run(tiny(train={"max_steps": 80, "lr": 3e-3, "ema_decay": 0.9}), "teacher")
     assert work(teacher) == 0

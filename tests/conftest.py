@@ -94,3 +94,11 @@ def hangups() -> Iterator[None]:
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
+def from_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a head knows of the last controller from the start would hide what is learned."""
+    from exphil_core.models.heads import ControllerHead
+
+    monkeypatch.setattr(ControllerHead, "start_from_tables", lambda self, tables: None)

@@ -206,7 +206,7 @@ def train_command(
     if dry_run:
         raise typer.Exit(_dry_run(resolved, probe_seconds=probe, as_json=as_json))
     if not resolved.preset.data.replays:
-        resolved = resolved.setting("data.replays", _default_replays(chosen, context.meta[TYPED]))
+        resolved = resolved.setting("data.replays", _default_replays(chosen, context.meta[TYPED], runs_dir))
     # Whoever reads the one object of a detached run hears of replays being read on stderr.
     raise typer.Exit(where(_new_run(resolved, runs_dir, name, quiet=as_json and not detach)))
 
@@ -328,7 +328,7 @@ def _dataset(preset: Preset, *, quiet: bool) -> Path:
     ).resolve()
 
 
-def _default_replays(preset: str, typed: Sequence[str]) -> tuple[str, ...]:
+def _default_replays(preset: str, typed: Sequence[str], runs_dir: Path) -> tuple[str, ...]:
     """What is trained on where no replays are named: the dojo's games for `quick`. UsageError for the others."""
     if preset == DEMO_PRESET:
         return (str(_demo_replays()),)
@@ -343,7 +343,7 @@ def _default_replays(preset: str, typed: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(f"no replays were named; Slippi keeps some on this machine, so type:{commands}")
     raise UsageError(
         "no replays to train on: name a folder, an archive or a dataset with --replays PATH, record some with "
-        f"Slippi, or train on the dojo's games with 'exphil train --preset {DEMO_PRESET}'"
+        f"Slippi, or train on the dojo's games with '{typed_command(runs_dir, 'train', '--preset', DEMO_PRESET)}'"
     )
 
 

@@ -24,6 +24,7 @@ def first_loss(run: RunDirectory) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("from_nothing")
 def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
     tmp_path: Path, write_study: Callable[..., Path], dojo_dataset: Path
 ) -> None:

@@ -81,7 +81,11 @@ def test_windows_remember_nothing_of_the_windows_before(
     carried = evaluated(policy, store, "carried")
     short = evaluated(policy, store, "windows")
     assert short.frames == carried.frames
-    assert abs(short.loss - carried.loss) > 1e-4
+    # By character, since differences of either sign cancel in the total of a policy that has learned nothing.
+    differences = [
+        abs(result.loss - carried.per_character[name].loss) for name, result in short.per_character.items()
+    ]
+    assert max(differences) > 1e-4
     longest = max(game.frames for game in store.index.games)
     assert_same(evaluated(policy, store, "windows", chunk_length=longest), carried)
 

@@ -44,8 +44,8 @@ def graph(make_policy: MakePolicy) -> bytes:
     return build_graph(*make_policy(QUICK), rows=ROWS)
 
 
-def _play(runtime: Runtime, game: PackedGame, frames: int) -> Tensor:
-    """Tokens [T, B, K] over frames with resets, drawn with the same chance whatever the runtime."""
+def _play(runtime: Runtime, game: PackedGame, frames: int, *, shift: float = 0.0) -> Tensor:
+    """Tokens [T, B, K] over frames with resets, drawn with the same uniform numbers (plus `shift`) in every one."""
     reset_BT = np.zeros((ROWS, frames), np.bool_)
     reset_BT[:, 0] = True
     reset_BT[1, frames // 3] = True
@@ -53,6 +53,7 @@ def _play(runtime: Runtime, game: PackedGame, frames: int) -> Tensor:
     uniform = torch.rand(
         frames, ROWS, len(runtime.codec.components), generator=torch.Generator().manual_seed(1)
     )
+    uniform = (uniform + shift).clamp(0, 1 - 1e-7)
     state, tokens = runtime.initial_state(ROWS), []
     for t in range(frames):
         frame = slice_frames(observed, t, t + 1)
@@ -65,7 +66,11 @@ def _same_function(policy: Policy, graph: bytes, game: PackedGame) -> None:
     eager, runtime = EagerRuntime(policy), OnnxRuntime(graph, threads=1)
     for played in (eager, runtime):
         assert max_abs_error(played, policy, game, rows=ROWS, frames=FRAMES) < TOLERANCE
-    assert torch.equal(_play(eager, game, 120), _play(runtime, game, 120))
+    # A uniform number within the tolerance of the border between two tokens may fall on either side of it.
+    below, above = (_play(eager, game, 120, shift=shift) for shift in (-TOLERANCE, TOLERANCE))
+    settled_TB = (below == above).all(dim=-1)
+    assert settled_TB.float().mean() > 0.9
+    assert torch.equal(below[settled_TB], _play(runtime, game, 120)[settled_TB])
 
 
 def test_onnx_draws_what_eager_torch_draws_and_is_within_float32_of_forward(

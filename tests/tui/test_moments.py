@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from exphil_core.melee.action_states import BY_NAME
+from exphil_core.melee.characters import by_internal_id
 from exphil_core.replays.parse import parse_replay
 from exphil_tui.moments import Moments, find_moments, following, preceding
 from tests.replays.handmade import Handmade
@@ -59,7 +60,8 @@ def test_who_hurts_itself_is_not_hit(
         own = {"percent": 3.0 * (row >= 150), "action_state": BY_NAME[state], "flags": (0, flags, 0, 0, 0)}
         return own if port_index == 0 else {}
 
-    found = moments_of(post, internal_ids=(internal_id, 22)).hits.tolist()
+    external_ids = (by_internal_id(internal_id).external_id, 20)
+    found = moments_of(post, external_ids=external_ids).hits.tolist()
     assert found == ([[150, 0]] if hit else [])
 
 

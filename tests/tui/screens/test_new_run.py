@@ -79,7 +79,10 @@ def problem(screen: NewRunScreen, name: str) -> str:
 
 
 def focus(screen: NewRunScreen, name: str) -> None:
-    screen.query_one(f"#{name}").focus()
+    field = screen.query_one(f"#{name}")
+    if isinstance(field, Input):
+        field.cursor_blink = False  # a picture that takes half a second would show it or not
+    field.focus()
 
 
 async def test_a_first_run_takes_two_keys_from_an_empty_workbench(

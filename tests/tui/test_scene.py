@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from exphil_core.melee.action_states import BY_NAME
@@ -111,11 +112,11 @@ def test_nana_is_there_on_her_frames_only(replay_of: Callable[..., Replay]) -> N
 
 
 def test_an_item_belongs_to_a_slot_and_not_to_a_port(replay_of: Callable[..., Replay]) -> None:
-    items = [{"spawn_id": 1, "type": 54, "owner": 3, "x": 12.0}, {"spawn_id": 2, "type": 700, "owner": -1}]
+    items = [{"spawn_id": 1, "type": 54, "owner": 3, "x": 12.0}, {"spawn_id": 2, "type": 207, "owner": -1}]
     replay = replay_of(ports=(1, 3), items=lambda row: items if row == 7 else [])
     laser, unknown = replay.scene(7).things
     assert (laser.name, laser.owner, laser.x, laser.velocity) == ("laser", 1, 12.0, (0.5, 0.25))
-    assert (unknown.name, unknown.owner, unknown.projectile) == ("item 700", None, False)
+    assert (unknown.name, unknown.owner, unknown.projectile) == ("item 207", None, False)
     assert replay.scene(8).things == ()
     assert replay.scene(8).things_known
 
@@ -129,7 +130,11 @@ def test_a_stage_whose_measures_nobody_took_has_its_title_and_no_ground(
 
 
 def test_a_character_that_nobody_knows_can_be_looked_at(replay_of: Callable[..., Replay]) -> None:
-    replay = replay_of(external_ids=(200, 20), internal_ids=(77, 22))
+    replay = replay_of()
+    first, second = replay.game.players
+    nobody = {**first.leader, "internal_id": np.full_like(first.leader["internal_id"], 77)}
+    stranger = dataclasses.replace(first, external_id=200, leader=nobody)
+    replay = with_game(replay, players=(stranger, second))
     assert replay.scene(0).fighters[0].character == "character 200"
 
 

@@ -132,7 +132,7 @@ def test_a_stage_whose_measures_nobody_took_has_its_title_and_no_ground(
 def test_a_character_that_nobody_knows_can_be_looked_at(replay_of: Callable[..., Replay]) -> None:
     replay = replay_of()
     first, second = replay.game.players
-    nobody = {**first.leader, "internal_id": np.full_like(first.leader["internal_id"], 77)}
+    nobody = {**first.leader, "internal_id": np.full_like(first.leader["internal_id"], 255)}
     stranger = dataclasses.replace(first, external_id=200, leader=nobody)
     replay = with_game(replay, players=(stranger, second))
     assert replay.scene(0).fighters[0].character == "character 200"

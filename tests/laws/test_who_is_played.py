@@ -327,6 +327,8 @@ def test_runs_and_evaluations_count_what_the_raw_events_of_every_real_game_say(
         train=egos,
         validation=(),
         split=kept_of(real, Split(train=tuple(numbers), validation=())),
+        wanted_frames=sum(real.games[ego.game].frames for ego in egos),
+        all_characters=True,
     )
     assert {name: entry["frames"] for name, entry in data.per_character().items()} == played
     policy, baselines = _policy(tiny(backbone={"kind": "mlp"}))

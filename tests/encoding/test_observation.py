@@ -10,8 +10,8 @@ from torch import Tensor
 from exphil_core.config.encoder import EncoderConfig
 from exphil_core.dataset.batches import Batch
 from exphil_core.encoding.batch import to_tensors
-from exphil_core.encoding.fighters import PLAYER_BITS
 from exphil_core.encoding.observation import ObservationEncoder
+from exphil_core.encoding.players import PLAYER_BITS
 from exphil_core.melee.action_states import LAST
 from exphil_core.replays.columns import ITEM_SLOTS
 

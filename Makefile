@@ -7,13 +7,16 @@ BIN := .venv/bin
 STAMP := .venv/.exphil-setup
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check clean
+.PHONY: help setup run test test-fast check docs hooks clean
 
 help:
 	@echo 'make setup   make .venv and install exphil with its development tools'
 	@echo 'make run     set up, write demo replays, train the quick preset on them; on a terminal, in the workbench'
 	@echo 'make test    set up and run the whole test suite'
+	@echo 'make test-fast   the tests that take little time: while you work'
 	@echo 'make check   set up and run ruff, mypy and import-linter'
+	@echo 'make docs    build the documents as a site in site/'
+	@echo 'make hooks   run ruff and mypy before every commit'
 	@echo 'make clean   remove .venv, the demo replays and the caches of the tools (never a run)'
 
 setup: $(STAMP)
@@ -33,7 +36,10 @@ run: setup
 	$(BIN)/exphil train --preset quick --replays demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: setup
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not slow'
 
 check: setup
 	$(BIN)/ruff check .
@@ -41,5 +47,11 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup
+	$(BIN)/zensical build --strict
+
+hooks: setup
+	$(BIN)/pre-commit install
+
 clean:
-	rm -rf .venv demo build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv demo build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

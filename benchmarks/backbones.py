@@ -1,12 +1,9 @@
-"""What each backbone learns of the dojo in the same minutes, and whether it plays as it was evaluated.
+"""Benchmark: loss of each backbone on the dojo after equal training time, and whether stepping changes it.
 
-In: nothing (dojo replays are written), or a folder of real replays as well. Out: one row a backbone. Each is
-trained by `exphil train` on the demo's games, then measured on the held-out ones three times by `exphil eval`:
-carried (whole games in chunks, the state carried), stepped (frame by frame from each game's first frame, as a
-player does) and windows (each training window from a fresh state). With `--real`, each also takes 200 steps on real
-replays, which must stay finite.
-
-What a reader gets wrong: the minutes are equal, not the frames. A slow backbone has seen less when they end.
+Each is trained by `exphil train` on dojo games, then measured on held-out games by `exphil eval` in three regimes:
+carried (whole games in chunks with carried state), stepped (frame by frame from each game's first frame, as in play)
+and windows (each training window from a fresh state). With `--real`, each also takes 200 steps on real replays, whose
+loss must stay finite. Training time is equal, not frames: a slow backbone has seen less data.
 """
 
 import argparse
@@ -28,14 +25,14 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 
 HALF_WAY = 0.5
-"""Goal: share of the way from the best baseline to the floor, for the worst character."""
+"""Goal: gap closed, from the best baseline to the floor, for the worst character."""
 
 STREAMED = 0.01
 """Goal: largest relative difference between the stepped and the carried loss."""
 
 REAL_STEPS = 200
 CARRYING = ("lstm", "gru", "lstm_hybrid", "mamba", "jamba", "tx_like", "mamba2")
-"""Backbones whose memory reaches past a training window, and which are trained with it carried over."""
+"""Backbones whose memory reaches past a training window; they are trained with carried state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +44,15 @@ class Row:
     frames_per_s: float
     """Median over the run's `step` events."""
     loss: float
-    """Of the held-out games, carried."""
+    """Carried loss on the held-out games."""
     closed: float
-    """Share of the way from the best baseline to the floor, of the character that is furthest from it."""
+    """Gap closed: share of the way from the best baseline to the floor, for the worst character."""
     stepped: float
     windows: float
     difference: float
     """|stepped - carried| / carried."""
     real_loss: float | None
-    """Of the last `step` event on real replays; None where none were given."""
+    """Loss of the last `step` event on real replays; None if none were given."""
 
     @property
     def reaches_goals(self) -> bool:
@@ -64,7 +61,7 @@ class Row:
 
 
 def exphil(arguments: Sequence[str], *, threads: int) -> str:
-    """What the command prints on stdout; its stderr goes to ours."""
+    """Run an `exphil` command and return its stdout; its stderr goes to ours."""
     command = [sys.executable, "-c", "from exphil_tui.cli import main; main()", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True, text=True)
@@ -148,7 +145,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(chosen.jobs) as pool:
         replays, demo, runs = (Path(folder) / name for name in ("replays", "demo", "runs"))
         write_demo(replays, games=chosen.games, seed=0)
-        # Built once, for runs that start at the same moment would wait for each other to build it.
+        # Built once, since runs that start at the same moment would wait for each other to build it.
         exphil(["data", "build", str(replays), "--out", str(demo), "--json"], threads=1)
         real = None
         if chosen.real is not None:

@@ -1,11 +1,8 @@
-"""What the workbench costs while it follows a run: `python -m benchmarks.following`.
+"""Benchmark: cost of the workbench while it follows a run. `python -m benchmarks.following`
 
-In: nothing; it makes a run of its own, whose events another process writes at a steady rate. Out: the time to the
-first paint, the share of a core, the bytes to the terminal, and how late the event loop is. What a reader gets wrong:
-the first three are of the real program in a real pty, `exphil attach`, with nothing added to it; the lag has to be
-taken inside, so it is of a second workbench, whose event loop has one more task.
-
-The reference for the core is Textual itself: an app of one empty screen, in the same pty and for as long.
+Writes a run's events at a steady rate and measures time to first paint, share of a core, bytes to the terminal and
+event loop lag. The first three are of the unmodified program (`exphil attach`) in a pty; the lag is of a second
+workbench with one more task in its event loop. The reference for CPU is an empty Textual app in the same pty.
 """
 
 import argparse
@@ -31,7 +28,7 @@ from exphil_core.runs.events import EventLog
 
 COLUMNS, ROWS = 120, 40
 RATE = 500
-"""Events a second."""
+"""Events per second."""
 NAME = "followed"
 CHARACTERS = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 
@@ -43,7 +40,7 @@ class Cost:
 
 
 def write_events(log: EventLog, first: int, count: int) -> None:
-    """Steps like those of a real run, with what comes between them."""
+    """Append steps like those of a real run, and a checkpoint every 1000 steps."""
     for step in range(first, first + count):
         loss = 1.2 + 3.0 / (1 + step / 400)
         log.append(
@@ -72,7 +69,7 @@ def write_events(log: EventLog, first: int, count: int) -> None:
 
 @contextmanager
 def running_run(folder: Path) -> Iterator[RunDirectory]:
-    """A run that this process holds and whose events a thread writes."""
+    """Hold a run's lock while a thread writes its events."""
     preset = load_preset("quick")
     run = RunDirectory.create(folder, preset, name=NAME, dataset=folder / "data", fingerprint="0" * 32)
     over = threading.Event()
@@ -114,7 +111,7 @@ def running_run(folder: Path) -> Iterator[RunDirectory]:
 
 
 class Terminal:
-    """A program in a pty, and how much it sent."""
+    """A program in a pty; counts the bytes that it sends."""
 
     def __init__(self, *command: str, cwd: Path | None = None) -> None:
         environment = {**os.environ, "TERM": "xterm-256color", "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
@@ -126,7 +123,7 @@ class Terminal:
         self.sent = 0
 
     def read(self, seconds: float, *, until: bytes | None = None) -> bool:
-        """Takes in what comes for so long, or until the words `until` have come; whether they have."""
+        """Read output for `seconds`, or until `until` appears; return whether it did."""
         found = b""
         end = time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
@@ -158,7 +155,7 @@ class Terminal:
 
 
 def seconds_until(words: str, *arguments: str, cwd: Path) -> float:
-    """From the start of `exphil …` until it has sent a screen with these words; the middle one of five tries."""
+    """Median time, over five tries, from the start of `exphil …` until it has sent a screen with these words."""
     found = []
     for _ in range(5):
         terminal = Terminal(sys.executable, "-m", "exphil_tui", *arguments, cwd=cwd)
@@ -178,7 +175,7 @@ def following(seconds: float, *command: str) -> Cost:
 
 
 def _watched_workbench(runs_dir: Path, out: Path, seconds: float) -> None:
-    """A workbench on the run, with a task that notes how late its event loop wakes it."""
+    """Run a workbench on the run, with a task that records the lag of its event loop."""
     from exphil_tui.app import Workbench
 
     late_ms: list[float] = []
@@ -194,7 +191,7 @@ def _watched_workbench(runs_dir: Path, out: Path, seconds: float) -> None:
         app.exit()
 
     class Watched(Workbench):
-        # Textual looks for styles beside the class that names them.
+        # Textual resolves CSS_PATH relative to the file of the class that sets it.
         CSS_PATH = Path(inspect.getfile(Workbench)).with_name("app.tcss")
 
         def on_ready(self) -> None:

@@ -1,13 +1,11 @@
-"""How fast replays become rows, beside the parser's own rate of reading the same files.
+"""Benchmark: replay ingest in frames/s, against the parser's own speed on the same files.
 
-In: a folder of replays. Out: frames per second that one worker process supplies, as a share of the rate at which
-peppi's `read_slippi`, called in a loop in this process, reads the same files; two workers against one; and a
-whole build. Measured in turn, several times; medians are reported. Only files that end as kept are used, copied
-several times so that a run is long, so that both sides do the same work. How two bare readers in processes of
-their own do against one says what the machine has to give: on busy or shared cores that is less than two.
+Compares one worker process with peppi's `read_slippi` in a loop in this process, and two workers with one, and times
+a whole build; reports medians of alternating rounds. Uses only replays that are kept, copied so that a run is long.
+Two bare reader processes against one show what the machine can give: less than two on busy or shared cores.
 
-A rate of the ingest is counted from its first outcome to its last: the start of the processes, once a build, is
-reported by itself. The share by CPU time counts the seconds of all processes, start included.
+Ingest rates count from the first outcome to the last; process start-up is reported separately (`start_s`). The share
+by CPU time counts all processes, start-up included.
 """
 
 import argparse
@@ -39,7 +37,7 @@ class Run:
     frames_per_s: float
     frames_per_cpu_s: float
     start_s: float
-    """Until the first outcome."""
+    """Time until the first outcome."""
 
 
 def run_ingest(files: Sequence[Path], workers: int) -> Run:
@@ -80,7 +78,7 @@ print(time.perf_counter() - began)
 
 
 def reader_seconds(files: Sequence[Path], count: int) -> float:
-    """The slowest of `count` processes that each read all files at the same time."""
+    """Time of the slowest of `count` processes that each read all files at the same time."""
     readers = [
         subprocess.Popen(
             [sys.executable, "-c", READER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -101,7 +99,7 @@ def reader_seconds(files: Sequence[Path], count: int) -> float:
 
 
 def kept_files(replays: Path, folder: Path, copies: int) -> tuple[list[Path], int]:
-    """Copies of the replays that a dataset keeps, and the frames of one copy of each."""
+    """Copy the replays that a dataset keeps; return the copies, and the total frames of one copy of each."""
     kept = [
         (Path(outcome.source.path), outcome.packed.frames)
         for outcome in ingest([replays], workers=2, options=IngestOptions())

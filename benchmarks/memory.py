@@ -1,8 +1,7 @@
-"""Whether the memory of a training run grows with its dataset.
+"""Benchmark: does the memory of a training run grow with its dataset?
 
-In: nothing (dojo replays are written for it). Out: the peak anonymous memory (RssAnon, what no file backs) of the
-same run on a dataset and on one ten times larger, each in a process of its own, and the growth. File-backed
-pages are the operating system's to take back, so they don't count.
+Compares the peak anonymous memory (RssAnon) of the same run on a dojo dataset and on one ten times larger, each in
+its own process. File-backed pages do not count, since the operating system can reclaim them.
 """
 
 import argparse
@@ -26,7 +25,7 @@ STEPS = 150
 
 
 def rss_anon(pid: int) -> int:
-    """KiB; 0 once the process has ended."""
+    """Anonymous resident memory in KiB; 0 once the process has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
@@ -46,8 +45,8 @@ def peak_of_run(folder: Path, replays: Path, name: str) -> dict[str, int]:
             "train.max_minutes": "none",
             "train.precision": "fp32",
             "evaluation.max_frames": 20_000,
-            # No more than the smaller dataset can fill: more games at a time is not more data.
-            "evaluation.rows": 8,
+            # No more than the smaller dataset can fill, so that both runs evaluate equally many games at a time.
+            "evaluation.batch_size": 8,
             "evaluation.every_minutes": "none",
             "evaluation.every_steps": 50,
         },

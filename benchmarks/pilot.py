@@ -1,14 +1,12 @@
-"""What a pilot feels beside a run that trains, and what it costs that run: `python -m benchmarks.pilot`.
+"""Benchmark: frame times of a pilot beside a training run, and its cost to the run. `python -m benchmarks.pilot`
 
-In: presets of 20 million parameters; it writes demo replays and trains on them with the real worker. Out: one JSON
-object. By preset: `left_a_core` is a run whose preset asks for a pilot (training keeps to the other cores, the pilot
-to the last one), `by_hand` one that trains on all cores while a pilot is started by hand; each with what the frames
-of the pilot took and the run's throughput with and without a pilot in the same arrangement.
+Trains presets of 20 million parameters on demo replays with the real worker and prints one JSON object. Per preset,
+`left_a_core` is a run whose preset asks for a pilot (the pilot has the last core, training the others); `by_hand`
+trains on all cores while a pilot is started by hand. Each has the pilot's frame times, and the run's throughput with
+and without a pilot on the same cores; the two alternate, and the result is the median of the rounds' ratios.
 
-What a reader gets wrong: with and without take turns, since others may use this machine, and what counts is the
-median of the rounds' ratios. Throughput is what is trained by the wall clock, with the copies of the weights in
-between; the `frames_per_s` of a run's own events leaves those out. `hz` is counted by this process's clock, not by
-the pilot's, from asking for frames to having them all.
+Throughput is by the wall clock and includes weight copies, unlike `frames_per_s` in the run's events. `hz` is by this
+process's clock, not the pilot's, from requesting the frames to having them all.
 """
 
 import argparse
@@ -25,29 +23,34 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from exphil_core.cli.latency import machine
-from exphil_core.cli.pilot_latency import Played, measure_pilot
+from exphil_core.cli.machine import machine
+from exphil_core.cli.pilot_latency import PilotMeasurement, measure_pilot
 from exphil_core.config.loader import load_preset
 from exphil_core.cpu import available_cores
 from exphil_core.dataset.build import build_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dojo.demo import write_demo
+from exphil_core.pilot.directory import PilotDirectory, command
+from exphil_core.pilot.placement import pin_thread
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.runs import launcher
 from exphil_core.runs.control import send
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.pilot import PilotDirectory, command
-from exphil_core.runs.pilot_place import thread_on
-from exphil_core.runs.records import Latency, Step, decode
+from exphil_core.runs.records import LatencyEvent, Step, decode
 from exphil_core.runs.tail import Tail
 
 PRESETS = "attention_20m,mamba_20m"
 
-STEP = {"train.batch_size": 2, "train.accumulation": 1, "train.log_steps": 1, "train.precision": "fp32"}
-"""A second or so a step: a turn holds many."""
+STEP = {
+    "train.batch_size": 2,
+    "train.grad_accum_steps": 1,
+    "train.log_every_steps": 1,
+    "train.precision": "fp32",
+}
+"""About a second per step, so that a turn holds many steps."""
 
 WARM_FRAMES = 300
-"""That a pilot plays before a turn with it begins."""
+"""Frames that a pilot plays before a turn with it begins."""
 
 PATIENCE_S = 300.0
 
@@ -64,14 +67,14 @@ def wait_for(what: Callable[[], object], doing: str) -> None:
 
 
 class Trained:
-    """How fast a run learns, by the clock on the wall."""
+    """Training throughput of a run by the wall clock."""
 
     def __init__(self, run: RunDirectory, frames_per_step: int) -> None:
         self._tail = Tail(run.events_path, decode=decode)
         self._frames = frames_per_step
 
     def frames_per_s(self, seconds: float) -> float:
-        """From the first step that ends from now on to the last within so many seconds, three of them at least."""
+        """Measure from the first step that ends after the call to the last within `seconds`; at least three steps."""
         self.drain()
         over = time.monotonic() + seconds
         ends: list[tuple[int, float]] = []
@@ -94,7 +97,7 @@ class Trained:
 
 @contextmanager
 def training(folder: Path, dataset: Path, name: str, pilot: str) -> Iterator[tuple[RunDirectory, Trained]]:
-    """A run of that preset that has begun and ends with the block."""
+    """Start a run of that preset, wait for its first step, and stop it at the end of the block."""
     ends = {"train.max_steps": "none", "train.epochs": "none", "train.max_minutes": 600}
     rest = {"evaluation.every_minutes": 500, "train.checkpoint_minutes": 500, "train.device": "cpu"}
     preset = load_preset(name, {**STEP, **ends, **rest, "pilot.device": pilot})
@@ -114,9 +117,9 @@ def training(folder: Path, dataset: Path, name: str, pilot: str) -> Iterator[tup
 
 @contextmanager
 def pilot_by_hand(run: RunDirectory, cores: tuple[int, ...]) -> Iterator[None]:
-    """On these cores; without any, where it wants."""
+    """Run a pilot on these cores, or on any core if there are none."""
     words = command(run, device="cpu", until="stdin")
-    with thread_on(cores):
+    with pin_thread(cores):
         process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
     assert process.stdin is not None
     try:
@@ -132,9 +135,9 @@ def wait_until_warm(run: RunDirectory) -> None:
     tail = Tail(PilotDirectory(run).events_path, decode=decode)
 
     def warm() -> bool:
-        # What an earlier pilot wrote is older than this.
+        # Ignore the events of an earlier pilot.
         return any(
-            isinstance(record, Latency)
+            isinstance(record, LatencyEvent)
             and datetime.fromisoformat(record.ts).timestamp() > began
             and (record.total_frames or 0) >= WARM_FRAMES
             for record in tail.read()
@@ -150,18 +153,20 @@ def stop_pilot(run: RunDirectory) -> None:
 
 
 def felt(run: RunDirectory, seconds: float) -> dict[str, object]:
-    """What the frames of that time took, by the pilot's own account, and how many there were by our clock."""
+    """Measure the frames of `seconds`: frame times as the pilot reports them, and frames per second by our clock."""
     began = time.monotonic()
     played = measure_pilot(run, frames=round(seconds * 60), threads=None, see=lambda *seen: None)
     return {**figures(played), "hz": len(played.took_ms) / (time.monotonic() - began)}
 
 
-def figures(played: Played) -> dict[str, object]:
+def figures(played: PilotMeasurement) -> dict[str, object]:
     found = played.figures
     return {
         "frames": found.frames,
         "missed": found.missed,
-        "missed_share": found.missed / found.frames,
+        "missed_share": found.missed / (found.frames + played.skipped),
+        "skipped": played.skipped,
+        "runtime": played.said.runtime,
         "p50_ms": found.p50_ms,
         "p95_ms": found.p95_ms,
         "p99_ms": found.p99_ms,
@@ -178,7 +183,7 @@ def figures(played: Played) -> dict[str, object]:
 def compared(
     run: RunDirectory, trained: Trained, *, cores: tuple[int, ...], rounds: int, seconds: float
 ) -> dict[str, object]:
-    """Throughput with and without a pilot on these cores, in turns."""
+    """Compare throughput with and without a pilot on these cores, alternating."""
     speeds: dict[bool, list[float]] = {True: [], False: []}
     for number in range(rounds):
         for with_pilot in (True, False) if number % 2 else (False, True):

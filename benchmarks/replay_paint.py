@@ -1,13 +1,12 @@
-"""What one picture of the replay pane costs: `python -m benchmarks.replay_paint [REPLAY]`, one JSON object.
+"""Benchmark: painting the replay pane. `python -m benchmarks.replay_paint [REPLAY]` prints one JSON object.
 
-In: a replay, or a match of the dojo where none is given; a policy that never agrees for long is made up. Out:
-milliseconds from values (a scene, controllers, a probability for every frame) to the bytes of all rows of the stage,
-two pads, the track and the timeline, laid out as in a terminal of 120 × 40, at every second frame as in play at 30
-FPS: `all` with every cell made anew, `playing` with those that changed. Beside it, in the same process and in turn,
-the same pictures drawn dot by dot by a loop without numpy. Both must come to the same cells.
+Measures milliseconds from values (a scene, controllers, a probability per frame) to terminal bytes of the stage, two
+pads, the track and the timeline at 120 × 40, for a replay or a dojo match with a synthetic policy. It takes every
+second frame, as in play at 30 FPS: `all` makes every cell anew, `playing` those that changed. The reference,
+alternating in the same process, draws dot by dot in a loop without numpy. Both must produce the same cells.
 
-What a reader gets wrong: `scene` (making the values of a frame) is beside these and not in them. On a machine that
-others use too, `_cpu` says what the pane itself needs; the rest of the time is theirs.
+`scene` (making the values of a frame) is not included in the others. On a shared machine, `_cpu` is what the pane
+itself needs.
 """
 
 import argparse
@@ -33,14 +32,14 @@ from textual.strip import Strip
 from exphil_core.dojo.demo import write_demo
 from exphil_core.melee.controller import BUTTONS, NEUTRAL, Controller
 from exphil_core.replays.parse import parse_replay
-from exphil_tui.scene import Replay, Scene
-from exphil_tui.widgets import canvas_widget, pad, stage, stage_drawing, timeline, track
-from exphil_tui.widgets.braille import Canvas
-from exphil_tui.widgets.canvas_widget import CanvasWidget
-from exphil_tui.widgets.pad import Pad
-from exphil_tui.widgets.stage import StageView
-from exphil_tui.widgets.timeline import Stocks, Timeline
-from exphil_tui.widgets.track import Track
+from exphil_tui.model.scene import Replay, Scene
+from exphil_tui.widgets.canvas import canvas_widget, controller_view, stage, stage_drawing, timeline, track
+from exphil_tui.widgets.canvas.braille import Canvas
+from exphil_tui.widgets.canvas.canvas_widget import CanvasWidget
+from exphil_tui.widgets.canvas.controller_view import ControllerView
+from exphil_tui.widgets.canvas.stage import StageView
+from exphil_tui.widgets.canvas.timeline import Stocks, Timeline
+from exphil_tui.widgets.canvas.track import Track
 
 WIDTH, HEIGHT = 120, 40
 GOAL_MS = 8.0
@@ -62,14 +61,14 @@ class Pane(App[None]):
     def compose(self) -> ComposeResult:
         yield StageView()
         with Horizontal():
-            yield Pad()
-            yield Pad()
+            yield ControllerView()
+            yield ControllerView()
         yield Track()
         yield Timeline()
 
 
 class DotByDot(Canvas):
-    """The same canvas without numpy's help: a loop over every dot and every cell."""
+    """Reference canvas that loops over every dot and every cell instead of using numpy."""
 
     def _light(self, x: np.ndarray, y: np.ndarray, ink: int) -> None:
         for across, down in zip(x.tolist(), y.tolist(), strict=True):
@@ -138,8 +137,8 @@ def cell_by_cell(codes: np.ndarray, inks: np.ndarray, styles: Sequence[Style]) -
 
 @contextmanager
 def without_numpy() -> Iterator[None]:
-    """Widgets draw dot by dot."""
-    modules = (stage, stage_drawing, pad, timeline, track)
+    """Make the widgets draw dot by dot within the block."""
+    modules = (stage, stage_drawing, controller_view, timeline, track)
     fast = canvas_widget.strip
     for module in modules:
         module.Canvas = DotByDot  # type: ignore[misc, assignment]
@@ -153,7 +152,7 @@ def without_numpy() -> Iterator[None]:
 
 
 class Film:
-    """A game with a policy made up: values of every frame, as a screen hands them to its widgets."""
+    """A game with a synthetic policy; passes each frame's values to the widgets as a screen does."""
 
     def __init__(self, replay: Replay) -> None:
         self.replay = replay
@@ -162,8 +161,8 @@ class Film:
         self.probability = swing * rng.uniform(0.6, 1, replay.frames)
         self.presses = rng.uniform(0, 1, (replay.frames, len(BUTTONS))) ** 4
         self.disagreements = np.flatnonzero(self.probability < 0.3)
-        self.hits = np.unique(replay.moments.hits[:, 0])
-        losses = replay.moments.stock_losses.tolist()
+        self.hits = np.unique(replay.events.hits[:, 0])
+        losses = replay.events.stock_losses.tolist()
         self.stocks = [
             Stocks(
                 port=player.port_index + 1,
@@ -179,7 +178,7 @@ class Film:
     def show(self, pane: Pane, scene: Scene, before: Sequence[Scene]) -> None:
         at = scene.frame_index
         pane.query_one(StageView).show(scene, ego=0)
-        for slot, one in enumerate(pane.query(Pad)):
+        for slot, one in enumerate(pane.query(ControllerView)):
             past = [self.held(earlier, slot) or NEUTRAL for earlier in before]
             one.show(
                 self.held(scene, slot),
@@ -200,7 +199,7 @@ class Film:
 
 
 class Painter:
-    """Takes what the widgets ask to be painted again, and makes bytes of it."""
+    """Collects the regions that the widgets ask to repaint, and renders them to bytes."""
 
     def __init__(self, pane: Pane) -> None:
         self.console = Console(force_terminal=True, color_system="truecolor", width=WIDTH)
@@ -217,12 +216,12 @@ class Painter:
         return refresh
 
     def forget(self) -> None:
-        """Every cell is new in the next picture."""
+        """Make every cell count as changed in the next paint."""
         for widget in self.widgets:
             widget._codes = np.zeros((0, 0), np.uint32)
 
     def paint(self, show: Callable[[], None]) -> tuple[float, float, int]:
-        """Milliseconds that passed, those that this thread was at work, and bytes."""
+        """Return elapsed milliseconds, CPU milliseconds of this thread, and bytes."""
         self.asked.clear()
         began, worked = time.perf_counter(), time.thread_time()
         show()
@@ -263,7 +262,7 @@ async def measure(replay: Replay) -> dict[str, object]:
 
             def redraw(show: Callable[[], None] = show) -> None:
                 show()
-                # A widget that is shown what it shows draws nothing.
+                # A widget that is given unchanged values draws nothing by itself.
                 for widget in painter.widgets:
                     widget.update()
 

@@ -1,15 +1,15 @@
-"""How much faster the selective scan is than loops over time through autograd, forward and backward, in float32.
+"""Benchmark: selective scan against loops over time through autograd, forward and backward, in float32.
 
-In: nothing (the inputs are such as Mamba makes when it is new). Out, by shape: milliseconds of the reference loop, of
-a loop of single steps, of the scan in PyTorch with its own backward and of the compiled one, ratios, and how far each
-one's outputs and gradients are from the reference in float64. All run in turn in this process; figures are medians.
+Reports per shape the milliseconds of the reference loop, a loop of single steps, the PyTorch scan with its own
+backward and the compiled scan, with ratios and errors against the reference in float64. Inputs are like those of a
+newly initialised Mamba. All alternate in this process; figures are medians.
 
-The reference is the form in which the scan is published: decays and inputs of all frames at once, then a loop over
-them. Its backward makes a tensor of the whole chunk for each frame that the loop takes out of one, so its cost grows
-with the square of the length. The loop of steps takes small tensors apart instead, and is the stronger opponent.
+The reference is the published form: decays and inputs of all frames at once, then a loop over them. Its backward
+makes a tensor of the whole chunk for each frame, so its cost grows with the square of the length. The loop of single
+steps slices only small tensors and is the stronger baseline.
 """
 
-# First: it tells OpenMP how to wait, and torch's asks when it is loaded.
+# Must come first: it sets OpenMP's spin count, which is read when torch is loaded.
 import exphil_core  # noqa: F401
 
 # isort: split
@@ -26,9 +26,9 @@ from exphil_core.models.scan import scan_step, selective_scan, why_not
 
 JUDGED = "16 x 180, 512 x 16"
 SHAPES = {JUDGED: (16, 180, 512, 16), "16 x 120, 1024 x 16": (16, 120, 1024, 16)}
-"""Batch x frames, channels x state values."""
+"""Batch × frames, channels × state values."""
 TORCH_GOAL, COMPILED_GOAL = 40.0, 4.0
-"""On the shape that is judged: times the reference's speed; times the one's in PyTorch."""
+"""Speed goals on the judged shape: PyTorch scan over the reference, and compiled scan over the PyTorch scan."""
 ROUNDS, REFERENCE_ROUNDS = 9, 3
 ROWS_COMPARED = 2
 
@@ -66,7 +66,7 @@ def of_cpp(*inputs: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inputs_of(batch: int, length: int, inner: int, width: int, dtype: torch.dtype) -> list[Tensor]:
-    """Step sizes between a thousandth and a tenth, decays from 1 to `width`: Mamba's first ones."""
+    """Make inputs as at Mamba's initialisation: step sizes from 0.001 to 0.1, decays from 1 to `width`."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(*sizes: int) -> Tensor:
@@ -93,7 +93,7 @@ def seconds(scan: Scan, inputs: list[Tensor], gy: Tensor) -> float:
 
 
 def results(scan: Scan, shape: tuple[int, int, int, int], dtype: torch.dtype) -> list[Tensor]:
-    """Outputs and gradients, of a few rows."""
+    """Outputs and gradients for a few rows."""
     inputs = inputs_of(ROWS_COMPARED, *shape[1:], dtype)
     y, last = scan(*inputs)
     ones = [torch.ones_like(y), torch.ones_like(last)]

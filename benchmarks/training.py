@@ -1,11 +1,10 @@
-"""What share of a training step is spent waiting for data, beside the same steps on one batch held in memory.
+"""Benchmark: share of a training step spent waiting for data, against the same steps on one batch held in memory.
 
-In: a folder of replays (or dojo replays, written for it) and a preset. Out: the share of each step that passes
-between asking for a batch and having it, and the frames per second of training with the loader as a share of those
-without one. Both run in turn in this process, so whatever slows the machine slows both.
+Reports the wait for each batch as a share of the step, and frames/s with the loader as a share of those without. The
+two alternate in this process, so whatever slows the machine slows both.
 """
 
-# First: it tells OpenMP how to wait, and torch's asks when it is loaded.
+# Must come first: it sets OpenMP's spin count, which is read when torch is loaded.
 import exphil_core  # noqa: F401
 
 # isort: split
@@ -40,8 +39,8 @@ def take_step(policy: Policy, optimizer: Optimizer, batch: Batch, step: int, dev
     dtype = autocast_dtype("bf16")
     seen = apply_mirror(to_tensors(batch, device))
     with torch.autocast(device.type, dtype=dtype):
-        nll_BTK, aimed, _ = policy.nll(seen)
-    ((nll_BTK.float().sum(-1) * aimed.mask_BT).sum() / aimed.mask_BT.sum()).backward()
+        nll_BTK, targets, _ = policy.nll(seen)
+    ((nll_BTK.float().sum(-1) * targets.mask_BT).sum() / targets.mask_BT.sum()).backward()
     optimizer.clip()
     optimizer.step(step=step, progress=0.5)
 
@@ -58,7 +57,7 @@ def measure(preset: Preset, dataset: Path, device: torch.device) -> dict[str, ob
         batch_size=preset.train.batch_size,
         chunk_length=preset.chunk_length,
         horizon=policy.horizon,
-        mirror=preset.train.mirror,
+        mirror=preset.train.mirror_prob,
     )
     loader = BatchLoader(data.store, plan, first_step=0, workers=preset.train.loader_workers)
     _, held = next(loader)

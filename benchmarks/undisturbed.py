@@ -1,8 +1,7 @@
-"""Whether a workbench disturbs the run that it follows: `python -m benchmarks.undisturbed`.
+"""Benchmark: does a workbench slow down the run that it follows? `python -m benchmarks.undisturbed`
 
-In: nothing; it writes demo replays and trains on them, detached. Out: the run's frames a second while no workbench is
-there, while one was just killed (SIGKILL) and while one is stopped (SIGSTOP), as ratios. What a reader gets wrong:
-these cores are shared, so the three take turns, many times, and what counts is the median over the turns.
+Trains on demo replays and compares the run's frames/s without a workbench, with one just killed (SIGKILL) and with
+one stopped (SIGSTOP). Cores may be shared, so the three alternate; the result is the median of the rounds' ratios.
 """
 
 import argparse
@@ -32,12 +31,12 @@ SETTLE_S = 1.0
 
 
 def started(folder: Path) -> RunDirectory:
-    """A run that trains for longer than this takes, on one core: the other is for who measures."""
+    """Start a run that outlasts the benchmark, on one core: the other core is for the benchmark itself."""
     write_demo(folder / "demo", games=12, seed=3)
     dataset = folder / "dataset"
     build_dataset([folder / "demo"], dataset, workers=1, options=IngestOptions())
     preset = load_preset(
-        "quick", {"train.max_minutes": 60, "evaluation.every_minutes": 50, "train.log_steps": 1}
+        "quick", {"train.max_minutes": 60, "evaluation.every_minutes": 50, "train.log_every_steps": 1}
     )
     run = RunDirectory.create(folder / "runs", preset, name="watched", dataset=dataset, fingerprint="")
     os.environ["OMP_NUM_THREADS"] = "1"
@@ -57,7 +56,7 @@ def workbench(run: RunDirectory) -> pexpect.spawn:
 
 
 def frames_per_s(tail: Tail, seconds: float) -> float:
-    """The median over the steps of so many seconds from now."""
+    """Median frames/s of the steps in the next `seconds`."""
     time.sleep(SETTLE_S)
     while tail.read():
         pass

@@ -1,8 +1,7 @@
-"""How many frames of training windows one thread supplies a second, beside a plain copy of as many bytes.
+"""Benchmark: training windows that one thread supplies, in frames/s, against a plain copy of as many bytes.
 
-In: a synthetic dataset in a temporary folder (or a built one). Out: frames per second of whole batches as the
-trainer takes them (drawn, cut, ego first, padded), of a contiguous copy of the same number of bytes measured
-in turn with it, and their ratio. The pages are warm: this measures our work, not the disk.
+Measures whole batches as the trainer takes them (drawn, cut, ego first, padded) from a synthetic or a built dataset,
+alternating with a contiguous copy of the same size. The pages are warm: this measures our code, not the disk.
 """
 
 import argparse
@@ -15,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from exphil_core.dataset.batches import training_batch
-from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side, write_index
+from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, GameSide, write_index
 from exphil_core.dataset.plan import BatchPlan
 from exphil_core.dataset.shards import SHARD_FOLDER, write_shard
 from exphil_core.dataset.split import select_egos
@@ -27,10 +26,10 @@ GOAL = 2_000_000
 
 
 def write_synthetic(folder: Path, games: int, frames: int) -> DatasetIndex:
-    """A dataset of random rows."""
+    """Write a dataset of random rows."""
     random = np.random.default_rng(0)
     sides = tuple(
-        Side(
+        GameSide(
             external_id=character,
             selected_external_id=character,
             frames_by_character={character: frames},
@@ -96,7 +95,7 @@ def measure(index: DatasetIndex, *, batch_size: int, chunk_length: int, seconds:
     plan = BatchPlan(egos, index, seed=0, batch_size=batch_size, chunk_length=chunk_length - 1)
     frames = batch_size * chunk_length
     frame_bytes = sum(len(LAYOUT[group]) * DTYPES[group].itemsize for group in GROUPS)
-    # A source that no cache holds, as the windows come from all over the dataset.
+    # A source larger than the CPU caches, since windows come from all over the dataset.
     source = np.ones((50, frames * frame_bytes), np.uint8)
     target = np.empty_like(source[0])
     for step in range(20):

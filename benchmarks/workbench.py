@@ -1,8 +1,7 @@
-"""What the parts of the workbench cost: `python -m benchmarks.workbench [NAME…]`, one JSON object a measurement.
+"""Benchmark: parts of the workbench. `python -m benchmarks.workbench [NAME…]` prints one JSON object per measurement.
 
-In: the names of measurements, or none for all; each makes what it needs in a temporary folder. Out: what was
-measured, with the goal and a reference that was measured in turn with it. What a reader gets wrong: nothing here
-starts the workbench itself; `benchmarks.following` does that.
+Each result has its goal and a reference measured alternately with it. Nothing here starts the workbench itself;
+`benchmarks.following` does that.
 """
 
 import argparse
@@ -21,8 +20,8 @@ from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 
-from exphil_tui.follow import Follower
-from exphil_tui.state import RunState, reduce
+from exphil_tui.model.run_state import RunState, reduce
+from exphil_tui.services.follow import Follower
 
 EVENTS = 1_000_000
 ROUNDS = 3
@@ -37,7 +36,7 @@ BUTTONS = ("A", "B", "X", "Y", "Z", "L", "R", "D_UP")
 
 
 def events(count: int) -> Iterator[dict[str, object]]:
-    """A long run's events: of a thousand 976 `step`, 20 `resources`, 2 `evaluated`, 1 `latency`, 1 checkpoint."""
+    """Events of a long run; per thousand: 976 `step`, 20 `resources`, 2 `evaluated`, 1 `latency`, 1 checkpoint."""
     chance = random.Random(0)
     step = 0
     for seq in range(count):
@@ -126,12 +125,12 @@ def _latency(chance: random.Random) -> dict[str, object]:
 
 
 def opening() -> dict[str, object]:
-    """A run of a million events is opened: read, decoded, queued and reduced, as a screen does it."""
+    """Open a run of a million events: read, decode, queue and reduce them as a screen does."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.jsonl"
         with path.open("w") as file:
             file.writelines(json.dumps(event) + "\n" for event in events(EVENTS))
-        # It was just written, so every round finds it in the page cache.
+        # The file was just written, so every round finds it in the page cache.
         opened, parsed, lags = [], [], []
         for _ in range(ROUNDS):
             gc.collect()
@@ -158,13 +157,13 @@ def opening() -> dict[str, object]:
 
 
 async def _open(path: Path) -> tuple[float, list[float], RunState]:
-    """(seconds until all is in the state, how late the event loop was meanwhile in ms, the state)."""
+    """Return (seconds until all events are in the state, event loop lags in ms meanwhile, the state)."""
     lag: list[float] = []
     follower = Follower(path)
     state = RunState()
     begun = time.perf_counter()
     tasks = [asyncio.create_task(follower.run()), asyncio.create_task(_watch_lag(lag))]
-    # Not until it has caught up: that the end is reached may be found by a look that brings nothing.
+    # Count events instead of waiting for the follower to catch up: its last read may return no events.
     while state.events < EVENTS:
         state = await asyncio.to_thread(reduce, state, await follower.queue.get())
     seconds = time.perf_counter() - begun

@@ -1,13 +1,12 @@
-"""What one picture of the loss chart costs: `python benchmarks/workbench_paint.py`, one JSON object.
+"""Benchmark: painting the loss chart. `python benchmarks/workbench_paint.py` prints one JSON object.
 
-In: nothing; five curves of 20,000 points each, raw and smoothed, are made up, and of 1,000,000. Out: milliseconds
-from numbers to the bytes of all 40 rows of a terminal 120 wide, with all of them new; the same with one more point,
-where only the cells that changed are made; and with nothing new. Beside it, in the same process and in turn, a chart
-without numpy: the same axes, and every point put into its cell by a loop. Both must draw the same lines. Medians and,
-as `fastest`, what is left when nothing else on the machine gets in between.
+Measures milliseconds from numbers to terminal bytes at 120 × 40, for five synthetic curves of 20,000 and 1,000,000
+points, raw and smoothed: with everything new, with one more point (only changed cells are made), and with nothing
+new. The reference, alternating in the same process, puts every point into its cell in a loop without numpy. Both must
+draw the same lines. Reports medians, and minima as `fastest`.
 
-What a reader gets wrong: the two differ in the raw points. The reference draws each of them; ours draws the least and
-the most of each column of dots, and as many of the others as make a cloud.
+The raw points differ: the reference draws each of them; ours draws the minimum and maximum of each column of dots,
+and enough of the others to form a cloud.
 """
 
 import argparse
@@ -26,13 +25,15 @@ from textual.app import App, ComposeResult
 from textual.geometry import Region
 from textual.strip import Strip
 
-from exphil_tui.palette import marks
-from exphil_tui.series import Series
-from exphil_tui.widgets.chart import Chart, Level, Line
-from exphil_tui.widgets.plot import TURN, Picture, Plot, draw, ink_of_line, ink_of_raw
+from exphil_tui.model.series import Series
+from exphil_tui.theme.palette import series_styles
+from exphil_tui.widgets.canvas.chart import Chart, HLine, Line
+from exphil_tui.widgets.canvas.plot import draw
+from exphil_tui.widgets.canvas.plot_curves import ALTERNATE_CELLS
+from exphil_tui.widgets.canvas.plot_data import Plot, PlotPicture, ink_of_line, ink_of_raw
 
 NAMES = ("Fox", "Falco", "Marth", "Sheik", "Captain Falcon")
-LEVELS = (Level(name="markov", y=1.62, colour="#D55E00"), Level(name="floor", y=0.62, colour="#009E73"))
+HLINES = (HLine(name="markov", y=1.62, colour="#D55E00"), HLine(name="floor", y=0.62, colour="#009E73"))
 WIDTH, HEIGHT = 120, 40
 POINTS, MANY = 20_000, 1_000_000
 GOAL_MS = 10.0
@@ -44,7 +45,7 @@ _BITS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 
 def curves(points: int) -> list[Line]:
     rng = np.random.default_rng(0)
-    given = marks(NAMES)
+    given = series_styles(NAMES)
     lines = []
     for index, name in enumerate(NAMES):
         x = np.arange(points) * 10.0
@@ -74,10 +75,10 @@ class Holder(App[None]):
 
 
 def paint(chart: Chart, lines: Sequence[Line], console: Console) -> str:
-    """From numbers to what goes to the terminal, of the cells that changed."""
+    """Show the lines and return the terminal output of the cells that changed."""
     regions: list[Region] = []
     chart.refresh = lambda *found, **_: regions.extend(found)  # type: ignore[method-assign, assignment]
-    chart.show(lines, LEVELS, title="training loss", y_title="nats per frame")
+    chart.show(lines, HLINES, title="training loss", y_title="nats per frame")
     del chart.refresh
     return "".join(
         chart.render_line(region.y).crop(region.x, region.right).render(console) for region in regions
@@ -85,9 +86,9 @@ def paint(chart: Chart, lines: Sequence[Line], console: Console) -> str:
 
 
 def slow_picture(
-    picture: Picture, plot: Plot, axis_y: tuple[float, float]
+    picture: PlotPicture, plot: Plot, axis_y: tuple[float, float]
 ) -> dict[tuple[int, int], tuple[int, int]]:
-    """The cells of the plot, by a loop over every point: (row, column) to mask and ink."""
+    """Draw the cells of the plot in a loop over every point: (row, column) → mask and ink."""
     axis = picture.x_axis
     assert axis is not None
     wide, high = 2 * picture.columns, 4 * _plot_rows(picture)
@@ -128,12 +129,12 @@ def slow_picture(
         mask = 0
         for dots, _ in through:
             mask |= dots
-        # Where several lines go through a cell, they take turns of so many cells.
-        together[cell] = mask, through[cell[1] // TURN % len(through)][1]
+        # Lines that share cells alternate every ALTERNATE_CELLS columns.
+        together[cell] = mask, through[cell[1] // ALTERNATE_CELLS % len(through)][1]
     return raw | together
 
 
-def slow_paint(picture: Picture, plot: Plot, axis_y: tuple[float, float], console: Console) -> str:
+def slow_paint(picture: PlotPicture, plot: Plot, axis_y: tuple[float, float], console: Console) -> str:
     cells = slow_picture(picture, plot, axis_y)
     styles = [Style(color=f"#{40 + 5 * ink:02x}8899") for ink in range(30)]
     out = []
@@ -146,8 +147,8 @@ def slow_paint(picture: Picture, plot: Plot, axis_y: tuple[float, float], consol
     return "\n".join(out)
 
 
-def differing_cells(picture: Picture, plot: Plot, axis_y: tuple[float, float]) -> int:
-    """Cells of lines that the two draw differently; letters over the lines are left out."""
+def differing_cells(picture: PlotPicture, plot: Plot, axis_y: tuple[float, float]) -> int:
+    """Count the line cells that the two draw differently; letters over the lines are left out."""
     inks = {ink_of_line(index) for index in range(len(plot.lines))}
     slow = slow_picture(picture, plot, axis_y)
     top = _plot_top(picture)
@@ -165,12 +166,12 @@ def differing_cells(picture: Picture, plot: Plot, axis_y: tuple[float, float]) -
     return count
 
 
-def _plot_top(picture: Picture) -> int:
+def _plot_top(picture: PlotPicture) -> int:
     column = picture.canvas.letters[:, picture.left - 1]
     return int(np.flatnonzero((column == ord("│")) | (column == ord("┤")))[0])
 
 
-def _plot_rows(picture: Picture) -> int:
+def _plot_rows(picture: PlotPicture) -> int:
     column = picture.canvas.letters[:, picture.left - 1]
     return int(((column == ord("│")) | (column == ord("┤"))).sum())
 
@@ -202,7 +203,7 @@ async def measure() -> dict[str, object]:
             return milliseconds(once), size
 
         plot = Plot(
-            lines=lines, levels=LEVELS, title="training loss", x_title="step", y_title="nats per frame"
+            lines=lines, hlines=HLINES, title="training loss", x_title="step", y_title="nats per frame"
         )
         picture = draw(plot, WIDTH, HEIGHT)
         assert picture.y_axis is not None

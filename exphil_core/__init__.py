@@ -1,10 +1,27 @@
-"""Everything of exphil but the workbench: data, models, training, runs and the command line."""
+"""exphil without the workbench, and its public Python API: `import exphil_core as exphil`.
 
-import os
+The names of `exphil_core.api.__all__` are loaded when they are first used, so this import loads no torch.
+"""
 
-# Torch's CPU threads wait for each other in busy loops, 300,000 turns long unless OpenMP is told otherwise before
-# torch is loaded. Beside any other busy process that costs nearly everything; 5,000 turns cost a few per cent of an
-# idle machine (both measured: docs/measurements.md). What a person has set stays.
-TRAINING_SPINS = "5000"
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", TRAINING_SPINS)
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from exphil_core.api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> object:
+    # A submodule is not loaded through here, so that importing one never loads the whole API.
+    if name.startswith("_") or find_spec(f"{__name__}.{name}") is not None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    api = import_module("exphil_core.api")
+    if name not in api.__all__:
+        raise AttributeError(
+            f"module {__name__!r} has no attribute {name!r}; exphil_core/api.py lists the public names"
+        )
+    return getattr(api, name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *import_module("exphil_core.api").__all__]

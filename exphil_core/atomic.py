@@ -1,8 +1,7 @@
-"""Files that are there whole or not at all, through a crash and a loss of power.
+"""Atomic, durable file writes: a file is complete or absent, even after a crash or a power loss.
 
-In: a path and what to write. Out: the file in place and flushed to the disk, or DiskFullError with the old one
-untouched. What a reader gets wrong: a process that is killed half-way leaves a `*.partial` beside the old file,
-which whoever owns the folder takes away with `remove_partials` while it holds the folder's lock.
+A process killed during a write leaves a `*.partial` file beside the old one. Remove them with `remove_partials`
+while holding the folder's lock.
 """
 
 import errno
@@ -15,16 +14,16 @@ from typing import BinaryIO
 
 from exphil_core.errors import DiskFullError
 
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+DISK_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def room_on_disk(path: Path) -> Iterator[None]:
-    """Turns the system's "no space left" into a sentence that names `path`."""
+def disk_full_errors(path: Path) -> Iterator[None]:
+    """Turn "no space left on device" and "quota exceeded" into a DiskFullError that names `path`."""
     try:
         yield
     except OSError as error:
-        if error.errno not in NO_ROOM:
+        if error.errno not in DISK_FULL_ERRNOS:
             raise
         raise DiskFullError(
             f"{path}: no room left on the disk; what was there before is untouched. "
@@ -33,10 +32,10 @@ def room_on_disk(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write; takes the place of `path` when the block ends without an error."""
+def atomic_open(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file for writing; it replaces `path`, fsynced, when the block ends without an error."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with room_on_disk(path):
+    with disk_full_errors(path):
         try:
             with partial.open("wb") as file:
                 yield file
@@ -47,20 +46,20 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             with suppress(OSError):
                 partial.unlink(missing_ok=True)
             if isinstance(error, OSError) and error.filename == str(partial):
-                # Whoever reads it knows the file by its own name.
+                # The user knows the file by its final name.
                 error.filename = str(path)
             raise
         fsync_directory(path.parent)
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Replaces `path` by `content`."""
-    with replacing(path) as file:
+    """Replace the file at `path` by `content`."""
+    with atomic_open(path) as file:
         file.write(content)
 
 
 def fsync_directory(folder: Path) -> None:
-    """Makes renames and new names within `folder` durable."""
+    """Make renames and new names within `folder` durable."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -69,7 +68,7 @@ def fsync_directory(folder: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a directory with all that is in it; of a link to one, the link alone."""
+    """Remove a directory and its contents; for a symbolic link, remove only the link."""
     if path.is_symlink():
         path.unlink()
     else:
@@ -77,7 +76,7 @@ def remove_tree(path: Path) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Takes away what killed processes left: files, and directories that are written or removed as a whole."""
+    """Remove what killed processes left: partial files, and directories that are written or removed as a whole."""
     for partial in folder.glob("*.partial"):
         if partial.is_dir():
             remove_tree(partial)

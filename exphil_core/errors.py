@@ -1,4 +1,4 @@
-"""What a person can mend: every expected failure, with the exit code that scripts rely on (CLI.md).
+"""User-facing errors and their exit codes (CLI.md).
 
 A message is a sentence: where, what was found, what was expected, the nearest right answer.
 """
@@ -8,7 +8,7 @@ import resource
 
 
 class ExphilError(ValueError):
-    """Shown as its message alone, without a traceback."""
+    """Base class of expected errors; shown as the message alone, without a traceback."""
 
     exit_code = 1
 
@@ -26,7 +26,7 @@ class DataError(ExphilError):
 
 
 class InaccessibleError(DataError):
-    """A dataset that cannot be opened or read now, though nothing says that it is damaged."""
+    """A dataset that cannot be opened or read now, without evidence that it is damaged."""
 
 
 class DivergedError(ExphilError):
@@ -42,19 +42,19 @@ class CheckpointError(ExphilError):
 
 
 class InaccessibleCheckpointError(ExphilError):
-    """A checkpoint that cannot be read now, though nothing says that it is damaged: no older one stands in for it."""
+    """A checkpoint that cannot be read now, without evidence of damage; no older checkpoint is used instead."""
 
     exit_code = 5
 
 
 class DiskFullError(ExphilError):
-    """No room for what had to be written."""
+    """No disk space left for a write."""
 
     exit_code = 6
 
 
-def obstacle(error: OSError) -> str | None:
-    """What kept a file from being opened or read, and what helps; None where the error is about the file itself."""
+def explain_os_error(error: OSError) -> str | None:
+    """Explain why a file cannot be opened or read, and what helps; None if the error is about the file itself."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         whose = (
@@ -72,12 +72,10 @@ def obstacle(error: OSError) -> str | None:
             "Close other programs and start again"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
-        return (
-            f"it may not be read ({error.strerror}); nothing says that it is damaged. Change its permissions"
-        )
+        return f"it may not be read ({error.strerror}); it is not known to be damaged. Change its permissions"
     if error.errno in (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENODEV, errno.ENXIO):
         return (
-            f"the disk does not answer ({error.strerror}); nothing says that the file is damaged. "
+            f"the disk does not answer ({error.strerror}); the file is not known to be damaged. "
             "Check the disk or the network, and start again"
         )
     return None

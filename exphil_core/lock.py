@@ -1,6 +1,6 @@
-"""Exclusive locks between processes, which the system releases when their process ends, however it ends.
+"""Exclusive inter-process file locks (flock), released by the system when the holding process ends.
 
-The content of a lock's file only names its holder in a sentence: a file without a lock on it means nothing.
+A lock file's content only names the holder for messages; a file without a lock on it means nothing.
 """
 
 import fcntl
@@ -15,15 +15,17 @@ from pathlib import Path
 from exphil_core.errors import UsageError
 
 _TRIES, _PAUSE_S = 10, 0.05
-"""Someone who asks `is_held` holds the lock for an instant; that is not another trainer."""
+"""`is_held` takes the lock for an instant, so a failed attempt is repeated before it counts as held."""
 
 
 @contextmanager
 def hold(path: Path, what: str, *, waiting: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Holds the lock for this process; `what` is the subject of sentences about it.
+    """Hold the lock for this process while the block runs.
 
-    Where another process holds it: UsageError, or with `waiting` a wait for that process to end, which `waiting` is
-    told of in a sentence, once for each process that is waited for.
+    Args:
+        what: Subject of sentences about the lock, such as "run NAME".
+        waiting: Without it, a lock held by another process raises UsageError. With it, `hold` waits for that
+            process to end and calls `waiting` with a sentence, once per holder.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -36,7 +38,7 @@ def hold(path: Path, what: str, *, waiting: Callable[[str], None] | None = None)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock now. OSError on a file system that has no locks."""
+    """Return whether a process holds the lock now. OSError on a file system without locks."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The home folder, and paths that a user typed with `~`."""
+"""The user's home folder, `~` expansion of typed paths, and the checkout's folder."""
 
 from pathlib import Path
 
@@ -6,15 +6,15 @@ from exphil_core.errors import UsageError
 
 
 def home_folder() -> Path | None:
-    """The user's home folder; None where HOME is not set and the system's list of users does not have this one."""
+    """Return the user's home folder; None where HOME is unset and the user is not in the system's user list."""
     try:
         return Path.home()
     except RuntimeError:
         return None
 
 
-def expanded(text: str) -> Path:
-    """The path that `text` means, with `~` or `~USER` replaced. UsageError where that home folder is not known."""
+def expand_user(text: str) -> Path:
+    """Expand `~` or `~USER` in `text`. UsageError where that home folder is unknown."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -23,3 +23,10 @@ def expanded(text: str) -> Path:
             f"{text}: the home folder that '{user}' stands for is not known here; write the path out, or './{text}' "
             "for a file of that name"
         ) from error
+
+
+def checkout_folder() -> Path | None:
+    """Return the checkout that this code runs from; None where exphil was installed from a wheel."""
+    package = Path(__file__).resolve().parent
+    # Only a wheel has presets inside the package (setup.py).
+    return None if (package / "presets").is_dir() else package.parent

@@ -1,8 +1,8 @@
-"""One run's process: `python -m exphil_core.worker RUN_DIRECTORY`, and what `exphil train` calls in its own.
+"""The training process of a run: `python -m exphil_core.worker RUN_DIRECTORY`.
 
-In: a run directory that `RunDirectory.create` made. Out: events, checkpoints and an exit code (CLI.md). Whatever
-happens ends in a `run_finished` event if anything can still be written, and in a checkpoint where that helps. What a
-reader gets wrong: torch is imported only once the run is held and says so, since that takes seconds.
+`exphil train` calls `work` in its own process. Every outcome ends in a `run_finished` event, if it can still be
+written, and an exit code (CLI.md). Torch is imported only after the run is locked and its status written, since the
+import takes seconds.
 """
 
 import faulthandler
@@ -16,45 +16,50 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from exphil_core.atomic import NO_ROOM, remove_partials
+from exphil_core.atomic import DISK_FULL_ERRNOS, remove_partials
+from exphil_core.cpu import limit_openmp_spins
 from exphil_core.errors import DiskFullError, DivergedError, ExphilError, UsageError
-from exphil_core.runs.control import Inbox
+from exphil_core.runs.command_handler import CommandHandler
+from exphil_core.runs.control import CommandInbox
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.heartbeat import Heartbeat
-from exphil_core.runs.helm import Helm
 from exphil_core.runs.launcher import UNLESS_DONE
 from exphil_core.runs.summary import has_said_done
 
 if TYPE_CHECKING:
     import torch
 
-    from exphil_core.runs.helm import Save
-    from exphil_core.training.loop import Finished
+    from exphil_core.runs.command_handler import Save
+    from exphil_core.training.trainer import TrainResult
 
 PREEMPTED = 75
 INTERRUPTED = 130
 
 Sink = Callable[[dict[str, object]], None]
-"""Takes each event's record after it is on disk."""
+"""Receives each event's record after it is on disk."""
 
 Emit = Callable[..., None]
 
 
 def work(run: RunDirectory, *, sinks: Sequence[Sink] = (), unless_done: bool = False) -> int:
-    """Train `run` from where it stands to its end, in this process. Returns the exit code.
+    """Train `run` from its current state to its end in this process and return the exit code.
 
-    With `unless_done`, a run that has said that it is done is left as it is. Raises UsageError when another process
-    holds the run.
+    Args:
+        sinks: Called with each event's record, in order and one at a time.
+        unless_done: Leave a run whose events say that it is done unchanged and return 0.
+
+    Raises:
+        UsageError: Another process holds the run.
     """
     with run.lock(), EventLog(run.events_path) as log:
-        # Under the lock: who else was about to start it may have come first, and ended.
+        # Under the lock: another process may have trained the run to its end meanwhile.
         if unless_done and has_said_done(run):
             return 0
         speaking = threading.Lock()
 
         def emit(kind: str, **fields: object) -> None:
-            # The heartbeat speaks, too: who listens hears the events one by one and in order.
+            # The heartbeat thread emits too; sinks get events in order, one at a time.
             with speaking:
                 record = log.append(kind, **fields)
                 for sink in sinks:
@@ -64,27 +69,29 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = (), unless_done: bool = F
 
 
 def _hold(run: RunDirectory, emit: Emit) -> int:
-    """The run from its first heartbeat to its last word."""
+    """Run the locked run from its first heartbeat to its last event."""
     heartbeat = Heartbeat(run, emit=emit)
-    helm = Helm(Inbox(run), emit=emit, say=heartbeat.say)
-    heartbeat.look = helm.look
+    command_handler = CommandHandler(CommandInbox(run), emit=emit, say=heartbeat.say)
+    heartbeat.poll = command_handler.poll
 
     def lose() -> None:
-        helm.lost = f"{run.path} was deleted while the run went on: it ends, for nothing can be saved there"
+        command_handler.lost = (
+            f"{run.path} was deleted while the run was training: it ends, because nothing can be saved there"
+        )
 
     heartbeat.gone = lose
     error: Exception | None = None
     try:
-        with _signals(helm), heartbeat:
-            finished = _train(run, emit, helm, heartbeat)
+        with _signals(command_handler), heartbeat:
+            finished = _train(run, emit, command_handler, heartbeat)
     except KeyboardInterrupt:
         status, code = "stopped", INTERRUPTED
     except ExphilError as expected:
         status = "diverged" if isinstance(expected, DivergedError) else "failed"
         code, error = expected.exit_code, expected
     except OSError as refused:
-        # The disk or the folder: who can mend that needs the path and the reason, not our lines.
-        kind = DiskFullError if refused.errno in NO_ROOM else ExphilError
+        # The user can fix the disk or the folder from the path and the reason; a traceback does not help.
+        kind = DiskFullError if refused.errno in DISK_FULL_ERRNOS else ExphilError
         error = kind(f"{refused.filename or run.path}: {refused.strerror or refused}")
         status, code = "failed", kind.exit_code
     except Exception as unexpected:
@@ -92,69 +99,71 @@ def _hold(run: RunDirectory, emit: Emit) -> int:
         status, code, error = "failed", 1, unexpected
     else:
         code = PREEMPTED if finished.status == "preempted" else 0
-        helm.close(finished.status)
+        command_handler.close(finished.status)
         run.write_status(finished.status, step=finished.step)
         emit("run_finished", status=finished.status, step=finished.step, summary=_summary(finished))
         return code
-    return _end(run, emit, helm, status=status, code=code, error=error)
+    return _end(run, emit, command_handler, status=status, code=code, error=error)
 
 
-def _train(run: RunDirectory, emit: Emit, helm: Helm, heartbeat: Heartbeat) -> "Finished":
+def _train(
+    run: RunDirectory, emit: Emit, command_handler: CommandHandler, heartbeat: Heartbeat
+) -> "TrainResult":
     remove_partials(run.path)
     preset = run.preset()
     from exphil_core.cpu import available_cores
-    from exphil_core.runs.pilot import PilotDirectory
-    from exphil_core.runs.pilot_place import pilot_place
-    from exphil_core.runs.pilot_watch import PilotWatch
+    from exphil_core.pilot.directory import PilotDirectory
+    from exphil_core.pilot.placement import pilot_place
+    from exphil_core.pilot.publisher import Publisher
+    from exphil_core.pilot.supervisor import PilotSupervisor
+    from exphil_core.training.checkpoint_manager import CheckpointManager
     from exphil_core.training.data import open_run_data
     from exphil_core.training.device import choose_device
-    from exphil_core.training.keeper import Keeper
-    from exphil_core.training.kept_split import read_split, write_split
     from exphil_core.training.loop import train
-    from exphil_core.training.publisher import Publisher
+    from exphil_core.training.split_file import read_split, write_split
 
     device = choose_device(preset.train.device)
     place = pilot_place(preset.pilot, trains_on=device.type, cores=available_cores())
-    with _keeping_to(place.run_cores):
+    with _pinned_to(place.run_cores):
         data = open_run_data(run, preset)
         if read_split(run.path) != data.split:
             write_split(run.path, data.split)
         heartbeat.measure_gpu(lambda: _gpu(device))
         publisher = Publisher(PilotDirectory(run), every_seconds=preset.pilot.save_seconds, emit=emit)
-        watch = PilotWatch(run, place, emit=emit, snapshot_ms=lambda: publisher.snapshot_ms)
-        heartbeat.look_at_pilot = watch.look
+        watch = PilotSupervisor(run, place, emit=emit, snapshot_ms=lambda: publisher.snapshot_ms)
+        heartbeat.poll_pilot = watch.poll
 
         def between_steps(step: int, save: "Save") -> None:
-            helm.between_steps(step, save)
+            command_handler.between_steps(step, save)
             watch.begin()
 
         with closing(publisher), closing(watch):
             return train(
                 preset,
                 data,
-                Keeper(run, keep=preset.train.keep_checkpoints, emit=emit),
+                CheckpointManager(run, keep=preset.train.keep_checkpoints, emit=emit),
                 device=device,
                 run_name=run.name,
                 emit=emit,
                 between_steps=between_steps,
-                between_chunks=helm.between_chunks,
+                between_chunks=command_handler.between_chunks,
                 publish=publisher.between_steps,
             )
 
 
 @contextmanager
-def _keeping_to(cores: Sequence[int]) -> Iterator[None]:
-    """This process and torch's threads keep to `cores`; without any, all stays as it is."""
+def _pinned_to(cores: Sequence[int]) -> Iterator[None]:
+    """Restrict this process and torch's threads to `cores`; an empty sequence changes nothing."""
     import torch
 
-    from exphil_core.runs.pilot_place import process_on
+    from exphil_core.pilot.placement import pin_process
 
     if not cores:
         yield
         return
     before = torch.get_num_threads()
-    with process_on(cores):
-        # Threads that torch starts from now on keep to the cores of who starts them.
+    with pin_process(cores):
+        # New torch threads inherit the affinity of the thread that starts them.
         torch.set_num_threads(min(before, len(cores)))
         try:
             yield
@@ -163,7 +172,7 @@ def _keeping_to(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _gpu(device: "torch.device") -> Mapping[str, object]:
-    """Memory of the whole device, whoever uses it, and how busy it is where that can be asked."""
+    """Return memory use of the whole GPU, all processes included, and its utilization where available."""
     import torch
 
     if device.type != "cuda":
@@ -172,12 +181,12 @@ def _gpu(device: "torch.device") -> Mapping[str, object]:
     found: dict[str, object] = {"gpu_memory_bytes": total - free, "gpu_memory_total_bytes": total}
     try:
         found["gpu_utilization"] = torch.cuda.utilization(device) / 100
-    except Exception:  # without pynvml, or a driver that does not tell it
+    except Exception:  # pynvml is missing, or the driver does not report it
         return found
     return found
 
 
-def _summary(finished: "Finished") -> dict[str, object]:
+def _summary(finished: "TrainResult") -> dict[str, object]:
     state = finished.state
     summary: dict[str, object] = {
         "best_loss": state.best_loss,
@@ -194,13 +203,19 @@ def _summary(finished: "Finished") -> dict[str, object]:
 
 
 def _end(
-    run: RunDirectory, emit: Emit, helm: Helm, *, status: str, code: int, error: Exception | None
+    run: RunDirectory,
+    emit: Emit,
+    command_handler: CommandHandler,
+    *,
+    status: str,
+    code: int,
+    error: Exception | None,
 ) -> int:
-    """Say how it ended as far as that can still be written: a full disk must not hide the reason."""
+    """Write how the run ended as far as possible; a full disk must not hide the reason."""
     if error is not None:
         print(error, file=sys.stderr, flush=True)
     try:
-        helm.close(status)
+        command_handler.close(status)
         if error is not None:
             emit("error", code=type(error).__name__, message=str(error))
         emit("run_finished", status=status, step=run.latest_step(), summary={})
@@ -211,17 +226,17 @@ def _end(
 
 
 @contextmanager
-def _signals(helm: Helm) -> Iterator[None]:
-    """The first SIGTERM, Ctrl-C or closed terminal asks the run to save and end; a second Ctrl-C ends it at once."""
+def _signals(command_handler: CommandHandler) -> Iterator[None]:
+    """Ask the run to save and end on the first SIGTERM, Ctrl-C or SIGHUP; a second Ctrl-C ends it at once."""
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        if helm.preempted and signum == signal.SIGINT:
+        if command_handler.preempted and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        helm.preempted = True
+        command_handler.preempted = True
 
     before: dict[int, Any] = {}
     for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # What was set to be ignored stays so: that is how nohup works.
+        # Ignored signals stay ignored: nohup relies on it.
         if asking == signal.SIGINT or signal.getsignal(asking) != signal.SIG_IGN:
             before[asking] = signal.signal(asking, handle)
     try:
@@ -236,8 +251,9 @@ def main() -> int:
     if len(words) != 1:
         print(f"usage: python -m exphil_core.worker RUN_DIRECTORY [{UNLESS_DONE}]", file=sys.stderr)
         return UsageError.exit_code
-    # A crash inside a library leaves its stack in the log.
+    # A crash inside a library leaves its stack trace in the log.
     faulthandler.enable()
+    limit_openmp_spins()
     try:
         return work(RunDirectory.open(Path(words[0])), unless_done=UNLESS_DONE in sys.argv)
     except ExphilError as error:
@@ -245,7 +261,7 @@ def main() -> int:
         return error.exit_code
     except OSError as error:
         print(f"{error.filename or words[0]}: {error.strerror or error}", file=sys.stderr)
-        return DiskFullError.exit_code if error.errno in NO_ROOM else ExphilError.exit_code
+        return DiskFullError.exit_code if error.errno in DISK_FULL_ERRNOS else ExphilError.exit_code
 
 
 if __name__ == "__main__":

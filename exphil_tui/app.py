@@ -1,7 +1,6 @@
-"""The workbench: which screen is open, and what holds on every one of them.
+"""The Textual app of the workbench: opens screens, and handles what they share (quit, help, themes, notices).
 
-In: the folder of runs, a run or replay to open at once, which letters the terminal shows. Out: screens. What a
-reader gets wrong: it holds no run. Whatever is open or closed here, a run is a process of its own that goes on.
+It owns no run: runs are separate processes and keep running when the app exits.
 """
 
 import asyncio
@@ -19,24 +18,24 @@ from textual.filter import LineFilter, Monochrome, NoColor
 from textual.geometry import Size
 from textual.screen import Screen
 
-from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, shell_command
 from exphil_core.runs.directory import UNFINISHED
-from exphil_tui.child import RunChild, run_child
 from exphil_tui.commands import WorkbenchCommands
-from exphil_tui.gate import AsciiOnly, PrintableOnly
-from exphil_tui.glyphs import UNICODE, Glyphs
-from exphil_tui.screens.runs import RunsScreen
+from exphil_tui.screens.runs.screen import RunsScreen
 from exphil_tui.screens.too_small import TooSmallScreen, fits
-from exphil_tui.themes import DARK, THEMES, WITHOUT_COLOUR
+from exphil_tui.services.subprocess import RunExphil, run_exphil
+from exphil_tui.theme.glyphs import UNICODE, Glyphs
+from exphil_tui.theme.output_filter import AsciiOnly, PrintableOnly
+from exphil_tui.theme.themes import DARK, THEMES, WITHOUT_COLOUR
 
 if TYPE_CHECKING:
-    from textual.app import SeverityLevel
     from textual.events import Resize
+    from textual.notifications import SeverityLevel
 
     from exphil_core.runs.summary import RunSummary
 
 _ASCII_KEYS = {"↑": "up", "↓": "down", "←": "left", "→": "right", "⏎": "enter", "⌫": "backspace"}
-_SENTENCE_LETTERS = 400
+_MESSAGE_LIMIT = 400
 
 
 class Workbench(App[None]):
@@ -46,19 +45,19 @@ class Workbench(App[None]):
     # A mode and not `get_default_screen`: Textual loads a default screen without its styles.
     DEFAULT_MODE = "workbench"
     MODES: ClassVar = {DEFAULT_MODE: RunsScreen}
-    BINDING_GROUP_TITLE = "Everywhere"
+    BINDING_GROUP_TITLE = "All screens"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
             "question_mark,f1",
             "help",
             "Help",
             key_display="?",
-            tooltip="Keys, and how to read the screen (also F1)",
+            tooltip="Keys and help for this screen (also F1)",
         ),
-        Binding("escape", "back", "Go back", show=False),
+        Binding("escape", "back", "Back", show=False),
         Binding("q", "quit", "Quit"),
-        Binding("ctrl+p", "command_palette", "Find any command", show=False, priority=True),
-        Binding("ctrl+t", "change_theme", "Choose colours", show=False),
+        Binding("ctrl+p", "command_palette", "Command palette", show=False, priority=True),
+        Binding("ctrl+t", "change_theme", "Change theme", show=False),
     ]
 
     def __init__(
@@ -71,40 +70,40 @@ class Workbench(App[None]):
         glyphs: Glyphs | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
-        launch: RunChild | None = None,
+        launch: RunExphil | None = None,
     ) -> None:
         self.glyphs = glyphs or UNICODE
-        self._gate = AsciiOnly() if self.glyphs.ascii else PrintableOnly()
+        self._output_filter = AsciiOnly() if self.glyphs.ascii else PrintableOnly()
         self._no_color = NoColor()
         super().__init__()
         self.runs_dir = runs_dir
         self.clock = clock
         """Seconds since 1970."""
         self.monotonic = monotonic
-        """Seconds that nobody sets: what is played follows them."""
-        self.launch = launch or run_child
-        """Runs `exphil …` beside the workbench."""
+        """Monotonic seconds; drives playback."""
+        self.launch = launch or run_exphil
+        """Runs an `exphil …` command as a child process."""
         self._first_run, self._first_replay, self._first_checkpoint = run, replay, checkpoint
         for theme in THEMES:
             self.register_theme(theme)
-        asked = os.environ.get("TEXTUAL_THEME", "")
-        self.theme = asked if asked in self.available_themes else DARK.name
+        theme_name = os.environ.get("TEXTUAL_THEME", "")
+        self.theme = theme_name if theme_name in self.available_themes else DARK.name
 
     def on_mount(self) -> None:
         if self._first_run is not None:
             self.open_run(self._first_run)
         if self._first_replay is not None:
             self.open_replay(self._first_replay, self._first_checkpoint)
-        self._mind_size(self.size)
+        self._check_size(self.size)
 
-    # What the terminal is like.
+    # Terminal capabilities.
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         filters = super().get_line_filters()
         if self.no_color:
-            # Textual's own answer to NO_COLOR still sends colours, though grey ones.
+            # Textual's own filter for NO_COLOR still sends colours, though grey ones.
             filters = [self._no_color if isinstance(found, Monochrome) else found for found in filters]
-        return [*filters, self._gate]
+        return [*filters, self._output_filter]
 
     def get_css_variables(self) -> dict[str, str]:
         variables = super().get_css_variables()
@@ -118,46 +117,46 @@ class Workbench(App[None]):
         return shown
 
     def on_resize(self, event: "Resize") -> None:
-        self._mind_size(event.size)
+        self._check_size(event.size)
 
-    def _mind_size(self, size: Size) -> None:
+    def _check_size(self, size: Size) -> None:
         if not fits(size) and not any(isinstance(found, TooSmallScreen) for found in self.screen_stack):
             self.push_screen(TooSmallScreen())
 
-    # The screens.
+    # Opening screens.
 
     def open_run(self, name: str) -> None:
-        """The run of that name, in place of another that is open; a sentence where there is none."""
+        """Open the screen of a run, replacing the one of another run; notify an error if it is not found."""
         from exphil_core.errors import ExphilError
         from exphil_core.runs.directory import RunDirectory
-        from exphil_tui.screens.run import RunScreen
+        from exphil_tui.screens.run.screen import RunScreen
 
         try:
             run = RunDirectory.find(self.runs_dir, name)
         except (ExphilError, OSError) as error:
-            self.say(str(error), severity="error")
+            self.notify(str(error), severity="error")
             return
         self._open(RunScreen(run))
 
     def open_new_run(self, replays: Path | None = None) -> None:
-        """A new run, on those replays or that dataset where they are named."""
-        from exphil_tui.screens.new_run import NewRunScreen
+        """Open the new-run form, with `replays` (a dataset or replays) filled in if given."""
+        from exphil_tui.screens.new_run.screen import NewRunScreen
 
         self._open(NewRunScreen(replays=replays))
 
     def open_data(self) -> None:
-        from exphil_tui.screens.data import DataScreen
+        from exphil_tui.screens.data.screen import DataScreen
 
         self._open(DataScreen())
 
     def open_studies(self, name: str | None = None) -> None:
-        """The studies of the folder, with the cursor on that one where it is named."""
-        from exphil_tui.screens.studies import StudiesScreen
+        """Open the studies of `runs_dir`, with the cursor on study `name` if given."""
+        from exphil_tui.screens.studies.screen import StudiesScreen
 
         self._open(StudiesScreen(chosen=name))
 
     def open_compare(self, names: Sequence[str]) -> None:
-        """Those runs, overlaid; a sentence where one is not there."""
+        """Open the comparison of the named runs; notify an error if one is not found."""
         from exphil_core.errors import ExphilError
         from exphil_core.runs.directory import RunDirectory
         from exphil_tui.screens.compare import CompareScreen
@@ -165,57 +164,57 @@ class Workbench(App[None]):
         try:
             runs = [RunDirectory.find(self.runs_dir, name) for name in names]
         except (ExphilError, OSError) as error:
-            self.say(str(error), severity="error")
+            self.notify(str(error), severity="error")
             return
         self._open(CompareScreen(runs))
 
     def open_replay(self, path: Path, checkpoint: str | None = None) -> None:
-        """A replay, with what the policy of that run or checkpoint would press where one is named."""
-        from exphil_tui.screens.replay import ReplayScreen
+        """Open a replay, with the predictions of the run or checkpoint if one is named."""
+        from exphil_tui.screens.replay.screen import ReplayScreen
 
         self._open(ReplayScreen(path, checkpoint=checkpoint))
 
     def open_watch(self, run: str) -> None:
-        """What the pilot of that run plays now; a sentence where there is no such run."""
+        """Watch live what the pilot of a run plays; notify an error if the run is not found."""
         from exphil_core.errors import ExphilError
         from exphil_core.runs.directory import RunDirectory
-        from exphil_tui.screens.replay import ReplayScreen
+        from exphil_tui.screens.replay.screen import ReplayScreen
 
         try:
             found = RunDirectory.find(self.runs_dir, run)
         except (ExphilError, OSError) as error:
-            self.say(str(error), severity="error")
+            self.notify(str(error), severity="error")
             return
         self._open(ReplayScreen(watched=found))
 
     @work(group="choose-replay", exclusive=True)
     async def choose_replay(self, folders: Sequence[Path] = ()) -> None:
-        """Asks which replay to look into: one below those folders, or below those that are known."""
-        from exphil_tui.places import expanded
-        from exphil_tui.replay_list import recent_replays
+        """Ask which replay to open, from below `folders` or, by default, the known replay folders."""
+        from exphil_tui.model.data_sources import expanded
         from exphil_tui.screens.choose import ChooseOne
+        from exphil_tui.screens.replay_list import recent_replays
 
         entries = await asyncio.to_thread(recent_replays, folders, now=self.clock())
-        chosen = await self.push_screen_wait(ChooseOne("Which replay?", entries, path=""))
+        chosen = await self.push_screen_wait(ChooseOne("Choose a replay", entries, path=""))
         if chosen is not None:
             self.open_replay(expanded(chosen))
 
     def open_help(self) -> None:
-        """How the screen that is open is read and which keys it has."""
+        """Open help for the current screen: its keys and how to read it."""
         from exphil_tui.screens.help import HelpScreen
 
         if not isinstance(self.screen, HelpScreen | TooSmallScreen):
             self.push_screen(HelpScreen(self.screen))
 
     def open_runs(self) -> None:
-        """Back to the first screen."""
+        """Close all screens above the list of runs."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
     def _open(self, screen: Screen[None]) -> None:
-        """One of each kind at most: a run opened from another screen of a run takes its place."""
+        """Push a screen, first popping down to and including one of the same class: at most one of each is open."""
         if isinstance(self.screen, TooSmallScreen):
-            # It lies over what is opened, or nobody could take it away.
+            # It must stay on top, or it could not be closed; `_check_size` pushes it again.
             self.pop_screen()
         # Popping takes effect on the stack at once; the screens are torn down later.
         kinds = [type(found) for found in self.screen_stack]
@@ -223,23 +222,38 @@ class Workbench(App[None]):
             for _ in range(len(kinds) - kinds.index(type(screen))):
                 self.pop_screen()
         self.push_screen(screen)
-        self._mind_size(self.size)
+        self._check_size(self.size)
 
-    # What a person can do anywhere.
+    # Actions available on every screen.
 
-    def say(self, text: str, *, severity: "SeverityLevel" = "information") -> None:
-        """A sentence in the corner, whatever strangers' words are in it."""
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: "SeverityLevel" = "information",
+        timeout: float | None = None,
+        markup: bool = False,
+    ) -> None:
+        """Show a notification, sanitised and never parsed as markup: it may hold text from files.
+
+        Warnings and errors get a sign, since colour alone must not carry meaning, and more time to be read.
+        """
         from exphil_core.replays.text import sanitise
 
-        fine = severity == "information"
-        # A sign, since colour alone tells nothing; and more time for what went wrong, which is read twice.
-        sign = "" if fine else f"{self.glyphs.warning} "
-        self.notify(
-            sign + sanitise(text, limit=_SENTENCE_LETTERS),
+        quiet = severity == "information"
+        sign = "" if quiet else f"{self.glyphs.warning} "
+        super().notify(
+            sign + sanitise(message, limit=_MESSAGE_LIMIT),
+            title=title,
             severity=severity,
+            timeout=timeout or (4.0 if quiet else 12.0),
             markup=False,
-            timeout=4.0 if fine else 12.0,
         )
+
+    def action_help_quit(self) -> None:
+        """Answer Ctrl+C. Textual's own answer is written in markup, which `notify` shows as it is."""
+        self.notify("Press q to quit.")
 
     def action_help(self) -> None:
         self.open_help()
@@ -249,38 +263,38 @@ class Workbench(App[None]):
             self.pop_screen()
 
     async def action_quit(self) -> None:
-        """Leaves the workbench; no run notices."""
-        self._leave(0)
+        """Exit the workbench; runs keep running."""
+        self._exit_with_message(0)
 
-    def leave_from_thread(self, exit_code: int) -> None:
-        """The same from another thread; nothing where the workbench does not run yet, or no longer."""
+    def exit_from_thread(self, exit_code: int) -> None:
+        """Exit the workbench from another thread; does nothing before it runs or after it has ended."""
         loop = self._loop
         if loop is not None:
             with suppress(RuntimeError):
-                loop.call_soon_threadsafe(self._leave, exit_code)
+                loop.call_soon_threadsafe(self._exit_with_message, exit_code)
 
-    def _leave(self, exit_code: int) -> None:
-        first = self.screen_stack[0] if self.screen_stack else None
-        runs = first.look_now() if isinstance(first, RunsScreen) else ()
+    def _exit_with_message(self, exit_code: int) -> None:
+        screen = self.screen_stack[0] if self.screen_stack else None
+        runs = screen.refresh_now() if isinstance(screen, RunsScreen) else ()
         self.exit(
             return_code=exit_code,
-            message=farewell([run.name for run in runs if run.state in UNFINISHED], self.runs_dir),
+            message=exit_message([run.name for run in runs if run.state in UNFINISHED], self.runs_dir),
         )
 
     @property
     def known_runs(self) -> "Sequence[RunSummary]":
-        """The runs of the folder, the newest first, as they were when it was last looked at."""
-        runs = self.screen_stack[0] if self.screen_stack else None
-        return runs.runs if isinstance(runs, RunsScreen) else ()
+        """Runs of `runs_dir`, newest first, as of the last scan."""
+        screen = self.screen_stack[0] if self.screen_stack else None
+        return screen.runs if isinstance(screen, RunsScreen) else ()
 
 
-def farewell(names: Sequence[str], runs_dir: Path) -> str | None:
-    """What is said after the workbench is left: which runs go on without it."""
+def exit_message(names: Sequence[str], runs_dir: Path) -> str | None:
+    """Return the message printed after exit, naming the runs that keep running; None if there are none."""
     if not names:
         return None
     if len(names) == 1:
-        watch = typed_command(runs_dir, "attach", names[0])
-        return f"Run {names[0]} goes on without the workbench: '{watch}' watches it again."
+        attach = shell_command(runs_dir, "attach", names[0])
+        return f"Run {names[0]} is still running; '{attach}' opens it again."
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    watch = typed_command(runs_dir)
-    return f"{len(names)} runs go on without the workbench ({shown}): '{watch}' watches them again."
+    command = shell_command(runs_dir)
+    return f"{len(names)} runs are still running ({shown}); '{command}' opens the workbench again."

@@ -1,8 +1,7 @@
-"""What the command palette offers: every action of the screen that is open, every screen, every run.
+"""Command palette provider: the actions of the current screen, all screens, all runs.
 
-In: the bindings of that screen, of what is on it and of the workbench. Out: commands. What a reader gets wrong:
-nothing is listed here by hand but the screens; whoever binds a key to an action has put it into the palette and
-into the help.
+Actions come from key bindings: binding a key to an action adds it to the palette and to the help. Only the screens
+are listed by hand.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,18 +21,19 @@ from textual.widget import Widget
 if TYPE_CHECKING:
     from exphil_tui.app import Workbench
 
-_OURS = "exphil_tui."
+_PACKAGE = "exphil_tui."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyedAction:
-    """An action that a key is bound to, and on what it acts."""
+    """An action with its key bindings."""
 
     node: DOMNode
+    """Screen, widget or app that the action runs on."""
     keys: tuple[Binding, ...]
     """All bindings of the same action, in order."""
     possible: bool
-    """Whether its node would do it now."""
+    """Whether the action is enabled now."""
 
     @property
     def action(self) -> str:
@@ -41,23 +41,23 @@ class KeyedAction:
 
     @property
     def description(self) -> str:
-        """A word or two."""
+        """Short label."""
         return self.keys[0].description
 
     @property
     def sentence(self) -> str:
-        """What it does, in as many words as it takes."""
+        """Long description: the tooltip, or the short label if there is none."""
         return self.keys[0].tooltip or self.keys[0].description
 
 
 def keyed_actions(screen: Screen[object]) -> list[tuple[DOMNode, list[KeyedAction]]]:
-    """By node, in the order of help: the screen, the widgets of ours on it, the workbench."""
+    """Collect actions by node, in the order of help: the screen, exphil's own widgets on it, the workbench."""
     nodes: list[DOMNode] = [screen]
     kinds = set()
-    # What has the focus comes before its like: it is the one that a person means.
+    # Of several widgets of one class, the focused one is meant.
     widgets: list[Widget] = [screen.focused] if screen.focused is not None else []
     for widget in (*widgets, *screen.query("*").results(Widget)):
-        if type(widget).__module__.startswith(_OURS) and type(widget) not in kinds:
+        if type(widget).__module__.startswith(_PACKAGE) and type(widget) not in kinds:
             kinds.add(type(widget))
             nodes.append(widget)
     if not screen.is_modal:
@@ -82,10 +82,10 @@ def _actions_of(node: DOMNode, taken: set[str]) -> Iterator[KeyedAction]:
 
 
 def _own_bindings(node: DOMNode) -> list[Binding]:
-    """Without what Textual binds for its own classes, unless ours says it again: scrolling needs no help."""
+    """Return the bindings of exphil's own classes, without those Textual defines, such as scrolling."""
     found: dict[tuple[str, str], Binding] = {}
     for kind in type(node).__mro__:
-        if not kind.__module__.startswith(_OURS):
+        if not kind.__module__.startswith(_PACKAGE):
             continue
         for written in vars(kind).get("BINDINGS", ()):
             for binding in Binding.make_bindings([written]):
@@ -95,7 +95,7 @@ def _own_bindings(node: DOMNode) -> list[Binding]:
 
 def _can(node: DOMNode, action: str) -> bool:
     namespace, name, parameters = parse(action)
-    # An action of another node, as "app.help", is that node's to refuse.
+    # A namespaced action such as "app.help" is checked by the node it names.
     return bool(namespace) or node.check_action(name, parameters) is not False
 
 
@@ -111,9 +111,9 @@ class WorkbenchCommands(Provider):
                 yield Hit(score, _highlighted(matcher.highlight(name), name), run, text=name, help=help)
 
     def _commands(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
-        """Name, what it is, and what it does."""
+        """Yield (name, help, callback) of every command."""
         app = self._workbench
-        # What a screen and the workbench do comes before moving about in a table.
+        # Actions of the screen and the app come before those of widgets, such as moving in a table.
         groups = sorted(keyed_actions(self.screen), key=lambda group: not isinstance(group[0], Screen | App))
         for node, actions in groups:
             where = heading(node)
@@ -126,17 +126,17 @@ class WorkbenchCommands(Provider):
                         partial(app.run_action, found.action, node),
                     )
         yield "Runs: all runs", "Open the screen", app.open_runs
-        yield "New run: choose and start one", "Open the screen", app.open_new_run
+        yield "New run: configure and start one", "Open the screen", app.open_new_run
         yield "Data: replays and datasets", "Open the screen", app.open_data
-        yield "Studies: variants compared, and what came out", "Open the screen", app.open_studies
-        yield "Replay: look into one frame by frame", "Open the screen", app.choose_replay
+        yield "Studies: compare settings over several seeds", "Open the screen", app.open_studies
+        yield "Replay: view one frame by frame", "Open the screen", app.choose_replay
         yield "Screenshot", "Save the screen as an SVG picture", partial(app.deliver_screenshot)
 
     def _runs(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
         app = self._workbench
         for run in app.known_runs:
             yield f"Open run {run.name}", f"{run.state}, step {run.step:,}", partial(app.open_run, run.name)
-            yield f"Watch run {run.name} play", "What its pilot does", partial(app.open_watch, run.name)
+            yield f"Watch run {run.name}", "Live view of its pilot", partial(app.open_watch, run.name)
 
     @property
     def _workbench(self) -> "Workbench":
@@ -147,7 +147,7 @@ class WorkbenchCommands(Provider):
 
 
 def heading(node: DOMNode) -> str:
-    """What the actions of a node stand under, in help and in the palette."""
+    """Return the heading for the actions of a node, in help and in the palette."""
     if node.BINDING_GROUP_TITLE:
         return node.BINDING_GROUP_TITLE
     name = type(node).__name__

@@ -1,8 +1,6 @@
-"""Pictures of the workbench, as the README shows them: `python -m exphil_tui.pictures --run NAME --study NAME`.
+"""Take the README's SVG screenshots: `python -m exphil_tui.pictures --run NAME --study NAME`.
 
-In: a folder of real runs and studies. Out: an SVG for every main screen that shows what was named. What a reader gets
-wrong: nothing is staged. The screens read the runs, the datasets and the machine as they do in a terminal; only the
-terminal is not there.
+The screens run headless on real runs, studies and datasets.
 """
 
 import argparse
@@ -13,14 +11,14 @@ from pathlib import Path
 from textual.pilot import Pilot
 
 from exphil_tui.app import Workbench
-from exphil_tui.screens.studies import StudiesScreen
-from exphil_tui.study_sight import STUDIES
+from exphil_tui.model.study_snapshot import STUDIES
+from exphil_tui.screens.studies.screen import StudiesScreen
 
 SIZE = (120, 40)
 SETTLE_S = 4.0
-"""Until what a screen asks of other processes has arrived, as far as it does at once."""
+"""Wait for answers of other processes after a screen opens."""
 PLAYED_S = 25.0
-"""Until a pilot has started and played as many frames as its gauge is of."""
+"""Wait for a pilot to start and play as many frames as its gauge covers."""
 
 
 async def take(
@@ -35,8 +33,11 @@ async def take(
     frame: int,
     with_pilot: bool,
 ) -> None:
-    """One picture a screen: with a run `runs`, `run`, `new_run`, `compare`, `data`, `help`, and with a replay also
-    `replay`, with a pilot beside the run also `gauge`; with a study `studies`."""
+    """Write one SVG per screen to `out`.
+
+    With a run: `runs`, `run`, `new_run`, `compare`, `data` and `help`, with a replay also `replay`, with a pilot
+    also `gauge`. With a study: `studies`.
+    """
     out.mkdir(parents=True, exist_ok=True)
     app = Workbench(runs_dir=runs_dir)
     async with app.run_test(size=SIZE) as pilot:
@@ -69,7 +70,7 @@ async def take(
         if replay is not None:
             app.open_replay(replay, run)
             await pilot.pause(SETTLE_S)
-            # Until all of it is predicted, for its strip shows the whole game.
+            # The agreement strip shows the whole game, so wait until all of it is predicted.
             while any(worker.group == "predict" for worker in app.screen.workers):
                 await pilot.pause(SETTLE_S)
             await pilot.press("g", *str(frame), "enter")
@@ -82,7 +83,7 @@ async def _take_study(app: Workbench, pilot: Pilot[None], out: Path, study: str)
     await pilot.pause()
     screen = app.screen
     assert isinstance(screen, StudiesScreen)
-    while not screen.looked:
+    while not screen.loaded:
         await pilot.pause(0.1)
     await pilot.pause(SETTLE_S)
     app.save_screenshot("studies.svg", path=str(out))

@@ -11,6 +11,18 @@ from exphil_core.config.preset import Preset
 from exphil_core.runs.directory import RunDirectory
 
 
+def pytest_configure() -> None:
+    """Keep each worker of pytest-xdist to a core of its own.
+
+    Two processes that each start torch threads for every core run slower than one after the other. What a test starts
+    inherits the core.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 @pytest.fixture(scope="session")
 def replays() -> Path:
     """The folder of real replays with its `manifest.tsv`; skips where there is none."""
@@ -58,9 +70,9 @@ def tiny() -> Callable[..., Preset]:
                 "warmup_steps": 2,
                 "precision": "fp32",
                 "device": "cpu",
-                "log_steps": 1,
+                "log_every_steps": 1,
             },
-            "evaluation": {"max_frames": 2000, "rows": 4},
+            "evaluation": {"max_frames": 2000, "batch_size": 4},
             # By `auto`, every side of so few games would be trained on.
             "data": {"train_on_all_characters": False},
         }

@@ -1,15 +1,14 @@
-"""Measurements of a pilot to draw, made up but whole: a policy that is fast, one that is close, one that is too slow.
+"""Synthetic pilot latencies of a fast, a borderline and a too slow policy: `latency` records, ten a second.
 
-In: a name. Out: `latency` records as a pilot tells them, ten a second, the newest last. What a reader gets wrong:
-they are computed from 600 frames as a pilot computes them, so figures, histogram and moments agree with each other.
+They are computed from 600 frames as a pilot computes them, so figures, histogram and moments agree with each other.
 """
 
 import math
 from typing import Any
 
 from exphil_core.inference.latency import BUDGET_MS, histogram, percentiles
-from exphil_core.runs.gauge import Moment, moments_after
-from exphil_core.runs.records import Latency
+from exphil_core.render.gauge import LatencySample, moments_after
+from exphil_core.runs.records import LatencyEvent
 
 KINDS = ("fast", "borderline", "over")
 
@@ -74,11 +73,11 @@ def fields(kind: str, **changed: object) -> dict[str, Any]:
     return found | changed
 
 
-def record(kind: str, **changed: object) -> Latency:
-    return Latency(**{"seq": 0, "ts": "2026-01-15T11:59:59.900Z"} | fields(kind, **changed))
+def record(kind: str, **changed: object) -> LatencyEvent:
+    return LatencyEvent(**{"seq": 0, "ts": "2026-01-15T11:59:59.900Z"} | fields(kind, **changed))
 
 
-def records(kind: str) -> list[Latency]:
+def records(kind: str) -> list[LatencyEvent]:
     """Of the last ten seconds."""
     times, late = took(kind), missed(kind)
     return [
@@ -92,8 +91,8 @@ def records(kind: str) -> list[Latency]:
     ]
 
 
-def moments(kind: str) -> tuple[Moment, ...]:
-    found: tuple[Moment, ...] = ()
+def moments(kind: str) -> tuple[LatencySample, ...]:
+    found: tuple[LatencySample, ...] = ()
     for one in records(kind):
         found = moments_after(found, one)
     return found

@@ -1,8 +1,6 @@
-"""`exphil advise`: which backbone, window and size to take on this machine, and what that rests on.
+"""`exphil advise`: recommend a backbone, window and size for a latency budget on this machine.
 
-In: a latency budget, replays, a folder of runs with studies. Out: advice with its reasons and the command to type, or
-one JSON object. What a reader gets wrong: nothing is measured without --measure; what was not measured here is said
-to be missing, and no other machine's figures take its place.
+Only figures measured on this machine count. Missing ones are reported as missing, and measured only with --measure.
 """
 
 import json
@@ -26,10 +24,10 @@ from exphil_core.melee.frames import FRAME_MS
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
-    from exphil_core.studies.advice import Advice, Candidate, Data, Known, Question, Reason
+    from exphil_core.advise.advice import Advice, Candidate, Data, Known, Question, Reason
 
 QUICK_FRAMES = 300
-"""Of a candidate that --measure measures: five seconds."""
+"""Frames that --measure times for each candidate: five seconds at 60 FPS."""
 
 _RESTS_ON = {
     "bench": "measured here",
@@ -59,16 +57,17 @@ def advise_command(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say which backbone and window to take here, by what was measured and what studies showed."""
+    """Recommend a backbone and window for this machine, from measured latencies and study results."""
     if not (budget_ms > 0 and math.isfinite(budget_ms)):
         raise UsageError(f"--budget-ms {budget_ms}: expected milliseconds above 0, such as 16.67")
     wanted = () if character is None else chosen_characters("--character", character)
     data = _data(replays or [], quiet=as_json)
 
-    from exphil_core.cli.latency import PLAY_THREADS, machine
+    from exphil_core.advise.advice import Question
+    from exphil_core.advise.advisor import advise
+    from exphil_core.cli.latency import PLAY_THREADS
+    from exphil_core.cli.machine import machine
     from exphil_core.inference.latency import MISSED_SHARE
-    from exphil_core.studies.advice import Question
-    from exphil_core.studies.advisor import advise
     from exphil_core.training.device import choose_device
 
     where = choose_device(device or "auto").type
@@ -98,35 +97,37 @@ def advise_command(
 def _data(replays: Sequence[str], *, quiet: bool) -> "Data | None":
     if not replays:
         return None
+    from exphil_core.advise.advice import Data
     from exphil_core.cli.options import dataset_of
     from exphil_core.config.preset import DataConfig
-    from exphil_core.dataset.contents import contents_of
-    from exphil_core.studies.advice import Data
+    from exphil_core.dataset.stats import dataset_stats
 
     workers = core_count()
     path = dataset_of(replays, min_frames=DataConfig().min_frames, workers=workers, quiet=quiet)
-    contents = contents_of(path)
+    contents = dataset_stats(path)
     return Data(games=contents.games, per_character=contents.per_character)
 
 
 def _known(here: dict[str, object], runs_dir: Path) -> "Known":
-    from exphil_core.studies.advice import Known
-    from exphil_core.studies.benched import read_benched
-    from exphil_core.studies.evidence import read_evidence
+    from exphil_core.advise.advice import Known
+    from exphil_core.advise.evidence import read_evidence
+    from exphil_core.advise.latency_cache import read_latency_cache
 
     evidence, problems = read_evidence(runs_dir / "studies")
-    return Known(benched=read_benched(here), evidence=evidence, problems=problems)
+    return Known(latencies=read_latency_cache(here), evidence=evidence, problems=problems)
 
 
 def _after_measuring(
     question: "Question", known: "Known", here: dict[str, object], advice: "Advice"
 ) -> "Advice":
-    """The advice once nothing is missing that it needs: the size to prefer is measured before smaller ones, and what
-    other work has disturbed is measured once more."""
+    """Benchmark the candidates without a row or with a disturbed one, each once, and return the new advice.
+
+    The preferred size is measured first; the advice is recomputed after each size and may need no smaller one.
+    """
     from dataclasses import replace
 
-    from exphil_core.studies.advisor import advise
-    from exphil_core.studies.benched import read_benched
+    from exphil_core.advise.advisor import advise
+    from exphil_core.advise.latency_cache import read_latency_cache
 
     tried: set[tuple[str, str, int]] = set()
     while left := [
@@ -138,7 +139,7 @@ def _after_measuring(
         for window in sorted({each.window_size for each in together}):
             kinds = [each.backbone for each in together if each.window_size == window]
             _bench(*size, "--backbone", ",".join(kinds), "--window", str(window), question=question)
-        advice = advise(question, replace(known, benched=read_benched(here)))
+        advice = advise(question, replace(known, latencies=read_latency_cache(here)))
     return advice
 
 
@@ -147,14 +148,14 @@ def _key(candidate: "Candidate") -> tuple[str, str, int]:
 
 
 def _size_words(candidate: "Candidate") -> tuple[str, ...]:
-    """What `exphil bench latency` calls the candidate's size."""
+    """Return the `exphil bench latency` options that select the candidate's preset and size."""
     if candidate.preset == f"{candidate.backbone}_20m":
         return "--size", "20m"
     return "--preset", candidate.preset, *(() if candidate.size is None else ("--size", candidate.size))
 
 
 def _bench(*words: str, question: "Question") -> None:
-    """In a process of its own, which may keep cores and priorities to itself. Its progress goes to our stderr."""
+    """Run `exphil bench latency` in a subprocess, which may pin cores and raise its priority. It inherits stderr."""
     options = ("--runtime", "eager", "--frames", str(QUICK_FRAMES), "--threads", str(question.threads))
     arguments = ("bench", "latency", *words, *options, "--json")
     start = "import sys; from exphil_core.cli.main import main; sys.exit(main(sys.argv[1:]))"
@@ -166,8 +167,8 @@ def _bench(*words: str, question: "Question") -> None:
 
 
 def _object(advice: "Advice", here: dict[str, object]) -> dict[str, Any]:
-    from exphil_core.studies.advice import VERSION
-    from exphil_core.studies.candidates import PLAYS_IN
+    from exphil_core.advise.advice import VERSION
+    from exphil_core.advise.candidates import PLAYS_IN
 
     question, chosen = advice.question, advice.chosen
     return {
@@ -229,7 +230,7 @@ def _print(advice: "Advice") -> None:
     out = console()
     out.print(Text(advice.headline, style="bold"))
     if advice.command:
-        # As it is typed: a line that is broken would be another command.
+        # No wrapping: a command with a line break cannot be pasted into a shell.
         out.print(Text(f"\n  {advice.command_line}\n"), soft_wrap=True)
     elif advice.reasons:
         out.print()

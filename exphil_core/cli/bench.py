@@ -1,7 +1,6 @@
-"""`exphil bench`: what this machine makes of each backbone, in training and in play.
+"""`exphil bench`: measure training throughput of the backbones; `bench latency` measures play.
 
-In: backbones by name. Out: a table, or one JSON object. What a reader gets wrong: figures of one run are to be
-compared with each other, not with those of another run or machine: who else is busy decides as much as the backbone.
+Compare figures within one invocation only: other load on the machine shifts them as much as the backbone does.
 """
 
 import json
@@ -13,7 +12,7 @@ import typer
 from rich.text import Text
 
 from exphil_core.cli.choices import chosen_names
-from exphil_core.cli.format import console, table
+from exphil_core.cli.format import console, counted, table
 from exphil_core.cli.latency import latency_command
 from exphil_core.config.backbones import ALIASES, BACKBONE_KINDS
 from exphil_core.errors import UsageError
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from exphil_core.training.throughput import Measured, Throughput
 
 bench_app = typer.Typer(
-    help="Measure what this machine makes of the backbones.", no_args_is_help=True, rich_markup_mode=None
+    help="Measure the speed of the backbones on this machine.", no_args_is_help=True, rich_markup_mode=None
 )
 bench_app.command("latency")(latency_command)
 
@@ -33,15 +32,15 @@ PRECISIONS = ("auto", "fp32", "bf16")
 
 @bench_app.command("train")
 def train_command(
-    backbone: Annotated[str, typer.Option(help="Which, separated by commas, or all.")] = "all",
-    batch_size: Annotated[int, typer.Option(help="Windows a step.")] = 8,
-    chunk_length: Annotated[int, typer.Option(help="Frames a window.")] = 256,
-    seconds: Annotated[float, typer.Option(help="Of measured steps, for each.")] = 10.0,
+    backbone: Annotated[str, typer.Option(help="Backbones, separated by commas, or all.")] = "all",
+    batch_size: Annotated[int, typer.Option(help="Windows per step.")] = 8,
+    chunk_length: Annotated[int, typer.Option(help="Frames per window.")] = 256,
+    seconds: Annotated[float, typer.Option(help="Seconds to measure each backbone.")] = 10.0,
     precision: Annotated[str, typer.Option(help="auto (the faster one), fp32 or bf16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure frames a second of whole training steps at 20 million parameters, beside a plain transformer."""
+    """Measure training throughput (frames/s) at 20 million parameters, with a plain transformer as the reference."""
     named = ",".join(ALIASES.get(name.strip(), name.strip()) for name in backbone.split(","))
     kinds = chosen_names("--backbone", named, BACKBONE_KINDS)
     for option, value in (("--batch-size", batch_size), ("--chunk-length", chunk_length)):
@@ -119,11 +118,11 @@ def _print(
     rates = ", ".join(
         f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in found.matmul_flops_per_s.items()
     )
-    on = f"{threads} {'thread' if threads == 1 else 'threads'}" if device.type == "cpu" else str(device)
+    on = f"{counted(threads, 'thread')}" if device.type == "cpu" else str(device)
     shown = table(
         ("backbone", "in", "scan"),
         right=("parameters", "ms a step", "frames/s", "of plain", "MFLOP a frame", "MFU"),
-        title=f"Training, {batch_size} × {chunk_length} frames a step, {on}",
+        title=f"Training, {batch_size} × {chunk_length} frames per step, {on}",
     )
     plain = next(row for row in found.rows if row.peer)
     for row in sorted(found.rows, key=lambda row: -row.frames_per_s):
@@ -141,8 +140,8 @@ def _print(
     out = console()
     out.print(shown)
     out.print(
-        "\nA step: encoder, backbone, head, loss, way back, clipping, AdamW; medians of steps taken in turn. plain: "
-        "torch's\nTransformerEncoder between the same encoder and head; bare: by itself. MFU: the model's FLOPs as a "
-        f"share of the\nmachine's matrix products ({rates}).",
+        "\nA step: encoder, backbone, head, loss, backward pass, clipping, AdamW; medians of interleaved steps.\n"
+        "plain: torch's TransformerEncoder between the same encoder and head; bare: without them.\n"
+        f"MFU: the model's FLOPs as a share of the machine's matrix products ({rates}).",
         markup=False,
     )

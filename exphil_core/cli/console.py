@@ -1,8 +1,7 @@
-"""How a run's events reach a console: JSON lines, plain lines, or a rich progress bar on a terminal.
+"""Console output of a run's events: JSON lines, plain lines, or a rich progress bar on a terminal.
 
-In: event records, in order. Out: text. What a reader gets wrong: results go to stdout, everything else to stderr,
-so that `exphil train --json | jq` and `> log` both work; and whoever reads may go away (`| head`, a closed
-terminal): then nothing is printed any more, and the run goes on.
+Results and plain lines go to stdout, warnings and the progress bar to stderr. When the reader of a stream goes away
+(`| head`, a closed terminal), printing stops and the run continues.
 """
 
 import errno
@@ -19,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from exphil_core.cli.format import console
+from exphil_core.cli.format import console, counted
 from exphil_core.cli.report import evaluation_table, neighbours_table
 from exphil_core.melee import characters
 
@@ -27,29 +26,29 @@ Record = dict[str, Any]
 Sink = Callable[[Record], None]
 
 SHARES_SHOWN = 6
-"""Characters whose shares the first line of a run names."""
+"""Maximum number of character shares in a run's first line."""
 
 _UNREAD = (errno.EPIPE, errno.EIO)
-"""Of a pipe without a reader, of a terminal that was closed."""
+"""Write errors of a pipe without a reader (EPIPE) and of a closed terminal (EIO)."""
 
 
 @contextmanager
 def console_sink(*, as_json: bool) -> Iterator[Sink]:
-    """The sink that fits where stdout goes."""
+    """Yield a JSON sink, a progress bar where stdout and stderr are terminals, or else a plain-line sink."""
     if as_json:
-        yield _while_somebody_reads(_write_json)
+        yield _until_unread(_write_json)
     elif sys.stderr.isatty() and sys.stdout.isatty():
         with _progress() as progress:
-            yield _while_somebody_reads(RichSink(progress))
+            yield _until_unread(RichSink(progress))
     else:
-        yield _while_somebody_reads(PlainSink())
+        yield _until_unread(PlainSink())
 
 
-def _while_somebody_reads(sink: Sink) -> Sink:
-    """`sink`, until there is nobody to read what it prints."""
+def _until_unread(sink: Sink) -> Sink:
+    """Wrap `sink` so that it stops printing once its stream has no reader."""
     silent = False
 
-    def heard(record: Record) -> None:
+    def write(record: Record) -> None:
         nonlocal silent
         if silent:
             return
@@ -61,11 +60,11 @@ def _while_somebody_reads(sink: Sink) -> Sink:
             silent = True
             _close_unread()
 
-    return heard
+    return write
 
 
 def _close_unread() -> None:
-    """Lets what goes to a stream without a reader vanish: Python would complain at its end, and rich now."""
+    """Redirect streams without a reader to /dev/null; Python would fail at exit otherwise, and rich right away."""
     for stream in (sys.stdout, sys.stderr):
         try:
             handle = stream.fileno()
@@ -106,7 +105,7 @@ def _per_character(record: Record) -> str:
 
 
 def _drawn(dataset: Mapping[str, Any]) -> str:
-    """The characters' shares of the windows, the first few of them."""
+    """Format the share of windows drawn per character, for the first `SHARES_SHOWN` characters."""
     shares = dataset["shares"]
     named = [f"{name} {share['drawn']:.1%}" for name, share in list(shares.items())[:SHARES_SHOWN]]
     more = f" and {len(shares) - SHARES_SHOWN} more" if len(shares) > SHARES_SHOWN else ""
@@ -114,7 +113,7 @@ def _drawn(dataset: Mapping[str, Any]) -> str:
 
 
 def describe(record: Record) -> str | None:
-    """One plain line for an event; None for events that say nothing to a reader of lines."""
+    """Return one plain line for an event, or None for event types that are not printed."""
     match record["type"]:
         case "run_started":
             dataset = record["dataset"]
@@ -123,7 +122,8 @@ def describe(record: Record) -> str | None:
             return (
                 f"run {record['run']}: {record['backbone']}, window {record['window_size']}, "
                 f"{record['parameters']:,} parameters on {record['device']} in {record['precision']}{kernel}; "
-                f"{dataset['games']:,} games, {dataset['frames']:,} frames{resumed}{_drawn(dataset)}"
+                f"{counted(dataset['games'], 'game')}, {counted(dataset['frames'], 'frame')}"
+                f"{resumed}{_drawn(dataset)}"
             )
         case "preparing":
             return str(record["message"])
@@ -164,13 +164,13 @@ def _summary(record: Record) -> None:
 
 
 def _warn(record: Record) -> None:
-    # The worker prints errors itself: they must show even where no sink hears of them.
+    # The worker prints errors itself: they must show even without a sink.
     if record["type"] == "warning":
         print(f"warning: {record['message']}", file=sys.stderr, flush=True)
 
 
 class PlainSink:
-    """A line an event; steps at most every few seconds, since a log is read and not watched."""
+    """Print one line per event; step lines at most every `EVERY_SECONDS`, to keep logs short."""
 
     EVERY_SECONDS = 5.0
 
@@ -192,7 +192,7 @@ class PlainSink:
 
 
 class RichSink:
-    """A progress bar that stays at the bottom, with the lines that matter above it."""
+    """Progress bar at the bottom of the terminal, with the other events' lines above it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -1,7 +1,6 @@
-"""`exphil data`: build a dataset from replays, say what one holds, and what one replay is worth.
+"""`exphil data`: build a dataset from replays, show dataset statistics, check one replay.
 
-In: paths. Out: tables, or with --json the keys of CLI.md, on stdout; progress on stderr. What a reader gets
-wrong: the counts of a build are of all that the paths hold, also of what an earlier build has read.
+The counts of a build cover everything in the paths, including files that an earlier build read.
 """
 
 import json
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from exphil_core.cli.format import console, table
+from exphil_core.cli.format import console, counted, table
 from exphil_core.cli.progress import ingest_progress, warn_of_unverified
 from exphil_core.cpu import core_count
 from exphil_core.errors import DataError, UsageError
@@ -20,17 +19,17 @@ from exphil_core.melee import characters, stages
 from exphil_core.replays.text import sanitise
 
 if TYPE_CHECKING:
-    from exphil_core.dataset.build import BuildReport
-    from exphil_core.dataset.contents import Contents
+    from exphil_core.dataset.build_report import BuildReport
+    from exphil_core.dataset.stats import DatasetStats
     from exphil_core.replays.ingest import Outcome
 
-data_app = typer.Typer(no_args_is_help=True, help="Build datasets from replays and look into them.")
+data_app = typer.Typer(no_args_is_help=True, help="Build and inspect datasets.")
 
 DUPLICATES_SHOWN = 10
-"""Duplicates that a build names without --json."""
+"""Maximum number of duplicates that a build lists without --json."""
 
 MOST_NAMED = 60
-"""Sources that were not kept, named after a build."""
+"""Maximum number of rejected files that a build lists without --json."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -47,13 +46,13 @@ def build_command(
         Path | None, typer.Option(help="The dataset's folder (default: one in the cache, which train uses).")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes that parse (default: one a core).")
+        int | None, typer.Option(min=1, help="Parser processes (default: one per core).")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Read replays into a dataset; what was read before and has not changed is not read again."""
+    """Build a dataset from replays; unchanged files of an earlier build are not read again."""
     from exphil_core.dataset.build import build_dataset
-    from exphil_core.dataset.catalog import default_dataset_dir
+    from exphil_core.dataset.discovery import default_dataset_dir
     from exphil_core.replays.ingest import IngestOptions
     from exphil_core.replays.listing import require_paths
 
@@ -81,10 +80,10 @@ def stats_command(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a dataset holds, per character, stage and version, and who has little to learn from."""
-    from exphil_core.dataset.contents import contents_of
+    """Show what a dataset holds per character, stage and version, and which characters have little data."""
+    from exphil_core.dataset.stats import dataset_stats
 
-    found = _stats(contents_of(_dataset_of(directory)))
+    found = _stats(dataset_stats(_dataset_of(directory)))
     if as_json:
         print(json.dumps(found, allow_nan=False))
     else:
@@ -96,7 +95,7 @@ def check_command(
     file: Annotated[Path, typer.Argument(help="One replay.")],
     as_json: Json = False,
 ) -> None:
-    """Say what one replay is, whether a dataset takes it and whose inputs in it are worth imitating."""
+    """Check one replay: what it holds, whether a dataset accepts it, and which sides are usable for imitation."""
     from exphil_core.replays.ingest import IngestOptions, ingest
     from exphil_core.replays.listing import require_paths
 
@@ -119,7 +118,7 @@ def check_command(
 
 def _print_report(report: "BuildReport") -> None:
     out = console()
-    found = table(("outcome",), right=("files",), title="What became of the files")
+    found = table(("outcome",), right=("files",), title="Files by outcome")
     found.add_row("kept", str(report.kept))
     found.add_row("duplicates of a kept one", str(report.duplicates - report.twins))
     found.add_row("other recordings of a kept game", str(report.twins))
@@ -129,20 +128,20 @@ def _print_report(report: "BuildReport") -> None:
     found.add_section()
     found.add_row("all", str(report.sources))
     if report.ignored:
-        found.add_row("other files, no replays by their names", str(report.ignored))
+        found.add_row("other files, not replays by name", str(report.ignored))
     out.print(found)
     _print_not_kept(report)
     _print_duplicates(report.duplicate_of)
-    found = table(("character",), right=("games", "frames"), title="Who plays in the games kept")
+    found = table(("character",), right=("games", "frames"), title="Characters in the kept games")
     for name in sorted(report.per_character, key=characters.low_tier_first):
         counts = report.per_character[name]
         found.add_row(characters.by_name(name).title, str(counts["games"]), f"{counts['frames']:,}")
     out.print(found)
     print(
-        f"{report.games:,} games, {report.frames:,} frames"
+        f"{counted(report.games, 'game')}, {counted(report.frames, 'frame')}"
         + (f", {report.salvaged} salvaged from truncated files" if report.salvaged else "")
         + (f", {report.repaired} repaired" if report.repaired else "")
-        + (f"; {report.unlisted} games of other paths no longer listed" if report.unlisted else "")
+        + (f"; {counted(report.unlisted, 'game')} of other paths no longer listed" if report.unlisted else "")
         + f"\n{report.new_sources:,} of {report.sources:,} files read in {report.seconds:.1f} s"
         + (f", {report.frames_per_s:,.0f} frames/s" if report.frames_per_s else "")
         + f"\n{report.path}"
@@ -150,7 +149,7 @@ def _print_report(report: "BuildReport") -> None:
 
 
 def _print_not_kept(report: "BuildReport") -> None:
-    """Names what was not kept, each with its reason; the first of many."""
+    """Print the files that were not kept with their reasons, at most `MOST_NAMED`."""
     for source in report.not_kept[:MOST_NAMED]:
         print(f"{source.status} ({source.reason}): {sanitise(source.detail, limit=1000)}")
     more = len(report.not_kept) - MOST_NAMED
@@ -166,20 +165,20 @@ def _print_duplicates(duplicate_of: Mapping[str, str]) -> None:
 
 
 def _dataset_of(directory: Path | None) -> Path:
-    """The dataset that was meant. DataError with the way to one where there is none."""
-    from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset, listed_datasets
+    """Return the dataset at or built from `directory`, or the newest in the cache; DataError where there is none."""
+    from exphil_core.dataset.discovery import cache_root, default_dataset_dir, is_dataset, list_datasets
 
     if directory is not None:
         built = default_dataset_dir([directory])
         return built if is_dataset(built) and not is_dataset(directory) else directory
-    listed = listed_datasets()
+    listed = list_datasets()
     if not listed:
         root = cache_root() / "datasets"
         raise DataError(f"{root}: no dataset was built yet; build one with `exphil data build REPLAYS`")
     return listed[0].path
 
 
-def _stats(found: "Contents") -> dict[str, Any]:
+def _stats(found: "DatasetStats") -> dict[str, Any]:
     return {
         "path": str(found.path),
         "fingerprint": found.fingerprint,
@@ -225,7 +224,7 @@ def _print_stats(found: Mapping[str, Any]) -> None:
     out.print(listed)
     unusable = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in found["unusable"].items())
     print(
-        f"{found['games']:,} games, {found['frames']:,} frames, {found['salvaged']} salvaged; "
+        f"{counted(found['games'], 'game')}, {counted(found['frames'], 'frame')}, {found['salvaged']} salvaged; "
         f"{found['usable_sides']:,} of {found['sides']:,} sides usable ({unusable})"
     )
     for name in found["low_tier_with_little"]:
@@ -307,7 +306,7 @@ def _print_checked(found: Mapping[str, Any]) -> None:
 
 
 def _who_plays(side: Mapping[str, Any]) -> str:
-    """`Fox`; `Sheik, selected Zelda`; `Zelda, Sheik on 8 %` where the side transforms."""
+    """Name a side's characters: `Fox`; `Sheik, selected Zelda`; `Zelda, Sheik on 8%` where the side transforms."""
     said = [characters.by_name(side["character"]).title]
     total = sum(side["frames_by_character"].values())
     for name, frames in side["frames_by_character"].items():

@@ -1,8 +1,4 @@
-"""`exphil doctor`: what this machine has, and what to do about what is missing.
-
-In: nothing. Out: findings, each good, missing but optional, or wrong; exit 1 where something is wrong. What a
-reader gets wrong: torch is asked in a process of its own, since a broken driver can take its process with it.
-"""
+"""`exphil doctor`: check this machine's installation and hardware; exit code 1 where a check fails."""
 
 import json
 from collections.abc import Sequence
@@ -11,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from exphil_core.cli.examine import Finding, examine
+from exphil_core.cli.examine import Finding, run_checks
 from exphil_core.cli.format import console
 
 _MARK = {"good": ("ok", "green"), "optional": ("--", "yellow"), "wrong": ("!!", "red")}
@@ -20,8 +16,8 @@ _MARK = {"good": ("ok", "green"), "optional": ("--", "yellow"), "wrong": ("!!", 
 def doctor_command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what this machine has and what to do about what is missing."""
-    findings = examine()
+    """Check this machine's installation and hardware, and say how to fix what is missing."""
+    findings = run_checks()
     ok = all(finding.state != "wrong" for finding in findings)
     if as_json:
         print(json.dumps({"ok": ok, "findings": [_object(finding) for finding in findings]}))
@@ -39,7 +35,7 @@ def _print(findings: Sequence[Finding], *, ok: bool) -> None:
         out.print(Text.assemble((mark, style), f" {finding.name:<{width}}  {finding.text}"), soft_wrap=True)
         if finding.advice:
             out.print(Text(f"   {'':<{width}}  → {finding.advice}"), soft_wrap=True)
-    out.print("\nReady to train." if ok else "\nNot ready: mend what is marked !! first.", markup=False)
+    out.print("\nReady to train." if ok else "\nNot ready: fix the lines marked !! first.", markup=False)
 
 
 def _object(finding: Finding) -> dict[str, object]:

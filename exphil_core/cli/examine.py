@@ -1,6 +1,6 @@
-"""Looks at the machine, one finding at a time: what `exphil doctor` prints.
+"""Machine checks behind `exphil doctor`: Python, torch, GPU, parser, presets, replays, cache, terminal.
 
-In: nothing. Out: `Finding`s in the order in which a person would mend them. Changes nothing, needs no GPU.
+Read-only; no GPU needed. Torch is queried in a subprocess, because a broken driver can kill the process.
 """
 
 import importlib.util
@@ -19,12 +19,14 @@ from typing import Any, Literal
 
 import psutil
 
-from exphil_core.cli.format import size
+from exphil_core.cli.format import counted, size
 from exphil_core.config.loader import list_presets, load_preset
 from exphil_core.cpu import core_count
-from exphil_core.dataset.catalog import cache_root
+from exphil_core.dataset.discovery import cache_root
 from exphil_core.errors import ExphilError, UsageError
+from exphil_core.paths import checkout_folder
 from exphil_core.replays.folders import count_replays, usual_folders
+from exphil_core.runs.provenance import version_line
 
 PYTHONS = ((3, 11), (3, 13))
 
@@ -59,17 +61,19 @@ _EXTRAS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
+    """Result of one machine check."""
+
     name: str
     state: Literal["good", "optional", "wrong"]
     text: str
     advice: str = ""
-    """What to do about it; empty where nothing is to be done."""
+    """How to fix it; empty where nothing has to be done."""
     values: Mapping[str, object] = field(default_factory=dict)
-    """The same for scripts."""
+    """The finding as JSON values, for scripts."""
 
 
-def examine() -> list[Finding]:
-    """Everything that training and watching depend on."""
+def run_checks() -> list[Finding]:
+    """Run all checks, in the order in which problems should be fixed."""
     return [
         _python(),
         *_torch(),
@@ -106,8 +110,8 @@ def _python() -> Finding:
     return Finding(
         name="python",
         state="good" if good else "wrong",
-        text=f"Python {platform.python_version()}, exphil {metadata.version('exphil')} on {platform.platform()}",
-        advice="" if good else f"exphil is tested on {wanted}: run 'make clean setup PYTHON=python3.11'",
+        text=f"Python {platform.python_version()}, {version_line()} on {platform.platform()}",
+        advice="" if good else f"exphil is tested on {wanted}: {_install_again(' PYTHON=python3.11')}",
         values={"version": platform.python_version(), "exphil": metadata.version("exphil")},
     )
 
@@ -128,18 +132,24 @@ def _torch() -> list[Finding]:
         lines = error.stderr.strip().splitlines()
         return [_broken_torch(f"torch does not import: {lines[-1] if lines else f'exit {error.returncode}'}")]
     except (OSError, ValueError, IndexError) as error:
-        return [_broken_torch(f"torch could not be asked: {error}")]
+        return [_broken_torch(f"torch could not be checked: {error}")]
     torch = Finding(
         name="torch",
         state="good",
-        text=f"torch {found['version']}, {found['threads']} threads",
+        text=f"torch {found['version']}, {counted(found['threads'], 'thread')}",
         values=found,
     )
     return [torch, _devices(found), _bf16(found)]
 
 
 def _broken_torch(text: str) -> Finding:
-    return Finding(name="torch", state="wrong", text=text, advice="install again with 'make clean setup'")
+    return Finding(name="torch", state="wrong", text=text, advice=_install_again())
+
+
+def _install_again(options: str = "") -> str:
+    if checkout_folder() is None:
+        return "install exphil again, in a new environment"
+    return f"install again with 'make clean setup{options}'"
 
 
 def _devices(torch: Mapping[str, Any]) -> Finding:
@@ -152,9 +162,7 @@ def _devices(torch: Mapping[str, Any]) -> Finding:
     if torch["cuda"]:
         advice = "torch is built for CUDA but finds no device: check the driver with nvidia-smi"
     else:
-        advice = (
-            "this torch is built without CUDA; with an NVIDIA card, install a CUDA build of torch into .venv"
-        )
+        advice = "this torch is built without CUDA; with an NVIDIA card, install a CUDA build of torch"
     return Finding(
         name="gpu",
         state="optional",
@@ -188,27 +196,27 @@ def _processor() -> Finding:
 
 
 def _system() -> Finding:
-    """What other systems than Linux do not offer, and what that costs."""
+    """Check for the Linux features that other systems lack, and name the cost of each missing one."""
     lacking = {
         "cores": (
             hasattr(os, "sched_setaffinity"),
-            "no process can be kept to a core, so a pilot and 'exphil bench latency' are disturbed by other work",
+            "processes cannot be pinned to a core, so a pilot and 'exphil bench latency' are disturbed by other work",
         ),
         "priorities": (
             hasattr(os, "sched_setscheduler"),
-            "no player goes before other processes, so more frames are late on a busy machine",
+            "a player gets no real-time priority, so more frames are late on a busy machine",
         ),
         "thread_times": (
             Path("/proc/self/task").is_dir(),
-            "the threads that help a player are not known, so they stay on any core",
+            "helper threads of a player cannot be found, so they run on any core",
         ),
         "memory_limit": (
             sys.platform != "darwin",
-            "a damaged replay that takes all memory is not stopped",
+            "a damaged replay that uses up all memory is not stopped",
         ),
         "shared_memory": (
             Path("/dev/shm").is_dir(),
-            "replays are read by way of the disk and not of memory, which is slower",
+            "replays are passed between processes through files, not memory, which is slower",
         ),
         "openmp": (sys.platform != "darwin", "the compiled scan of mamba and jamba uses one core"),
     }
@@ -217,7 +225,7 @@ def _system() -> Finding:
         name="system",
         state="optional" if costs else "good",
         text=f"{platform.system()}, " + ("; ".join(costs) if costs else "with all that is used"),
-        advice="all else works as on Linux; measure real-time play there" if costs else "",
+        advice="everything else works as on Linux; measure real-time play on Linux" if costs else "",
         values={name: there for name, (there, _) in lacking.items()},
     )
 
@@ -230,7 +238,7 @@ def _parser() -> Finding:
             name="parser",
             state="wrong",
             text="peppi-py-vladfi is not installed: replays cannot be read",
-            advice="install again with 'make clean setup'",
+            advice=_install_again(),
         )
     try:
         other = metadata.version("peppi-py")
@@ -249,11 +257,13 @@ def _parser() -> Finding:
 
 def _extra(module: str, extra: str, what: str) -> Finding:
     there = importlib.util.find_spec(module) is not None
+    pip = "pip install" if checkout_folder() is None else ".venv/bin/pip install -c constraints.txt -e"
+    package = "exphil" if checkout_folder() is None else "."
     return Finding(
         name=module,
         state="good" if there else "optional",
         text="installed" if there else f"not installed; it is for {what}",
-        advice="" if there else f"if you want it: .venv/bin/pip install -c constraints.txt -e '.[{extra}]'",
+        advice="" if there else f"if you want it: {pip} '{package}[{extra}]'",
         values={"installed": there},
     )
 
@@ -265,7 +275,7 @@ def _presets() -> Finding:
             load_preset(name)
     except ExphilError as error:
         return Finding(
-            name="presets", state="wrong", text=str(error), advice="mend the file, or set EXPHIL_PRESETS"
+            name="presets", state="wrong", text=str(error), advice="fix the file, or set EXPHIL_PRESETS"
         )
     return Finding(
         name="presets",

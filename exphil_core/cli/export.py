@@ -1,6 +1,6 @@
-"""`exphil export`: a checkpoint's policy as one file that plays anywhere.
+"""`exphil export`: export a checkpoint's policy to safetensors or ONNX.
 
-In: a checkpoint as `exphil eval` takes it. Out: a file that was checked against the policy before it got its name.
+The file is checked against the policy before it is moved to its final name.
 """
 
 import json
@@ -18,24 +18,27 @@ from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 def export_command(
     checkpoint: Annotated[str, typer.Argument(help="A run's name or directory, or a checkpoint directory.")],
     format: Annotated[
-        str, typer.Option("--format", help="safetensors (weights) or onnx (the whole act, for ONNX Runtime).")
+        str,
+        typer.Option(
+            "--format", help="safetensors (weights) or onnx (the whole policy step, for ONNX Runtime)."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="The file to write.")],
     int8: Annotated[
         bool,
         typer.Option(
-            "--int8", help="ONNX with 8-bit weights: a quarter of the size, not quite the same play."
+            "--int8", help="ONNX with 8-bit weights: a quarter of the size, slightly different outputs."
         ),
     ] = False,
-    rows: Annotated[int, typer.Option(help="Games that an ONNX file plays at once.")] = 1,
+    rows: Annotated[int, typer.Option(help="Games that an ONNX file plays at once (batch size).")] = 1,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a policy as one file, checked against the checkpoint frame by frame."""
+    """Export a policy as one file, checked against the checkpoint frame by frame."""
     import torch
 
     from exphil_core.inference.export import FORMATS, export_policy
-    from exphil_core.training.keeper import find_checkpoint, load_for_play
+    from exphil_core.training.checkpoint_manager import find_checkpoint, load_for_play
 
     chosen = next((known for known in FORMATS if known == format), None)
     if chosen is None:

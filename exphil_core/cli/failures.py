@@ -1,4 +1,4 @@
-"""What the system refused about a path, as a sentence with an exit code (CLI.md)."""
+"""Translate an OSError about a path into a user-facing error with an exit code (CLI.md)."""
 
 import errno
 import os
@@ -6,20 +6,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from exphil_core.atomic import NO_ROOM
-from exphil_core.errors import DiskFullError, ExphilError, UsageError, obstacle
-from exphil_core.paths import expanded
+from exphil_core.atomic import DISK_FULL_ERRNOS
+from exphil_core.errors import DiskFullError, ExphilError, UsageError, explain_os_error
+from exphil_core.paths import expand_user
 
 _REFUSED = {
-    errno.EACCES: "you may not read or write this",
+    errno.EACCES: "permission to read or write this is missing",
     errno.EPERM: "the system does not allow this",
     errno.EROFS: "the disk can only be read",
-    errno.ENOTDIR: "a part of this path is a file and no folder",
+    errno.ENOTDIR: "a part of this path is a file, not a folder",
     errno.ENAMETOOLONG: "a name in this path is longer than the disk allows, mostly 255 bytes",
     errno.ELOOP: "a symbolic link in this path leads back to itself",
     errno.ESTALE: "the network folder that held this is gone; mount it again",
 }
-"""What no mistake of ours brings about: whoever owns the path can use the sentence."""
+"""Errors that no exphil bug causes: always reported to the user."""
 
 _MISTYPED = {
     errno.ENOENT: "no such file or folder, and none can be made there",
@@ -29,17 +29,17 @@ _MISTYPED = {
     errno.ENXIO: "this is neither a file nor a folder",
     errno.EINVAL: "the system does not take this name",
 }
-"""What may be a mistake of ours, too: only about a path that was typed it is the user's."""
+"""Errors that an exphil bug may also cause: reported to the user only for a path in the arguments."""
 
 _SHOWN_LETTERS = 200
 
 
-def expected_failure(error: OSError, arguments: Sequence[str]) -> ExphilError | None:
-    """The error as a sentence for who typed `arguments`; None where only exphil can mend what went wrong."""
-    if error.errno in NO_ROOM:
+def user_error(error: OSError, arguments: Sequence[str]) -> ExphilError | None:
+    """Return the error as a user-facing one, or None where it is a bug in exphil."""
+    if error.errno in DISK_FULL_ERRNOS:
         return DiskFullError(f"no room left on the disk: {error}")
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return ExphilError(str(obstacle(error)))
+        return ExphilError(str(explain_os_error(error)))
     if not isinstance(error.filename, str | bytes):
         return None
     path = os.fsdecode(error.filename)
@@ -60,7 +60,7 @@ def _paths_in(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _leads_to(typed: str, path: str) -> bool:
-    """Whether `path` is what was typed, or a folder on the way to it."""
+    """Return whether `path` is the typed path or one of its parent folders."""
     at = Path(path).absolute()
     return any(at == whole or at in whole.parents for whole in _meanings(typed))
 
@@ -68,7 +68,7 @@ def _leads_to(typed: str, path: str) -> bool:
 def _meanings(typed: str) -> Iterator[Path]:
     yield Path(typed).absolute()
     with suppress(UsageError):
-        yield expanded(typed).absolute()
+        yield expand_user(typed).absolute()
 
 
 def _shown(path: str) -> str:

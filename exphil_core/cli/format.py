@@ -1,4 +1,4 @@
-"""How figures and times read in a terminal, and the console that results go to."""
+"""Format numbers, times, sizes and tables for the terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from rich.console import Console
 from rich.table import Table
 
 PIPE_WIDTH = 120
-"""Columns of a table that does not go to a terminal."""
+"""Console width in characters where stdout is not a terminal."""
 
 
 def console() -> Console:
-    """For results, on stdout; off a terminal as wide as a log."""
+    """Return a rich console on stdout for results; `PIPE_WIDTH` wide where stdout is not a terminal."""
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def table(left: Sequence[str], *, right: Sequence[str], title: str | None = None) -> Table:
-    """Columns of words and columns of figures, without lines: a table of eleven figures fits 80 columns."""
+    """Make a table without borders: left-aligned text columns, then right-aligned number columns."""
     found = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     found.header_style = "bold"
     for heading in left:
@@ -27,16 +27,17 @@ def table(left: Sequence[str], *, right: Sequence[str], title: str | None = None
 
 
 def nats(value: float | None) -> str:
+    """Format a loss in nats with four decimals; `–` for None."""
     return "–" if value is None else f"{value:.4f}"
 
 
 def counted(count: int, noun: str) -> str:
-    """`1 file`, `1,200 files`."""
+    """Format a count with its noun: `1 file`, `1,200 files`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def age(seconds: float) -> str:
-    """A time that has passed, in its largest unit: `42 s`, `7 min`, `3 h`, `12 d`."""
+    """Format an age in its largest unit: `42 s`, `7 min`, `3 h`, `12 d`."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= size:
             return f"{seconds / size:.0f} {unit}"
@@ -44,7 +45,7 @@ def age(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes in their largest unit: `640 B`, `1.4 GiB`."""
+    """Format a byte count in its largest unit, at most GiB: `640 B`, `1.4 GiB`."""
     value = float(count)
     for unit in ("B", "KiB", "MiB"):
         if value < 1024:

@@ -1,8 +1,4 @@
-"""The gauge on the command line: the lines of `runs.gauge` in rich's styles.
-
-In: a `latency` record and the moments before it. Out: what a rich console prints, or a `Live` keeps drawing. What a
-reader gets wrong: the letters are the console's to decide, as it knows what its output can show.
-"""
+"""Rich renderable of the latency gauge (`render.gauge`) for the command line."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from exphil_core.runs.gauge import Moment, gauge_lines
-from exphil_core.runs.records import Latency
+from exphil_core.render.gauge import LatencySample, gauge_lines
+from exphil_core.runs.records import LatencyEvent
 
 STYLES = {
     "": "",
@@ -24,17 +20,19 @@ STYLES = {
 }
 
 WIDEST = 100
-"""Beyond this a dial is no easier to read."""
+"""Maximum gauge width in columns; wider is no easier to read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GaugeView:
-    latency: Latency
-    moments: Sequence[Moment] = ()
+    """Latency gauge of one record; ASCII or Unicode, as the console supports."""
+
+    latency: LatencyEvent
+    moments: Sequence[LatencySample] = ()
     stale: str = ""
-    """Why it is not of now, such as "stopped 12 s ago"."""
+    """Why the figures are not current, such as "stopped 12 s ago"; empty where they are."""
     height: int = 20
-    """Lines at most; a histogram is among them from 16 on."""
+    """Maximum number of lines; from 16 on they include a histogram."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = gauge_lines(

@@ -1,8 +1,7 @@
-"""The `exphil` command: its groups, and what becomes of an error.
+"""The `exphil` command: command dispatch, errors and exit codes (CLI.md).
 
-In: the words that were typed. Out: an exit code (CLI.md). What a reader gets wrong: a command's file is imported when
-that command is typed (all of them for a help page), and nothing heavy stands at its top: torch and pyarrow are
-imported inside the commands that need them, so that `exphil --help` and `exphil attach` answer at once.
+A command's module is imported only when that command is typed (all of them for a help page). Import torch and pyarrow
+inside the functions that need them, so that `exphil --help` and `exphil attach` start fast.
 """
 
 import os
@@ -11,32 +10,33 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Protocol
 
 import typer
 
-from exphil_core.cli.failures import expected_failure
+from exphil_core.cli.failures import user_error
 from exphil_core.cli.options import ManyValues, folder_of_runs
 from exphil_core.cli.output import make_printable
 from exphil_core.errors import ExphilError, UsageError
+from exphil_core.runs.provenance import version_line
 
 UNEXPECTED = 1
 INTERRUPTED = 130
 
 
 class OpenWorkbench(Protocol):
-    """Opens the workbench on a folder of runs and returns the exit code once it is left."""
+    """Open the workbench on a folder of runs and return its exit code when the user quits."""
 
     def __call__(
         self, runs_dir: Path, run: str | None, *, replay: Path | None = None, checkpoint: str | None = None
     ) -> int:
-        """On `run` where one is named; on `replay`, with the predictions of `checkpoint`."""
+        """Open it on `run` if given, or on `replay` with the predictions of `checkpoint`."""
 
 
 workbench: OpenWorkbench | None = None
-"""Set by whoever has one."""
+"""Set by `exphil_tui.cli`; None where this module is used without it."""
 
 COMMANDS = (
     "train",
@@ -54,24 +54,26 @@ COMMANDS = (
     "advise",
     "doctor",
 )
-"""Each is a file of this folder, which holds `NAME_command`, or `NAME_app` where it is a group."""
+"""Module names in this package; each defines `NAME_command`, or `NAME_app` for a command group."""
 
 _SEVERAL_VALUES = ("train", "eval", "advise")
 
 
 def _app(typed: str | None) -> typer.Typer:
-    """With the command that was typed, or with all where none was, or one that is not known."""
+    """Build the typer app with the typed command only, or with all commands where it is none or unknown."""
     app = typer.Typer(
         name="exphil",
         help="Teach neural networks to play Super Smash Bros. Melee from recorded games.",
         no_args_is_help=True,
         add_completion=False,
-        # Plain text: a message may hold a stranger's file name, which must not be read as markup.
+        # Plain text: a message may contain a file name from outside, which must not be parsed as markup.
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
     )
     app.callback(invoke_without_command=True)(_options)
-    for name in (typed,) if typed in COMMANDS else COMMANDS:
+    # Importing every command takes longer than answering --version.
+    shown = () if typed == "--version" else (typed,) if typed in COMMANDS else COMMANDS
+    for name in shown:
         module = import_module(f"exphil_core.cli.{name}")
         if (group := getattr(module, f"{name}_app", None)) is not None:
             app.add_typer(group, name=name)
@@ -83,7 +85,7 @@ def _app(typed: str | None) -> typer.Typer:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        print(f"exphil {metadata.version('exphil')}")
+        print(version_line())
         raise typer.Exit
 
 
@@ -110,7 +112,7 @@ def _options(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Does what was typed and returns the exit code; an expected failure is its message on stderr."""
+    """Run a command and return the exit code; expected errors print their message on stderr."""
     try:
         _app(arguments[0] if arguments else None)(list(arguments), prog_name="exphil")
     except ExphilError as error:
@@ -121,7 +123,7 @@ def run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        if (expected := expected_failure(error, arguments)) is None:
+        if (expected := user_error(error, arguments)) is None:
             return _unexpected(arguments)
         print(expected, file=sys.stderr)
         return expected.exit_code
@@ -131,11 +133,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _unexpected(arguments: Sequence[str]) -> int:
-    """Prints the exception that is being handled, and how to report it."""
+    """Print the current exception and how to report it."""
     traceback.print_exc()
     print(
-        f"\nThis is a mistake in exphil and not yours. Please report the lines above, with what was typed: "
-        f"{shlex.join(('exphil', *arguments))} (exphil {metadata.version('exphil')}, Python "
+        f"\nThis is a bug in exphil. Please report the lines above, with the command: "
+        f"{shlex.join(('exphil', *arguments))} ({version_line()}, Python "
         f"{platform.python_version()}, {platform.platform()})",
         file=sys.stderr,
     )
@@ -143,13 +145,13 @@ def _unexpected(arguments: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`run`, with the output flushed: who reads it may have gone (`exphil runs list | head`)."""
+    """Call `run` and flush stdout; the reader may be gone (`exphil runs list | head`)."""
     make_printable()
     code = run(arguments)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would try again at its end, and complain.
+        # Python would flush again at exit and print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return code
 

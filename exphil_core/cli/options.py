@@ -1,7 +1,7 @@
-"""Command-line conventions that more than one command shares: lists after one option, names to datasets.
+"""Options shared by several commands: --runs-dir, multi-value options, and paths to datasets.
 
-What a reader gets wrong: `--replays a b c` is one option with three values, which click does not have; the words
-that follow such an option, up to the next one that starts with a dash, are its values.
+`--replays a b c` is one option with three values, which click does not support: all words up to the next one that
+starts with a dash are its values.
 """
 
 import stat
@@ -14,35 +14,35 @@ from typer.core import TyperCommand
 
 from exphil_core.cli.progress import ingest_progress, warn_of_unverified
 from exphil_core.errors import DataError, UsageError
-from exphil_core.paths import expanded
+from exphil_core.paths import expand_user
 
 
 def folder_of_runs(path: Path) -> Path:
-    """`path`, which need not be there yet. UsageError where it is a file."""
+    """Return `path`, which need not exist yet; UsageError where it is a file."""
     try:
         there = stat.S_ISDIR(path.stat().st_mode)
     except FileNotFoundError:
-        # Made by the first run.
+        # The first run creates it.
         return path
     if not there:
-        raise UsageError(f"--runs-dir {path}: this is a file; expected the folder in which runs are kept")
+        raise UsageError(f"--runs-dir {path}: this is a file; expected the folder of runs")
     return path
 
 
 RunsDir = Annotated[
-    Path, typer.Option("--runs-dir", help="Where runs and studies are kept.", callback=folder_of_runs)
+    Path, typer.Option("--runs-dir", help="Folder of runs and studies.", callback=folder_of_runs)
 ]
 
 MANY = ("--replays", "--set")
-"""Options that take every word up to the next option."""
+"""Options that take all words up to the next option."""
 
 
 TYPED = "exphil.typed"
-"""In a context's `meta`: the words that were typed after the command."""
+"""Key in a click context's `meta`: the words typed after the command."""
 
 
 class ManyValues(TyperCommand):
-    """A command whose `MANY` options take several values each."""
+    """Command whose `MANY` options take several values each."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         ctx.meta[TYPED] = tuple(args)
@@ -50,7 +50,7 @@ class ManyValues(TyperCommand):
 
 
 def spread(args: Sequence[str]) -> list[str]:
-    """`--replays a b` → `--replays a --replays b`."""
+    """Repeat a multi-value option before each value: `--replays a b` → `--replays a --replays b`."""
     found: list[str] = []
     current: str | None = None
     fresh = False
@@ -70,21 +70,23 @@ def spread(args: Sequence[str]) -> list[str]:
 
 
 def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bool) -> Path:
-    """The dataset directory that `paths` mean: one that was built, or one built here and now in the cache.
+    """Return the dataset directory for `paths`: a built dataset, or one built now in the cache.
 
-    Raises DataError where nothing is there or nothing in it is usable, UsageError where no path is given.
+    Raises:
+        DataError: a path does not exist, or no game is usable.
+        UsageError: no path is given, or a built dataset is given beside other paths.
     """
-    # pyarrow takes a while to import: not before the options are known to make sense.
+    # pyarrow is slow to import, so only once a command needs a dataset.
     from exphil_core.dataset.build import build_dataset
-    from exphil_core.dataset.catalog import default_dataset_dir, is_dataset
+    from exphil_core.dataset.discovery import default_dataset_dir, is_dataset
     from exphil_core.replays.ingest import IngestOptions
 
     if not paths:
         raise UsageError(
-            "no replays to learn from: give --replays PATH..., or write demo replays with 'exphil demo --out demo' "
+            "no replays to train on: give --replays PATH..., or write demo replays with 'exphil demo --out demo' "
             "and use --replays demo"
         )
-    found = [expanded(path) for path in paths]
+    found = [expand_user(path) for path in paths]
     for path in found:
         if not path.exists():
             raise DataError(
@@ -108,6 +110,6 @@ def dataset_of(paths: Sequence[str], *, min_frames: int, workers: int, quiet: bo
     warn_of_unverified(report)
     if not report.games:
         raise DataError(
-            f"{', '.join(paths)}: no usable game; 'exphil data build {' '.join(paths)}' says for every file why"
+            f"{', '.join(paths)}: no usable game; 'exphil data build {' '.join(paths)}' says why, file by file"
         )
     return out

@@ -1,4 +1,4 @@
-"""What the commands print, in the letters that the output's encoding has."""
+"""Replace characters that the output's encoding lacks, instead of raising UnicodeEncodeError."""
 
 import codecs
 import io
@@ -36,15 +36,15 @@ _PLAIN = str.maketrans(
         "┃": "|",
     }
 )
-"""Letters of ours, and what stands for them where the encoding lacks them."""
+"""Non-ASCII characters in our own output → ASCII replacements."""
 
 _BRAILLE = range(0x2800, 0x2900)
 _BYTES = range(0xDC80, 0xDD00)
-"""How Python holds a byte of a file name that is not text."""
+"""Surrogates that Python's `surrogateescape` uses for undecodable bytes of a file name."""
 
 
 def make_printable() -> None:
-    """Lets stdout and stderr take any text: a letter that the encoding lacks is replaced, never an error."""
+    """Make stdout and stderr accept any text by replacing characters that their encoding lacks."""
     codecs.register_error(_HANDLER, _replaced)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

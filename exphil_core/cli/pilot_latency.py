@@ -1,8 +1,6 @@
-"""`exphil bench latency --pilot RUN`: what the next frames of a run's pilot take.
+"""`exphil bench latency --pilot RUN`: measure the next frames of a run's pilot.
 
-In: a run that a pilot plays beside, or none yet: then one is started for as long as this takes. Out: a gauge that
-moves while frames are played, and the figures of all of them. What a reader gets wrong: nothing is played here. The
-frames are read from what the pilot keeps of them, so that it is measured in just the way in which it is used.
+Frames are read from the pilot's prediction ring; a pilot is started for the measurement where none is running.
 """
 
 import subprocess
@@ -22,39 +20,39 @@ from rich.text import Text
 from exphil_core.cli.gauge import GaugeView
 from exphil_core.errors import CheckpointError, ExphilError, UsageError
 from exphil_core.inference.latency import BUDGET_MS, Percentiles, histogram, percentiles
+from exphil_core.pilot.directory import PilotDirectory, command
+from exphil_core.render.gauge import LatencySample, moments_after, moments_of
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.gauge import Moment, moments_after, moments_of
-from exphil_core.runs.pilot import PilotDirectory, command
-from exphil_core.runs.predictions import Ring
-from exphil_core.runs.records import Latency, Record, decode
+from exphil_core.runs.predictions import PredictionRing
+from exphil_core.runs.records import LatencyEvent, Record, decode
 from exphil_core.runs.tail import Tail
 
 POLL_SECONDS = 0.1
 
 WARMUP_FRAMES = 120
-"""That a pilot plays before it is measured, where it is started for this."""
+"""Frames that a pilot started for the measurement plays before it is measured."""
 
 END_SECONDS = 10.0
-"""That such a pilot is given to end."""
+"""Seconds to wait for a pilot started here to exit before it is killed."""
 
-See = Callable[[Latency, tuple[Moment, ...], int], None]
-"""Takes what the pilot said last, the moments until then, and how many frames are measured."""
+See = Callable[[LatencyEvent, tuple[LatencySample, ...], int], None]
+"""Progress callback: the pilot's newest `latency` record, the moments so far, the number of measured frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Played:
-    """The frames that were waited for, in order."""
+class PilotMeasurement:
+    """The measured frames, in order."""
 
     took_ms: tuple[float, ...]
     late_ms: tuple[float, ...]
     missed: tuple[bool, ...]
     skipped: int
-    """Ticks among them on which nothing was played."""
+    """Frames of the game that were not played during the measurement."""
     warmup: int
-    """Frames before them, of a pilot that was started for this; 0 where one played already."""
-    said: Latency
-    """By the pilot, at their end."""
+    """Unmeasured frames before them; 0 where the pilot was already running."""
+    said: LatencyEvent
+    """The pilot's newest `latency` record at the end of the measurement."""
 
     @property
     def figures(self) -> Percentiles:
@@ -65,22 +63,24 @@ class Played:
         return float(np.percentile(self.late_ms, 99, method="inverted_cdf"))
 
     @property
-    def latency(self) -> Latency:
-        """As the pilot would have said it of these frames."""
+    def latency(self) -> LatencyEvent:
+        """The `latency` record of the measured frames only."""
         found = self.figures
         return msgspec.structs.replace(
             self.said,
-            frames=found.frames,
+            frames=found.frames + self.skipped,
             p50_ms=found.p50_ms,
             p95_ms=found.p95_ms,
             p99_ms=found.p99_ms,
             max_ms=found.max_ms,
             missed=found.missed,
+            skipped=self.skipped,
             headroom_ms=BUDGET_MS - found.p99_ms,
             histogram=list(histogram(self.took_ms)),
             late_p99_ms=self.late_p99_ms,
             total_frames=None,
             total_missed=None,
+            total_skipped=None,
         )
 
 
@@ -92,8 +92,20 @@ def measure_pilot(
     see: See,
     start: Callable[..., "subprocess.Popen[str]"] = subprocess.Popen,
     sleep: Callable[[float], object] = time.sleep,
-) -> Played:
-    """The next frames of the pilot that plays beside the run, or those of one that is started and ended here."""
+) -> PilotMeasurement:
+    """Measure the next frames of the run's pilot, or of one that is started and stopped here.
+
+    Args:
+        frames: Number of frames to measure.
+        threads: Processor threads of a pilot started here (default: 1).
+        see: Progress callback.
+        start: Process launcher, called like `subprocess.Popen`.
+
+    Raises:
+        UsageError: `threads` is given and the run's pilot is already running.
+        CheckpointError: the run has neither a checkpoint nor a live process.
+        ExphilError: the pilot ended before all frames were measured.
+    """
     pilot = PilotDirectory(run)
     if pilot.alive():
         if threads is not None:
@@ -130,16 +142,16 @@ def _next_frames(
     look: Callable[[], None],
     see: See,
     sleep: Callable[[float], object],
-) -> Played:
-    """From now on, or from the end of the warm-up; of a ring that is another than `unlike`."""
+) -> PilotMeasurement:
+    """Collect `wanted` frames after the warm-up, once the ring file's identity differs from `unlike`."""
     while unlike == _identity(pilot.frames_path):
         look()
         sleep(POLL_SECONDS)
-    ring = Ring.open(pilot.frames_path)
+    ring = PredictionRing.open(pilot.frames_path)
     seen = warmup or ring.count
     tail: Tail[Record] = Tail(pilot.events_path, decode=decode)
-    said: Latency | None = None
-    moments: tuple[Moment, ...] = ()
+    said: LatencyEvent | None = None
+    moments: tuple[LatencySample, ...] = ()
     skipped_before = 0
     found: list[tuple[float, float, bool]] = []
     while len(found) < wanted or said is None:
@@ -147,24 +159,24 @@ def _next_frames(
         newest = ring.count
         for number in range(seen + 1, newest + 1):
             frame = ring.at(number)
-            # None only where this process stood still for as long as a ring goes around.
+            # None only where this process was suspended until the ring wrapped around.
             if frame is not None:
                 found.append((float(frame["took_ms"]), float(frame["late_ms"]), bool(frame["missed"])))
         seen = max(seen, newest)
         for record in tail.read():
-            if isinstance(record, Latency):
+            if isinstance(record, LatencyEvent):
                 said, moments = record, moments_after(moments, record)
         if said is not None:
             if not found:
-                skipped_before = said.skipped or 0
+                skipped_before = said.total_skipped or 0
             see(said, moments, len(found))
         sleep(POLL_SECONDS)
     took_ms, late_ms, missed = zip(*found[:wanted], strict=True)
-    return Played(
+    return PilotMeasurement(
         took_ms=took_ms,
         late_ms=late_ms,
         missed=missed,
-        skipped=(said.skipped or 0) - skipped_before,
+        skipped=(said.total_skipped or 0) - skipped_before,
         warmup=warmup,
         said=said,
     )
@@ -174,7 +186,10 @@ def _next_frames(
 def _own_pilot(
     run: RunDirectory, threads: int, start: Callable[..., "subprocess.Popen[str]"]
 ) -> Iterator["subprocess.Popen[str]"]:
-    """One that ends with the block, and with this process however that ends: then its standard input does, too."""
+    """Run a pilot for the duration of the block.
+
+    The pilot exits when its stdin closes, so it also ends when this process is killed.
+    """
     process = start(
         command(run, threads=threads, until="stdin"),
         stdin=subprocess.PIPE,
@@ -198,7 +213,7 @@ def _own_pilot(
 
 
 def _as_error(process: "subprocess.Popen[str]", run: RunDirectory) -> ExphilError:
-    """What a pilot ended with: its own sentence and exit code."""
+    """Return an error with the last stderr line and the exit code of the ended pilot."""
     assert process.stderr is not None
     said = [sanitise(line, limit=400) for line in process.stderr.read().splitlines() if line.strip()]
     error = ExphilError(
@@ -209,7 +224,7 @@ def _as_error(process: "subprocess.Popen[str]", run: RunDirectory) -> ExphilErro
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Tells a file from the one that takes its place."""
+    """Return (device, inode) of a file, which changes when it is replaced; None where it is missing."""
     try:
         found = path.stat()
     except FileNotFoundError:
@@ -218,8 +233,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 @contextmanager
-def watching(run: RunDirectory, frames: int, *, quiet: bool) -> Iterator[See]:
-    """Shows what is measured while it is: the gauge on a terminal, a line on stderr elsewhere."""
+def live_gauge(run: RunDirectory, frames: int, *, quiet: bool) -> Iterator[See]:
+    """Show the measurement in progress: a live gauge on a terminal, one line on stderr elsewhere."""
     heading = f"the pilot of run {run.name}: {frames:,} frames, at 60 a second"
     if quiet or not (sys.stderr.isatty() and sys.stdout.isatty()):
         print(f"measuring {heading}", file=sys.stderr, flush=True)
@@ -229,7 +244,7 @@ def watching(run: RunDirectory, frames: int, *, quiet: bool) -> Iterator[See]:
         Text(f"waiting for {heading}"), console=Console(stderr=True), auto_refresh=False, transient=True
     ) as live:
 
-        def see(latency: Latency, moments: tuple[Moment, ...], done: int) -> None:
+        def see(latency: LatencyEvent, moments: tuple[LatencySample, ...], done: int) -> None:
             line = f"{done:,} of {heading}" if done else f"waiting for {heading}"
             live.update(
                 Group(Text(line, style="dim"), GaugeView(latency=latency, moments=moments)), refresh=True
@@ -238,20 +253,21 @@ def watching(run: RunDirectory, frames: int, *, quiet: bool) -> Iterator[See]:
         yield see
 
 
-def pilot_report(run: RunDirectory, played: Played) -> RenderableType:
+def pilot_report(run: RunDirectory, played: PilotMeasurement) -> RenderableType:
+    """Render the gauge of the measured frames, with a heading and where the pilot came from."""
     whose = (
         f"A pilot that was started for this, of the weights that run {run.name} had: {played.warmup} frames of "
         "warm-up do not count."
         if played.warmup
-        else f"The pilot that plays beside run {run.name}; it goes on."
+        else f"The pilot that plays beside run {run.name}; it keeps running."
     )
     heading = f"{run.name}: {played.said.backbone}, {len(played.took_ms):,} frames in real time"
     gauge = GaugeView(latency=played.latency, moments=moments_of(played.took_ms, played.missed))
     return Group(Text(heading, style="bold"), gauge, Text(), Text(whose))
 
 
-def pilot_result(run: RunDirectory, played: Played) -> dict[str, object]:
-    """The keys of a row of `exphil bench latency --json`, and a pilot's own."""
+def pilot_result(run: RunDirectory, played: PilotMeasurement) -> dict[str, object]:
+    """Return the JSON keys of an `exphil bench latency --json` row, plus those only a pilot has."""
     said, figures = played.said, played.figures
     return {
         "backbone": said.backbone,
@@ -271,7 +287,7 @@ def pilot_result(run: RunDirectory, played: Played) -> dict[str, object]:
         "realtime": said.realtime,
         "histogram": histogram(played.took_ms),
         "late_p99_ms": played.late_p99_ms,
-        # Of the step against the forward pass: a pilot has only the step.
+        # Error of the step against the forward pass: a pilot only runs the step.
         "max_abs_error": None,
         "run": run.name,
         "step": said.step,

@@ -1,9 +1,7 @@
-"""`exphil predict`: what a checkpoint's policy would press in every frame of a replay, kept for whoever shows it.
+"""`exphil predict`: write a checkpoint's predictions for both players of a replay to a file.
 
-In: a checkpoint as `exphil eval` takes it, and a replay of two players. Out: a file of predictions of both sides,
-beside the run unless told otherwise, and its path. What a reader gets wrong: the replay need not be one to learn
-from; it may have CPU players, idle ones, or characters that the policy has never seen, about which there is a
-warning.
+Any two-player replay is accepted, also one that a dataset would reject; characters and stages that the policy was
+not trained on cause a warning.
 """
 
 import json
@@ -18,14 +16,15 @@ import typer
 from exphil_core.cli.options import RunsDir
 from exphil_core.cpu import core_count
 from exphil_core.errors import DataError, UsageError
-from exphil_core.inference.cores import wait_awake
+from exphil_core.inference.cpu_affinity import set_play_spin_count
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
     import numpy as np
 
     from exphil_core.replays.pack import PackedGame
-    from exphil_core.runs.predictions import Layout, Meta, PredictionFile
+    from exphil_core.runs.prediction_layout import Layout
+    from exphil_core.runs.predictions import Meta, PredictionFile
 
 
 def predict_command(
@@ -36,13 +35,13 @@ def predict_command(
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[
-        int, typer.Option(help="Processor threads; more than one pays where nothing else runs.")
+        int, typer.Option(help="CPU threads; more than one helps where nothing else runs.")
     ] = 1,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Predict both players' controllers in every frame of a replay, as a player meets them."""
-    wait_awake()
+    """Predict both players' controllers in every frame of a replay, step by step as in play."""
+    set_play_spin_count()
     cores = core_count()
     if not 1 <= threads <= cores:
         raise UsageError(f"--threads {threads}: expected 1 to {cores}, the cores that this process may use")
@@ -51,18 +50,19 @@ def predict_command(
 
     import torch
 
-    from exphil_core.cli.progress import told
+    from exphil_core.cli.progress import progress_lines
     from exphil_core.inference.offline import describe, predict_replay
     from exphil_core.inference.predictor import Predictor
     from exphil_core.models.weights import checksum
+    from exphil_core.replays.isolation.sandbox import load_two_player_game
     from exphil_core.runs.predictions import prediction_path
+    from exphil_core.training.checkpoint_manager import find_checkpoint, load_for_play
     from exphil_core.training.device import choose_device
-    from exphil_core.training.keeper import find_checkpoint, load_for_play
 
     run, directory = find_checkpoint(runs_dir, checkpoint)
     where = choose_device(device)
-    game = two_players(replay)
-    # One unless told otherwise: beside a training, two threads that wait for each other were ten times as slow.
+    game = load_two_player_game(replay)
+    # Default 1: beside a training run, two threads were ten times slower, as they wait for each other.
     torch.set_num_threads(threads)
     loaded, preset, policy = load_for_play(directory, where)
     predictor = Predictor(policy, weights=checksum(policy.state_dict()), step=loaded.step)
@@ -72,7 +72,7 @@ def predict_command(
     path = prediction_path(run.path, game.content_id, loaded.step) if out is None else out
     began = time.monotonic()
     kept = _reusable(path, predictor.layout, meta)
-    with told(f"predicting {meta.frames} frames") as say:
+    with progress_lines(f"predicting {meta.frames} frames") as say:
         file = kept or predict_replay(
             predictor, game, path, meta, progress=lambda done: say(f"predicted {done} of {meta.frames}")
         )
@@ -83,66 +83,56 @@ def predict_command(
         print(path)
 
 
-def two_players(replay: Path) -> "PackedGame":
-    """The replay's game, parsed in a process of its own. DataError where it cannot be, or is not of two players."""
-    from exphil_core.replays.pack import pack_game
-    from exphil_core.replays.viewing import load_game
-
-    game = load_game(replay)
-    if len(game.players) != 2:
-        raise DataError(f"{replay} has {len(game.players)} players; a policy predicts games of two")
-    return pack_game(game)
-
-
 def _warnings(meta: "Meta", learned: Sequence[str], external_stage_id: int) -> Iterator[str]:
     from exphil_core.melee import characters, stages
 
     if not any(side.known for side in meta.sides):
         playing = " and ".join(characters.by_external_id(side.external_id).title for side in meta.sides)
-        yield f"{playing} play here, and {meta.run} learned from {', '.join(learned)} alone: expect little"
+        yield f"{playing} play here, but {meta.run} was trained on {', '.join(learned)} only: expect poor predictions"
     if not stages.is_supported(external_stage_id):
-        yield f"{meta.run} has never seen this stage: expect little"
+        yield f"{meta.run} was not trained on this stage: expect poor predictions"
 
 
 def _reusable(path: Path, layout: "Layout", meta: "Meta") -> "PredictionFile | None":
-    """The finished file of the same weights and replay, where it is there. Another one is taken away.
+    """Return the existing file at `path` if it has the same layout and metadata; otherwise delete it.
 
-    UsageError where `path` is something else than predictions, which is not for us to write over.
+    Raises:
+        UsageError: `path` is not a prediction file, which must not be overwritten.
     """
     from exphil_core.runs.predictions import PredictionFile, is_predictions
 
     if not path.exists():
         return None
     if not is_predictions(path):
-        raise UsageError(f"{path} is there and holds no predictions: give another file with --out")
+        raise UsageError(f"{path} exists and is not a prediction file: give another file with --out")
     try:
         found = PredictionFile.open(path)
         if (found.layout, found.meta) == (layout, meta):
             return found
     except DataError as error:
         print(f"warning: {error}; it is written anew", file=sys.stderr)
-    # Whoever looks for predictions now is to find those that are being made.
+    # Readers must find the predictions that are being written now, not the outdated ones.
     path.unlink()
     return None
 
 
 def _characters_by_frame(game: "PackedGame") -> "tuple[np.ndarray, ...]":
-    """External ids [frames] of the characters that the players have on the stage."""
+    """Return the external ids, shape [frames], of each player's character on the stage."""
     import torch
 
-    from exphil_core.encoding.batch import Who, characters_on_stage
+    from exphil_core.encoding.batch import Who, characters_by_frame
     from exphil_core.replays.columns import Group
 
     columns: dict[Group, torch.Tensor] = {"u8": torch.from_numpy(game.groups["u8"])[None]}
     players: tuple[Who, Who] = ("p0", "p1")
     return tuple(
-        characters_on_stage(columns, torch.tensor([side.external_id]), who)[0].numpy()
+        characters_by_frame(columns, torch.tensor([side.external_id]), who)[0].numpy()
         for side, who in zip(game.sides, players, strict=True)
     )
 
 
 def _per_character(nll: "np.ndarray", observed: "np.ndarray", horizon: int) -> dict[str, dict[str, float]]:
-    """Frames and loss by the character on the stage in the observed frame, as `exphil eval` counts them."""
+    """Return frames and mean loss by the character on the stage in the observed frame, as in `exphil eval`."""
     import numpy as np
 
     from exphil_core.melee import characters

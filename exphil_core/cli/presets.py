@@ -1,4 +1,4 @@
-"""`exphil presets list|show`: what can be trained by name, and what a name stands for."""
+"""`exphil presets list|show`: list the training presets and show their values."""
 
 import json
 import sys
@@ -11,14 +11,14 @@ from exphil_core.config.preset import Preset
 from exphil_core.config.sizes import AUTO, SIZES
 from exphil_core.errors import ExphilError
 
-presets_app = typer.Typer(help="Named settings to train with.", no_args_is_help=True, rich_markup_mode=None)
+presets_app = typer.Typer(help="List and show presets.", no_args_is_help=True, rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @presets_app.command("list")
 def list_command(as_json: AsJson = False) -> None:
-    """List the presets, each with what it is for."""
+    """List the presets with their descriptions."""
     presets: list[Preset] = []
     broken: list[ExphilError] = []
     for name in list_presets():

@@ -1,8 +1,6 @@
-"""`exphil train --dry-run [--probe SECONDS]`: what would be trained on what, and how long that takes here.
+"""`exphil train --dry-run [--probe SECONDS]`: estimate a run's cost, memory and duration without training.
 
-In: a resolved preset, and its dataset where replays were named. Out: sentences, or one JSON object. What a reader
-gets wrong: cost and memory are the policy's own, counted and reckoned before anything is trained; without a probe
-nothing is measured, and time is known only where the preset limits it.
+Without --probe nothing is measured, and the duration is known only where the preset limits it.
 """
 
 import json
@@ -20,7 +18,7 @@ from exphil_core.errors import UsageError
 
 if TYPE_CHECKING:
     from exphil_core.training.data import TrainingData
-    from exphil_core.training.probe import Outlook
+    from exphil_core.training.estimate import RunEstimate
 
     Shares = Mapping[str, Mapping[str, float]]
 
@@ -33,7 +31,7 @@ def dry_run(
     as_json: bool,
     reasons: Sequence[str] = (),
 ) -> int:
-    """Say what would be trained. Without a dataset, what follows from the preset alone."""
+    """Print what would be trained; without a dataset, only what follows from the preset. Return the exit code."""
     if probe_seconds is not None:
         if not (probe_seconds > 0 and math.isfinite(probe_seconds)):
             raise UsageError(f"--probe {probe_seconds}: expected a number of seconds above 0")
@@ -43,17 +41,17 @@ def dry_run(
     from exphil_core.models.backbone import resolve_kernel
     from exphil_core.training.data import open_training_data
     from exphil_core.training.device import choose_device
-    from exphil_core.training.probe import outlook, probed
-    from exphil_core.training.shares import balance_notices, pool_for, shares_of
+    from exphil_core.training.estimate import estimate_run, with_measured_speed
+    from exphil_core.training.shares import balance_notices, sampling_for, shares_of
 
     data = None if dataset is None else open_training_data(preset, dataset)
     device = choose_device(preset.train.device)
     resolve_kernel(preset.backbone, device)
-    found = outlook(preset, data)
+    found = estimate_run(preset, data)
     if probe_seconds is not None:
         assert data is not None
-        found = probed(found, preset, data, device=device, seconds=probe_seconds)
-    pool = None if data is None else pool_for(preset, data)
+        found = with_measured_speed(found, preset, data, device=device, seconds=probe_seconds)
+    pool = None if data is None else sampling_for(preset, data)
     if data is not None and pool is not None:
         data = replace(data, warnings=(*data.warnings, *balance_notices(preset, data, pool)))
     shares = {} if pool is None else shares_of(pool)
@@ -70,7 +68,7 @@ def dry_run(
 
 
 def _object(
-    preset: Preset, data: "TrainingData | None", shares: "Shares", found: "Outlook", device: str
+    preset: Preset, data: "TrainingData | None", shares: "Shares", found: "RunEstimate", device: str
 ) -> dict[str, Any]:
     told: dict[str, Any] = {
         "preset": preset.model_dump(mode="json"),
@@ -105,14 +103,14 @@ def _object(
     return told
 
 
-def _print(preset: Preset, data: "TrainingData | None", shares: "Shares", found: "Outlook") -> None:
+def _print(preset: Preset, data: "TrainingData | None", shares: "Shares", found: "RunEstimate") -> None:
     for notice in () if data is None else data.warnings:
         print(f"warning: {notice.message}", file=sys.stderr)
     out = console()
     out.print(preset_to_toml(preset), markup=False, soft_wrap=True)
     for name, entry in ({} if data is None else data.per_character()).items():
         out.print(
-            f"{name}: {entry['frames']:,} frames to learn from (games: {entry['games']}); "
+            f"{name}: {entry['frames']:,} training frames (games: {entry['games']}); "
             f"{entry['validation_frames']:,} held out (games: {entry['validation_games']}){_share(shares.get(name))}",
         )
     for sentence in sentences(found):
@@ -120,16 +118,20 @@ def _print(preset: Preset, data: "TrainingData | None", shares: "Shares", found:
 
 
 def _share(share: Mapping[str, float] | None) -> str:
-    """Of the windows that are learned from; nothing where the character is only held out."""
+    """Format a character's share of the training windows; empty where it is only in held-out games."""
     if share is None:
         return ""
     asked = f" ({share['asked']:.1%} asked)" if abs(share["asked"] - share["reachable"]) >= 0.0005 else ""
     return f"; {share['reachable']:.1%} of the windows{asked}"
 
 
-def sentences(found: "Outlook") -> list[str]:
-    """What a person should know of the run, each with how it is known."""
-    told = [f"{found.parameters:,} parameters", f"{found.frames_per_step:,} frames a step", *expense(found)]
+def sentences(found: "RunEstimate") -> list[str]:
+    """Return sentences on the run's size, cost, speed and length; each says whether it is measured."""
+    told = [
+        f"{found.parameters:,} parameters",
+        f"{found.frames_per_step:,} frames a step",
+        *cost_sentences(found),
+    ]
     pace = found.pace
     if pace is not None:
         told.append(
@@ -140,13 +142,13 @@ def sentences(found: "Outlook") -> list[str]:
     return told
 
 
-def expense(found: "Outlook") -> list[str]:
-    """What the run's steps cost and the memory that they take, and the memory of play."""
+def cost_sentences(found: "RunEstimate") -> list[str]:
+    """Return sentences on the FLOPs per frame and step, the training memory and the memory in play."""
     told = [f"{flops(found.flops_per_frame)} a frame, {flops(found.flops_per_step)} a step"]
     if found.memory_measured is None:
         told.append(
             f"about {size(found.memory_bytes)} of memory ({size(found.memory['activations'])} of it activations), "
-            "reckoned from one window"
+            "estimated from one window"
         )
     else:
         told.append(f"{size(found.memory_bytes)} of memory at the peak, measured")
@@ -154,14 +156,14 @@ def expense(found: "Outlook") -> list[str]:
 
 
 def flops(value: float) -> str:
-    """Floating-point operations, forward and back: `950 FLOP`, `11.7 MFLOP`, `45.0 GFLOP`."""
+    """Format a number of floating-point operations: `950 FLOP`, `11.7 MFLOP`, `45.0 GFLOP`."""
     for scale, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 0.9995 * scale:
             return f"{value / scale:.3g} {unit}FLOP"
     return f"{value:.0f} FLOP"
 
 
-def _length(found: "Outlook") -> str:
+def _length(found: "RunEstimate") -> str:
     seconds, steps, epochs = found.estimated_seconds, found.estimated_steps, found.estimated_epochs
     parts = []
     if steps is not None:
@@ -171,12 +173,12 @@ def _length(found: "Outlook") -> str:
     if seconds is not None:
         parts.append(f"about {duration(seconds)} of training, evaluations aside")
     if found.pace is None and seconds is None:
-        parts.append("how long that takes, --probe 10 measures")
+        parts.append("--probe 10 measures how long that takes")
     return "the run: " + ", ".join(parts)
 
 
 def duration(seconds: float) -> str:
-    """A time that something takes, to two units: `42 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`."""
+    """Format a duration in at most two units: `42 s`, `3 min 20 s`, `5 h 12 min`, `2 d 3 h`."""
     whole = round(seconds)
     for unit, name, smaller, smaller_name in (
         (86400, "d", 3600, "h"),

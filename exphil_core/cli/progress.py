@@ -1,6 +1,6 @@
-"""How far a command is that reads or writes many files: counters that stay on a terminal, elsewhere lines on stderr.
+"""Progress output on stderr: a spinner with counters on a terminal, plain lines elsewhere.
 
-Off a terminal a line comes about once a second, and the last state at the end, however fast the work was.
+Off a terminal, at most one line a second is printed, and always the last state.
 """
 
 import sys
@@ -14,15 +14,17 @@ from rich.console import Console
 from exphil_core.cli.format import counted
 
 if TYPE_CHECKING:
-    from exphil_core.dataset.build import BuildReport
+    from exphil_core.dataset.build_report import BuildReport
     from exphil_core.replays.ingest import Outcome
 
 EVERY_SECONDS = 1.0
 
 
 @contextmanager
-def told(first: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Callable[[str], None]]:
-    """What takes the newest state of the work as a line of text; `first` is what a terminal shows until then."""
+def progress_lines(
+    first: str, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line of progress; a terminal shows `first` until its first call."""
     if not sys.stderr.isatty():
         due, newest, printed = clock(), None, None
 
@@ -56,9 +58,9 @@ def told(first: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Ca
 
 @contextmanager
 def ingest_progress() -> Iterator[Callable[["Outcome"], None]]:
-    """What hears of every file that an ingest has read."""
+    """Yield a callback that counts each ingested file and shows the counts."""
     counts = {"kept": 0, "filtered": 0, "refused": 0}
-    with told("looking for replays") as say:
+    with progress_lines("looking for replays") as say:
 
         def seen(outcome: "Outcome") -> None:
             counts[outcome.status] += 1
@@ -69,10 +71,10 @@ def ingest_progress() -> Iterator[Callable[["Outcome"], None]]:
 
 
 def warn_of_unverified(report: "BuildReport") -> None:
-    """Says on stderr that games are in the dataset whose replays could not be looked at."""
+    """Warn on stderr about games in the dataset whose replay files could not be checked."""
     if report.unverified:
         print(
-            f"warning: {counted(report.unverified, 'file')} could not be looked at; what was read there before stays "
+            f"warning: {counted(report.unverified, 'file')} could not be read; what was read there before stays "
             "in the dataset. `exphil data build` names the folders and archives",
             file=sys.stderr,
         )

@@ -1,8 +1,6 @@
-"""`exphil replay`: the workbench on one replay, with what a policy would press where a checkpoint is named.
+"""`exphil replay`: open the workbench on one replay, with a policy's predictions if a checkpoint is given.
 
-In: a replay, and a run or checkpoint. Out: the exit code of the workbench. What a reader gets wrong: nothing is
-parsed here. A file that turns out to be no game is a sentence in the workbench, as it is when it is opened from
-there.
+The replay is not parsed here; the workbench reports a file that it cannot read.
 """
 
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from exphil_core.cli.attach import lack_of_workbench
+from exphil_core.cli.attach import workbench_problem
 from exphil_core.cli.options import RunsDir
 from exphil_core.errors import DataError, UsageError
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
@@ -22,17 +20,17 @@ def replay_command(
         str | None,
         typer.Option(
             metavar="RUN|DIR",
-            help="Whose predictions to show: a run's name or directory, or a checkpoint directory.",
+            help="Policy whose predictions are shown: a run's name or directory, or a checkpoint directory.",
         ),
     ] = None,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
 ) -> None:
-    """Look into a replay frame by frame, and at what a policy would have pressed."""
+    """Open a replay in the workbench, frame by frame, with a policy's predictions if a checkpoint is given."""
     from exphil_core.cli import main
     from exphil_core.runs.directory import RunDirectory
 
-    if (lack := lack_of_workbench()) is not None:
-        raise UsageError(f"{lack}; 'exphil data check {file}' says in words what the replay holds")
+    if (lack := workbench_problem()) is not None:
+        raise UsageError(f"{lack}; 'exphil data check {file}' describes what the replay holds")
     if file.is_dir():
         raise DataError(
             f"{file} is a folder: name one replay in it, or read all with 'exphil data build {file}'"

@@ -1,7 +1,6 @@
-"""What an evaluation looks like to a person: the table at the end of a run and of `exphil eval`.
+"""Evaluation tables, shown at the end of a run and by `exphil eval`.
 
-In: the fields of an `evaluated` event. Out: rich renderables. What a reader gets wrong: `below floor` beyond the
-sampling error is not a triumph but a leak, so it is marked.
+A loss below the floor by more than sampling error means that the targets leak, so it is marked.
 """
 
 from collections.abc import Mapping
@@ -21,14 +20,14 @@ NLL_CAVEAT = (
 )
 
 REPEAT_MARK = " !"
-"""Beside a character of whose held-out sides one's best baseline is *repeat*."""
+"""Mark for a character with a held-out side whose best baseline is *repeat*."""
 
 SIGMAS = 3.0
-"""Standard errors of sampling beyond which a loss counts as below the floor."""
+"""Number of standard errors below the floor from which a loss counts as below it."""
 
 
 def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType:
-    """Loss per character beside the three baselines and, where it is known, the floor."""
+    """Render the loss per character with the three baselines and, where known, the floor."""
     per_character: Mapping[str, Mapping[str, Any]] = fields["per_character"]
     repeating = {side["character"] for side in fields.get("repeat_is_best", ())}
     floors = any("floor" in entry for entry in per_character.values())
@@ -39,7 +38,7 @@ def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType
         "marginal",
         "repeat",
         "markov",
-        *(["floor", "closed"] if floors else []),
+        *(["floor", "gap closed"] if floors else []),
     ]
     found = table(("character",), right=right, title=title)
     for name, entry in per_character.items():
@@ -54,7 +53,7 @@ def evaluation_table(fields: Mapping[str, Any], *, title: str) -> RenderableType
 
 
 def neighbours_table(neighbours: Mapping[str, Mapping[str, float]]) -> RenderableType:
-    """Whom the policy takes for alike: the nearest in its learned embedding."""
+    """Render each character's nearest neighbours in the learned embedding."""
     found = table(("character", "nearest in the learned embedding, by cosine"), right=())
     for name, nearest in neighbours.items():
         others = ", ".join(
@@ -65,7 +64,7 @@ def neighbours_table(neighbours: Mapping[str, Mapping[str, float]]) -> Renderabl
 
 
 def _by_component(fields: Mapping[str, Any]) -> Table:
-    """What each of the controller's components adds to the loss, and how well its changes are foreseen."""
+    """Render the loss and the transition F1 of each controller component."""
     found = table(("component",), right=("loss", "transition F1"))
     for name, loss in fields["heads"].items():
         found.add_row(name, nats(loss), nats(fields["transition_f1"].get(name)))
@@ -83,7 +82,7 @@ def _closed(entry: Mapping[str, Any]) -> str:
 
 
 def is_below_floor(entry: Mapping[str, Any]) -> bool:
-    """Whether a character's loss lies below its floor by more than sampling error."""
+    """Return whether a character's loss is more than `SIGMAS` standard errors below its floor."""
     return entry.get("floor") is not None and entry["loss"] < entry["floor"] - SIGMAS * entry["floor_stderr"]
 
 
@@ -94,8 +93,8 @@ def _notes(fields: Mapping[str, Any], floors: bool) -> list[str]:
             e["floor_stderr"] for e in fields["per_character"].values() if e.get("floor_stderr") is not None
         ]
         lines.append(
-            "closed: share of the way from the best baseline to the floor (the entropy of the bots' draws; sampling "
-            f"error of a character's loss around it up to {max(errors):.4f})."
+            "gap closed: share of the way from the best baseline to the floor (the entropy of the bots' draws; "
+            f"sampling error of a character's loss around it up to {max(errors):.4f})."
         )
     beaten = min(fields[f"baseline_{name}"] for name in ("marginal", "repeat", "markov"))
     verdict = "below" if fields["loss"] < beaten else "NOT below"

@@ -1,7 +1,6 @@
-"""`exphil runs …`: the runs of a folder, one of them in full, and what can be asked of it.
+"""`exphil runs`: list, show, pause, resume, checkpoint, stop and delete runs.
 
-In: a folder of runs. Out: tables and sentences, or with --json one object. What a reader gets wrong: a command is
-carried out by the run's own process between two of its steps; here it is sent, and waited for a little.
+A run's own process executes a command between two of its steps; here it is only sent and briefly waited for.
 """
 
 import json
@@ -17,7 +16,7 @@ from exphil_core.cli.format import age, console, nats, table
 from exphil_core.cli.options import RunsDir
 from exphil_core.cli.report import evaluation_table
 from exphil_core.errors import UsageError
-from exphil_core.runs.commands import DEFAULT_RUNS_DIR, typed_command
+from exphil_core.runs.commands import DEFAULT_RUNS_DIR, shell_command
 from exphil_core.runs.control import Answer, answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.summary import (
@@ -29,30 +28,30 @@ from exphil_core.runs.summary import (
     summarise,
 )
 
-runs_app = typer.Typer(help="Runs and how they stand.", no_args_is_help=True, rich_markup_mode=None)
+runs_app = typer.Typer(help="List, inspect and control runs.", no_args_is_help=True, rich_markup_mode=None)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 Name = Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run (default: the newest).")]
 
 ANSWER_SECONDS = 10.0
-"""A command is waited for so long; it is carried out at the next step however long that takes."""
+"""Seconds to wait for an answer; the command still takes effect at the next step."""
 END_SECONDS = 30.0
-"""After it has saved, a process that stops is waited for so long."""
+"""Seconds to wait for a stopping process to exit after it has saved."""
 
 
 @runs_app.command("list")
 def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
-    """List the runs, the newest first."""
+    """List the runs, newest first."""
     runs = list_runs(runs_dir)
     if as_json:
         print(json.dumps({"runs": [_object(run) for run in runs]}))
         return
     if not runs:
-        print(f"no run in {runs_dir} yet; '{typed_command(runs_dir, 'train')}' starts one")
+        print(f"no run in {runs_dir} yet; '{shell_command(runs_dir, 'train')}' starts one")
         return
     found = table(
-        ("run", "state", "preset", "backbone"), right=("window", "step", "best loss", "last heard of")
+        ("run", "state", "preset", "backbone"), right=("window", "step", "best loss", "last update")
     )
     for run in runs:
         window = "–" if run.window_size is None else str(run.window_size)
@@ -67,7 +66,7 @@ def show_command(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Show one run: how it stands, its last validation and its checkpoints."""
+    """Show one run: its state, last validation and checkpoints."""
     run = RunDirectory.find(runs_dir, name)
     summary = summarise(run)
     events = last_events(run.events_path)
@@ -76,7 +75,7 @@ def show_command(
         print(json.dumps(_full(run, summary, events)))
         return
     out = console()
-    _line(out, "run", f"{run.name}, {summary.state}, last heard of {age(summary.age_s)} ago")
+    _line(out, "run", f"{run.name}, {summary.state}, last update {age(summary.age_s)} ago")
     _line(out, "folder", str(run.path))
     if summary.problem:
         _line(out, "problem", summary.problem)
@@ -98,18 +97,18 @@ def show_command(
         out.print()
         out.print(evaluation_table(evaluated, title=f"Last validation, step {evaluated['step']:,}"))
     if summary.state in ("crashed", "preempted", "stopped"):
-        out.print(f"\nGo on with it: {run.typed('train', '--resume')}", markup=False, highlight=False)
+        out.print(f"\nResume it: {run.typed('train', '--resume')}", markup=False, highlight=False)
 
 
 @runs_app.command("pause")
 def pause_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
-    """Let a run wait between two steps. Its process stays and keeps its memory."""
+    """Pause a run between two steps. Its process stays alive and keeps its memory."""
     _steer(name, runs_dir, "pause", as_json=as_json)
 
 
 @runs_app.command("resume")
 def resume_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
-    """Let a paused run go on. For one without a process: exphil train --resume."""
+    """Resume a paused run. For a run without a process, use exphil train --resume."""
     _steer(name, runs_dir, "resume", as_json=as_json)
 
 
@@ -117,13 +116,13 @@ def resume_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_j
 def checkpoint_command(
     name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False
 ) -> None:
-    """Have a run save a checkpoint now."""
+    """Save a checkpoint of a run now."""
     _steer(name, runs_dir, "checkpoint", as_json=as_json)
 
 
 @runs_app.command("stop")
 def stop_command(name: Name = None, runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
-    """Have a run save and end. It can be resumed."""
+    """Save and stop a run. It can be resumed."""
     _steer(name, runs_dir, "stop", as_json=as_json)
 
 
@@ -134,14 +133,16 @@ def delete_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Delete a run with its history and its checkpoints. One that goes on is refused."""
+    """Delete a run with its history and checkpoints. A running run is refused."""
     run = RunDirectory.find(runs_dir, name)
     if run.alive():
-        raise UsageError(f"run {run.name} is going on: '{run.typed('runs', 'stop')}' first, then delete it")
+        raise UsageError(f"run {run.name} is running: '{run.typed('runs', 'stop')}' first, then delete it")
     target = run.path.resolve() if run.path.is_symlink() else None
     if not yes:
         if as_json or not sys.stdin.isatty():
-            raise UsageError(f"deleting run {run.name} cannot be undone: say --yes where nobody can be asked")
+            raise UsageError(
+                f"deleting run {run.name} cannot be undone: confirm with --yes where there is no terminal"
+            )
         question = f"Delete run {run.name} with its history and its checkpoints ({len(run.steps())})?"
         if target is not None:
             question = f"Remove the link {run.path}? The run itself stays in {target}."
@@ -162,7 +163,7 @@ def _steer(name: str | None, runs_dir: Path, command: str, *, as_json: bool) -> 
     id = send(run, command)
     found = answer(run, id, seconds=ANSWER_SECONDS)
     if command == "stop" and found.state == "done":
-        # Whoever types this next wants to resume, delete or copy the run.
+        # Wait for the process to exit, so that the run can be resumed, deleted or copied right after.
         answer(run, "", seconds=END_SECONDS)
     if found.state == "refused":
         raise UsageError(f"run {run.name} refused to {command}: {found.reason}")
@@ -180,24 +181,26 @@ def _became(run: RunDirectory, command: str, found: Answer, step: int) -> str:
     if found.state == "ended":
         return f"run {run.name} has ended at step {step:,}, before it could {command}"
     if found.state != "done":
-        return f"run {run.name} has been told to {command}, and will at its next step"
+        return f"run {run.name} will {command} at its next step"
     match command:
         case "pause":
-            return f"run {run.name} is paused at step {step:,}; '{run.typed('runs', 'resume')}' lets it go on"
+            return f"run {run.name} is paused at step {step:,}; '{run.typed('runs', 'resume')}' resumes it"
         case "resume":
-            return f"run {run.name} goes on from step {step:,}"
+            return f"run {run.name} continues from step {step:,}"
         case "checkpoint":
             return f"run {run.name} has a checkpoint of step {run.latest_step() or 0:,}"
-    return f"run {run.name} has saved step {step:,} and stopped; '{run.typed('train', '--resume')}' goes on"
+    return (
+        f"run {run.name} has saved step {step:,} and stopped; '{run.typed('train', '--resume')}' resumes it"
+    )
 
 
 def _line(out: Console, label: str, text: str) -> None:
-    # Soft wrap: a path or a sentence stays one line for whoever copies it.
+    # Soft wrap: a path or a sentence stays one line when copied.
     out.print(Text(f"{label:<12} {text}"), soft_wrap=True)
 
 
 def _kernel(run: RunDirectory) -> str | None:
-    """What ran the backbone's scan when the run last started; None where there is no scan."""
+    """Return the scan kernel of the run's last start, or None where the backbone has no scan."""
     started = last_start(run.events_path)
     return started.get("kernel") if started is not None else None
 

@@ -1,8 +1,6 @@
-"""`exphil study run|report|list`: runs along axes, and what came out of them.
+"""`exphil study run|report|list`: run studies that compare settings, and report their results.
 
-In: the name of a study or its file. Out: ordinary runs, and a report in the study's folder and on stdout. What a
-reader gets wrong: the same command is also how more workers join and how a study goes on: whatever has ended is not
-run again.
+Running the same command again resumes a study or joins it as another worker; finished trials are not run again.
 """
 
 import json
@@ -20,13 +18,14 @@ from rich.text import Text
 from exphil_core.cli.format import console, table
 from exphil_core.cli.options import ManyValues, RunsDir
 from exphil_core.errors import DataError, ExphilError, UsageError
-from exphil_core.paths import expanded
+from exphil_core.paths import expand_user
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
+from exphil_core.suggest import suggestion
 
 if TYPE_CHECKING:
     from exphil_core.studies.report import Report
     from exphil_core.studies.study import Study
-    from exphil_core.studies.worker import Told
+    from exphil_core.studies.worker import ProgressCallbacks
 
 study_app = typer.Typer(
     help="Compare settings: runs along axes, over seeds, under one budget.",
@@ -37,18 +36,18 @@ study_app = typer.Typer(
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 STUDIES = "studies"
-"""The studies' folder among the runs."""
+"""Name of the studies' folder in the folder of runs."""
 
 PREEMPTED = 75
 STATE_SECONDS = 30.0
-"""Between two lines of how things stand, where nobody watches a terminal."""
+"""Seconds between two progress lines where stderr is not a terminal."""
 
 
 @study_app.command("run", cls=ManyValues)
 def run_command(
     study: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A study ('exphil study list').")],
     quick: Annotated[
-        bool, typer.Option("--quick", help="The short form: minutes on a CPU instead of hours.")
+        bool, typer.Option("--quick", help="Quick mode: minutes on a CPU instead of hours.")
     ] = False,
     replays: Annotated[
         list[str] | None,
@@ -64,7 +63,7 @@ def run_command(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Run what of a study has not ended yet, then report. The same command elsewhere joins in the work."""
+    """Run the unfinished trials of a study, then report. Run the same command again to add a worker."""
     from exphil_core.studies.study import load_study
 
     found = load_study(
@@ -75,15 +74,15 @@ def run_command(
         name=name,
         settings={} if device is None else {"train.device": device},
     )
-    # Mistakes in the study are found before anything heavy is imported.
+    # Heavy imports only after the study file has been checked.
     from exphil_core.studies.data import prepare
-    from exphil_core.studies.plan import cells_of
+    from exphil_core.studies.plan import trial_specs
     from exphil_core.studies.storage import StudyStorage
-    from exphil_core.studies.worker import Interrupted, Worker, hearing_signals
+    from exphil_core.studies.worker import Interrupted, StudyWorker, stop_on_signals
 
-    cells = cells_of(found)
-    with _told() as told:
-        data = prepare(found, say=told.state)
+    cells = trial_specs(found)
+    with _progress() as progress:
+        data = prepare(found, say=progress.state)
         storage = StudyStorage(runs_dir / STUDIES / found.name)
         storage.describe(
             about=found.about,
@@ -91,23 +90,28 @@ def run_command(
             quick=found.quick,
             against=found.against,
             references=dict(found.references),
-            # What the workbench goes on with it by, wherever that is started.
+            # The workbench resumes the study from these fields, from any working directory.
             study=found.source,
-            replays=[str(expanded(path).absolute()) for path in found.replays],
+            replays=[str(expand_user(path).absolute()) for path in found.replays],
             seeds=list(found.seeds),
-            data=data.told,
+            data=data.description,
             fingerprint=data.fingerprint,
         )
         added = storage.extend(cells)
-        told.line(f"study {found.name}: {len(cells)} runs, {added} of them new, in {storage.folder}")
+        progress.line(f"study {found.name}: {len(cells)} runs, {added} of them new, in {storage.folder}")
         try:
-            with hearing_signals() as asked:
-                worker = Worker(
-                    study=found, data=data, storage=storage, runs_dir=runs_dir, told=told, asked=asked
+            with stop_on_signals() as stop_flag:
+                worker = StudyWorker(
+                    study=found,
+                    data=data,
+                    storage=storage,
+                    runs_dir=runs_dir,
+                    progress=progress,
+                    stop_flag=stop_flag,
                 )
                 left = worker.work(cells)
         except Interrupted:
-            told.line("ended as asked; the same command goes on from here")
+            progress.line("stopped; the same command continues from here")
             raise typer.Exit(PREEMPTED) from None
     _report(runs_dir, found.name, as_json=as_json)
     if left:
@@ -120,17 +124,17 @@ def run_command(
 @study_app.command("report")
 def report_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study that was run.")],
-    quick: Annotated[bool, typer.Option("--quick", help="Of its quick form.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="In quick mode.")] = False,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: AsJson = False,
 ) -> None:
-    """Say what came out of a study so far, and write it into the study's folder with its plots."""
+    """Print a study's results so far and write the report with its plots into the study's folder."""
     _report(runs_dir, f"{name}-quick" if quick else name, as_json=as_json)
 
 
 @study_app.command("list")
 def list_command(runs_dir: RunsDir = DEFAULT_RUNS_DIR, as_json: AsJson = False) -> None:
-    """List the studies that come with exphil, and those that were run here."""
+    """List the studies shipped with exphil and those in the runs folder."""
     from exphil_core.studies.storage import StudyStorage
     from exphil_core.studies.study import load_study
     from exphil_core.studies.study_file import study_names
@@ -204,19 +208,16 @@ def _report(runs_dir: Path, name: str, *, as_json: bool) -> None:
 
     folder = runs_dir / STUDIES / name
     if not StudyStorage.exists(folder):
-        from difflib import get_close_matches
-
         names = [path.name for path in _run_here(runs_dir)]
-        near = get_close_matches(name, names, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(names) or 'none yet'}"
+        hint = suggestion(name, names, otherwise=f"there are: {', '.join(names) or 'none yet'}")
         raise UsageError(f"no study '{name}' was run in {runs_dir}; {hint}")
     published = publish(StudyStorage(folder))
     if as_json:
         print(json.dumps(published.plain, allow_nan=False))
         return
     _print(published.report)
-    if published.lack:
-        print(published.lack, file=sys.stderr)
+    if published.no_plots:
+        print(published.no_plots, file=sys.stderr)
     print(f"\n{published.path}")
 
 
@@ -226,7 +227,7 @@ def _print(report: "Report") -> None:
     out = console()
     _lines(out, f"{report.name}: {report.about}", style="bold")
     _lines(out, f"What decides it: {report.decides}")
-    _lines(out, f"{report.data}. {report.progress}{' (quick form)' if report.quick else ''}.")
+    _lines(out, f"{report.data}. {report.progress}{' (quick mode)' if report.quick else ''}.")
     tables = tables_of(report)
     for group in report.groups:
         out.print()
@@ -254,14 +255,14 @@ def _lines(out: Console, text: str, style: str = "") -> None:
 
 
 @contextmanager
-def _told() -> Iterator["Told"]:
-    """Lines on stderr, and how things stand: on a terminal in a line that changes, elsewhere now and then."""
-    from exphil_core.studies.worker import Told
+def _progress() -> Iterator["ProgressCallbacks"]:
+    """Yield callbacks that print progress on stderr: a status line on a terminal, occasional lines elsewhere."""
+    from exphil_core.studies.worker import ProgressCallbacks
 
     if sys.stderr.isatty():
         screen = Console(stderr=True, highlight=False)
         with screen.status(Text("looking at the study")) as status:
-            yield Told(
+            yield ProgressCallbacks(
                 line=lambda text: screen.print(Text(text)),
                 state=lambda text: status.update(Text(text, overflow="ellipsis", no_wrap=True)),
             )
@@ -277,4 +278,4 @@ def _told() -> Iterator["Told"]:
             due = time.monotonic() + STATE_SECONDS
             line(text)
 
-    yield Told(line=line, state=state)
+    yield ProgressCallbacks(line=line, state=state)

@@ -1,7 +1,6 @@
-"""A run's events as TensorBoard scalars, for those who have it open anyway (extra `tensorboard`).
+"""Write a run's events as TensorBoard scalars to its `tensorboard/` folder (extra `tensorboard`).
 
-In: event records. Out: event files in the run's `tensorboard/`. What a reader gets wrong: this is a copy for the
-eye; events.jsonl stays the history that everything else reads.
+Nothing reads these files back; events.jsonl is the run's history.
 """
 
 from collections.abc import Iterator
@@ -17,14 +16,14 @@ _EVALUATED_KEYS = ("loss", "baseline_marginal", "baseline_repeat", "baseline_mar
 
 
 def require_tensorboard() -> None:
-    """UsageError where the extra is not installed."""
+    """Raise UsageError where the extra is not installed."""
     if find_spec("tensorboard") is None:
         raise UsageError("--tensorboard needs the extra of that name: pip install 'exphil[tensorboard]'")
 
 
 @contextmanager
 def tensorboard_sink(folder: Path) -> Iterator["TensorBoardSink"]:
-    """A sink that writes to `folder`."""
+    """Yield a sink that writes scalars to `folder`."""
     from torch.utils.tensorboard import SummaryWriter
 
     writer = SummaryWriter(str(folder))
@@ -35,7 +34,7 @@ def tensorboard_sink(folder: Path) -> Iterator["TensorBoardSink"]:
 
 
 def scalars(record: dict[str, Any]) -> dict[str, float]:
-    """Tag → value of what an event says in numbers."""
+    """Return an event's scalars as tag → value; empty for event types without scalars."""
     keys: tuple[str, ...]
     match record["type"]:
         case "step":
@@ -51,6 +50,8 @@ def scalars(record: dict[str, Any]) -> dict[str, float]:
 
 
 class TensorBoardSink:
+    """Event sink that writes scalars through a `SummaryWriter`."""
+
     def __init__(self, writer: Any) -> None:
         self._writer = writer
 

@@ -1,8 +1,7 @@
-"""What a backbone can be told: one frozen model per kind, joined on `kind`.
+"""Settings of the backbones: one frozen pydantic model per kind, a union discriminated by `kind`.
 
-In: a preset's `backbone` table. Out: a `BackboneConfig`. What a reader gets wrong is `window_size`: where there
-is attention it is the band, the frames that *each attention layer* looks back on, itself included (so two layers
-see nearly two windows); for the others it is only the length of a training chunk, and state lasts a whole game.
+`window_size` has two meanings. With attention it is the band: the frames that *each attention layer* attends to,
+including the current one, so two layers see nearly two windows. Without, it is only the training chunk's length.
 """
 
 from typing import Annotated, Literal, Self, get_args
@@ -10,42 +9,41 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ScanKernel = Literal["auto", "torch", "compiled", "fused"]
-"""What runs the selective scan of training. `torch`: exphil's own in PyTorch, anywhere. `compiled`: exphil's own
-in C++, on a CPU with a compiler. `fused`: mamba-ssm's, on CUDA. `auto`: the fastest of them that is there."""
+"""Implementation of the selective scan in training. `torch`: exphil's in PyTorch, on any device. `compiled`: exphil's
+in C++, on a CPU with a compiler. `fused`: mamba-ssm's, on CUDA. `auto`: the fastest available one."""
 
 MatmulKernel = Literal["auto", "torch", "fused"]
-"""What runs Mamba-2's chunked scan of training: see `ScanKernel`."""
+"""Implementation of Mamba-2's chunked scan in training; see `ScanKernel`."""
 
 
 class _Backbone(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     window_size: int = Field(default=60, ge=2)
-    """Where there is attention, the frames that each layer of it looks back on, itself included; else the
-    training chunk."""
+    """With attention, the frames that each attention layer attends to, including the current one; else the frames
+    of a training chunk."""
     width: int = Field(default=256, ge=1)
-    """Of what comes in and of what goes out; the encoder's width is the same."""
+    """Model dimension; must equal encoder.width."""
     layers: int = Field(default=2, ge=1)
-    """Residual layers, one upon the other."""
+    """Number of stacked residual layers."""
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of what each layer adds that is dropped in training."""
+    """Dropout probability on the output of each layer, before the residual sum."""
 
     @property
     def chunk_length(self) -> int:
-        """Frames of a training window where the preset names none."""
+        """Default frames of a training window, where the preset sets no `train.chunk_length`."""
         return self.window_size
 
 
 class _Banded(_Backbone):
-    """A backbone with banded attention in it."""
+    """A backbone with banded attention."""
 
     heads: int = Field(default=4, ge=1)
-    """Parts that `width` is split into, each of which attends on its own."""
+    """Attention heads; `width` must split into heads of even width."""
 
     @property
     def chunk_length(self) -> int:
-        """Twice the band, so that frames whose band has filled up (all of play but its first second) are met
-        in training."""
+        """Twice the band, so that training has frames with a full band, as play has after its first second."""
         return 2 * self.window_size
 
     @model_validator(mode="after")
@@ -63,88 +61,88 @@ class _Banded(_Backbone):
 
 
 class _Selective(_Backbone):
-    """A backbone with a selective state space in it."""
+    """A backbone with a selective state space."""
 
     d_state: int = Field(default=16, ge=1)
-    """Values of memory per inner channel."""
+    """State size per inner channel."""
     d_conv: int = Field(default=4, ge=2)
-    """Frames that the short convolution before the scan sees."""
+    """Kernel size of the causal convolution before the scan, in frames."""
     expand: int = Field(default=2, ge=1)
     """Inner channels as a multiple of `width`."""
 
     @property
     def inner(self) -> int:
-        """Channels of the state space."""
+        """Number of inner channels."""
         return self.expand * self.width
 
 
 class MlpConfig(_Backbone):
-    """Each frame on its own: what can be said without any memory."""
+    """Multilayer perceptron on single frames: a baseline without memory."""
 
     kind: Literal["mlp"] = "mlp"
     residual: bool = True
-    """Layers add to what comes in, through four times `width`; off: plain hidden layers of `width` units, so that two
-    of 512 are [512, 512]."""
+    """Residual layers with a hidden width of four times `width`; off: plain hidden layers of `width` units, so two
+    layers of 512 are [512, 512]."""
 
 
 class GruConfig(_Backbone):
-    """Gated recurrent units: one vector of memory per layer."""
+    """Gated recurrent unit (GRU): one state vector per layer."""
 
     kind: Literal["gru"] = "gru"
 
 
 class LstmConfig(_Backbone):
-    """Long short-term memory: two vectors of memory per layer."""
+    """Long short-term memory (LSTM): two state vectors per layer."""
 
     kind: Literal["lstm"] = "lstm"
 
 
 class TxLikeConfig(_Backbone):
-    """slippi-ai's: each layer an LSTM and a feed-forward part, both residual."""
+    """slippi-ai's backbone: each layer is an LSTM and a feed-forward part, both residual."""
 
     kind: Literal["tx_like"] = "tx_like"
     ffn_factor: float = Field(default=2, gt=0)
-    """Width of the feed-forward part as a multiple of `width`."""
+    """Width of the feed-forward part, as a multiple of `width`."""
 
 
 class LstmHybridConfig(_Banded):
-    """LSTM layers first, then banded attention over what they say."""
+    """LSTM layers, then banded attention over their output."""
 
     kind: Literal["lstm_hybrid"] = "lstm_hybrid"
     layers: int = Field(default=1, ge=1)
-    """Residual LSTM layers, one upon the other."""
+    """Number of stacked residual LSTM layers."""
     attention_layers: int = Field(default=1, ge=1)
-    """Attention layers, without feed-forward parts, upon them."""
+    """Number of attention layers on top, without feed-forward parts."""
 
 
 class AttentionConfig(_Banded):
-    """Banded causal attention with rotary positions."""
+    """Banded (sliding-window) causal attention with rotary position embeddings."""
 
     kind: Literal["attention"] = "attention"
     ffn_factor: float = Field(default=4, gt=0)
-    """Width of the feed-forward layer as a multiple of `width`."""
+    """Width of the feed-forward layer, as a multiple of `width`."""
 
 
 class MambaConfig(_Selective):
-    """The selective state space model of Gu and Dao (2023)."""
+    """Mamba: the selective state space model of Gu and Dao (2023)."""
 
     kind: Literal["mamba"] = "mamba"
     dt_rank: int | None = Field(default=None, ge=1)
-    """Rank of the projection that makes the step sizes; by default a sixteenth of `width`."""
+    """Rank of the step size (dt) projection; by default a sixteenth of `width`."""
     kernel: ScanKernel = "auto"
-    """What runs the scan in training; play never needs one."""
+    """Implementation of the scan in training; play does not use it."""
 
 
 class Mamba2Config(_Selective):
-    """Mamba-2 (Dao and Gu, 2024): one decay per head, so that the scan is matrix products."""
+    """Mamba-2 (Dao and Gu, 2024): one decay per head, so the scan is matrix products."""
 
     kind: Literal["mamba2"] = "mamba2"
     d_state: int = Field(default=64, ge=1)
-    """Values of memory per inner channel."""
+    """State size per inner channel."""
     head_width: int = Field(default=64, ge=1)
-    """Inner channels that share a decay."""
+    """Inner channels per head; a head's channels share a decay."""
     kernel: MatmulKernel = "auto"
-    """What runs the scan in training; play never needs one."""
+    """Implementation of the scan in training; play does not use it."""
 
     @model_validator(mode="after")
     def _heads_divide_inner(self) -> Self:
@@ -163,17 +161,17 @@ class JambaConfig(_Banded, _Selective):
 
     kind: Literal["jamba"] = "jamba"
     layers: int = Field(default=6, ge=1)
-    """Layers, of either sort, one upon the other."""
+    """Number of stacked layers, of both kinds."""
     attention_period: int = Field(default=3, ge=1)
-    """One layer of so many is attention, the others are Mamba."""
+    """One layer in this many is attention; the others are Mamba."""
     attention_offset: int = Field(default=1, ge=0)
-    """Which one: layer number modulo `attention_period`, counted from 0."""
+    """Attention layers are those with layer number (from 0) modulo `attention_period` equal to this."""
     ffn_factor: float = Field(default=2, gt=0)
-    """Width of each layer's gated feed-forward part as a multiple of `width`."""
+    """Width of each layer's gated feed-forward part, as a multiple of `width`."""
     dt_rank: int | None = Field(default=None, ge=1)
-    """Rank of the projection that makes the step sizes; by default a sixteenth of `width`."""
+    """Rank of the step size (dt) projection; by default a sixteenth of `width`."""
     kernel: ScanKernel = "auto"
-    """What runs the scan in training; play never needs one."""
+    """Implementation of the scan in training; play does not use it."""
 
     @model_validator(mode="after")
     def _there_is_attention(self) -> Self:
@@ -190,7 +188,7 @@ class JambaConfig(_Banded, _Selective):
         return self
 
     def is_attention(self, layer: int) -> bool:
-        """Whether the layer of this number, from 0, is attention."""
+        """Whether layer number `layer`, from 0, is attention."""
         return layer % self.attention_period == self.attention_offset
 
 
@@ -207,11 +205,11 @@ AnyBackbone = (
 )
 
 ALIASES = {"sliding_window": "attention"}
-"""Other names of a kind, as people type them."""
+"""Alias → kind."""
 
 BackboneConfig = Annotated[AnyBackbone, Field(discriminator="kind")]
 
 BACKBONE_KINDS: tuple[str, ...] = tuple(
     str(config.model_fields["kind"].default) for config in get_args(AnyBackbone)
 )
-"""In the order in which they are listed for people: the first ExPhil's seven, then the later ones."""
+"""All kinds, in display order: the seven of the first ExPhil, then the later ones."""

@@ -1,9 +1,8 @@
-"""Resolves a preset: defaults, then what it extends, then itself, then the command line.
+"""Resolve a preset: defaults, then the files it extends, then its own file, then the command line.
 
-In: a name or path, and overrides by dotted key. Out: a `Preset`, or one UsageError that lists every mistake
-with the place where it was made. What a reader gets wrong: when a later layer names another kind of backbone,
-the settings that only the earlier kind knows are taken out, and `Resolved.notes` says so; a setting that no
-kind knows stays in and is an error.
+All mistakes are reported in one UsageError, each with its position. When a later layer selects another kind of
+backbone, settings that only the earlier kind has are dropped, and `Resolved.notes` lists those that the command line
+dropped.
 """
 
 import json
@@ -18,7 +17,7 @@ from exphil_core.config.backbones import ALIASES
 from exphil_core.config.preset import NONE, Preset, plain_values
 from exphil_core.config.problems import BACKBONES, SHARED_BACKBONE_KEYS, problems_of
 from exphil_core.config.sizes import AUTO, LIMITS, SIZES, SizeName, size_settings
-from exphil_core.config.sources import Source, preset_names, read_chain
+from exphil_core.config.sources import SourceFile, preset_names, read_chain
 from exphil_core.config.toml import write_toml
 from exphil_core.errors import UsageError
 from exphil_core.replays.text import is_text, storable
@@ -26,37 +25,45 @@ from exphil_core.replays.text import is_text, storable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
+    """A resolved preset with the layers it was merged from."""
+
     preset: Preset
-    """Where its size is `auto` and not picked yet: with the values of `production`."""
+    """If its size is `auto` and not picked yet, it has the values of `production`."""
     notes: tuple[str, ...]
-    """What a person should be told about how the layers were joined; `exphil train` prints them."""
-    layers: "tuple[_Layer, ...]"
+    """Messages about the merge for the user; `exphil train` prints them."""
+    layers: "tuple[_PresetLayer, ...]"
     """Base first, the command line last."""
 
     def at_size(self, name: SizeName, values: Mapping[str, object] | None = None) -> Preset:
-        """The preset at a named size, with `values` by dotted key instead of the size's own.
+        """Return the preset at a named size.
 
-        What a layer says that names a size, or one above it, wins over both.
+        Args:
+            values: values by dotted key that replace the size's own. A layer that names a size, and every layer above
+                it, wins over both.
         """
         preset, _ = _joined(self.layers, name, values or {})
         return preset.model_copy(update={"size": name})
 
     def setting(self, key: str, value: object) -> "Resolved":
-        """The same with one more value, over all layers."""
-        layers = (*self.layers, _Layer(tables=_nested({key: value}), labels={key: key}))
+        """Return a copy with one more value, above all layers."""
+        layers = (*self.layers, _PresetLayer(tables=_nested({key: value}), labels={key: key}))
         preset, _ = _joined(layers, _size_of(layers), {})
         return replace(self, preset=preset, layers=layers)
 
     @property
     def explicit(self) -> frozenset[str]:
-        """Dotted keys that win over a size's values."""
+        """Dotted keys that override a size's values."""
         return frozenset(
             key for layer in self.layers[_sized_at(self.layers) :] for key in _keys(layer.tables)
         )
 
 
 def load_preset(name_or_path: str, overrides: Mapping[str, object] | None = None) -> Preset:
-    """The resolved preset. UsageError with one line for every mistake."""
+    """Return the resolved preset.
+
+    Raises:
+        UsageError: with one line for every mistake.
+    """
     return resolve_preset(name_or_path, overrides).preset
 
 
@@ -65,35 +72,39 @@ def resolve_preset(
     overrides: Mapping[str, object] | None = None,
     options: Mapping[str, str] | None = None,
 ) -> Resolved:
-    """The resolved preset with its notes.
+    """Return the resolved preset with its notes and layers.
 
-    `overrides` are values by dotted key (`train.lr`); `options` names the option that a key came from
-    (`{"train.lr": "--lr"}`) where it was not `--set`, so that a mistake is reported under what was typed.
+    Args:
+        overrides: values by dotted key (`train.lr`), above all files.
+        options: the command-line option of a key (`{"train.lr": "--lr"}`), for error messages; `--set` by default.
+
+    Raises:
+        UsageError: with one line for every mistake.
     """
     options = options or {}
     chain = read_chain(name_or_path)
-    layers = [_Layer(tables=source.values, source=source) for source in chain]
+    layers = [_PresetLayer(tables=source.values, source=source) for source in chain]
     labels = {key: options.get(key, f"--set {key}") for key in overrides or {}}
-    layers.append(_Layer(tables=_nested(overrides or {}), labels=labels))
+    layers.append(_PresetLayer(tables=_nested(overrides or {}), labels=labels))
 
     preset, notes = _joined(layers, _size_of(layers), {})
     return Resolved(preset=preset, notes=notes, layers=tuple(layers))
 
 
 SIZE_BEFORE_PICKED: SizeName = "production"
-"""Whose values a preset shows whose size is `auto`, before there is data to pick by."""
+"""The size whose values a preset of size `auto` has until one is picked from the data."""
 
 
-def _size_of(layers: "Sequence[_Layer]") -> SizeName | None:
-    """Whose values the layers stand on; None where no size is named. An unknown one is refused by the preset."""
+def _size_of(layers: "Sequence[_PresetLayer]") -> SizeName | None:
+    """Return the size that the layers name, or None. `Preset` refuses an unknown one."""
     size = next((layer.tables["size"] for layer in reversed(layers) if "size" in layer.tables), None)
     return SIZE_BEFORE_PICKED if size == AUTO else next((name for name in SIZES if name == size), None)
 
 
 def _joined(
-    layers: "Sequence[_Layer]", size: SizeName | None, values: Mapping[str, object]
+    layers: "Sequence[_PresetLayer]", size: SizeName | None, values: Mapping[str, object]
 ) -> tuple[Preset, tuple[str, ...]]:
-    """The preset of all layers with a size's values, and those instead of them, below the first that names a size."""
+    """Merge all layers. A size's values, updated by `values`, go below the first layer that names a size."""
     merged = _Merged()
     sized_at = _sized_at(layers)
     for layer in layers[:sized_at]:
@@ -105,19 +116,19 @@ def _joined(
         kind = next((kind for kind in reversed(kinds) if kind in BACKBONES), None)
         known = set(BACKBONES[kind].model_fields) if kind else SHARED_BACKBONE_KEYS
         merged.take(
-            _Layer(tables=_nested({**size_settings(size, known, limited=limited), **values}), labels={})
+            _PresetLayer(tables=_nested({**size_settings(size, known, limited=limited), **values}), labels={})
         )
     for layer in layers[sized_at:]:
         merged.take(layer)
     own = next(layer.source for layer in reversed(layers) if layer.source is not None)
-    # A name and a description are of one file: they are not handed on to what extends it.
+    # Name and description belong to one file: a file that extends it does not inherit them.
     merged.values["name"] = own.values.get("name", own.path.stem)
     merged.values["description"] = own.values.get("description", "")
     return merged.validated(own), tuple(merged.notes)
 
 
-def _sized_at(layers: "Sequence[_Layer]") -> int:
-    """Where the first layer is that names a size; their number where none does."""
+def _sized_at(layers: "Sequence[_PresetLayer]") -> int:
+    """Return the index of the first layer that names a size; the number of layers if none does."""
     return next((k for k, layer in enumerate(layers) if "size" in layer.tables), len(layers))
 
 
@@ -127,7 +138,7 @@ def _kind(tables: Mapping[str, object]) -> str | None:
 
 
 def _keys(tables: Mapping[str, object]) -> dict[str, object]:
-    """`section.key` → value."""
+    """Return the values by `section.key`."""
     return {
         f"{section}.{key}": value
         for section, table in tables.items()
@@ -137,7 +148,14 @@ def _keys(tables: Mapping[str, object]) -> dict[str, object]:
 
 
 def preset_from_tables(tables: Mapping[str, object], *, where: str) -> Preset:
-    """A preset from tables that were resolved before, as `run.toml` holds them, or UsageError."""
+    """Return the preset of resolved tables, as `run.toml` stores them.
+
+    Args:
+        where: the file, for error messages.
+
+    Raises:
+        UsageError: with one line for every mistake.
+    """
     try:
         return Preset.model_validate_json(json.dumps(tables, default=str), strict=True)
     except ValidationError as error:
@@ -146,17 +164,17 @@ def preset_from_tables(tables: Mapping[str, object], *, where: str) -> Preset:
 
 
 def list_presets() -> tuple[str, ...]:
-    """The names of the presets that `load_preset` knows."""
+    """Return the names that `load_preset` accepts."""
     return preset_names()
 
 
 def preset_to_toml(preset: Preset) -> str:
-    """The resolved preset as TOML; loading it gives an equal preset."""
+    """Return the resolved preset as TOML; loading it gives an equal preset."""
     return write_toml(plain_values(preset))
 
 
 def parse_assignments(assignments: Iterable[str]) -> dict[str, object]:
-    """`section.key=value` from the command line → overrides. A value is TOML, or else a bare word."""
+    """Parse `section.key=value` assignments of `--set` into overrides. A value that is not TOML is a string."""
     overrides: dict[str, object] = {}
     problems = []
     for assignment in assignments:
@@ -181,15 +199,16 @@ def _toml_value(text: str) -> object:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    """One file, or the command line."""
+class _PresetLayer:
+    """One preset file, or the command line."""
 
     tables: Mapping[str, object]
-    source: Source | None = None
+    source: SourceFile | None = None
     labels: Mapping[str, str] | None = None
+    """Dotted key → the command-line option that set it."""
 
     def position(self, key: str) -> str | None:
-        """Where the key stands in this layer, or None where it does not."""
+        """Return the position of the key in this layer, or None if the layer does not set it."""
         if self.source is not None:
             return self.source.position(key) if key in self.source.lines else None
         assert self.labels is not None
@@ -197,15 +216,15 @@ class _Layer:
 
 
 class _Merged:
-    """The layers so far, as one tree of values."""
+    """Merges layers into one tree of values."""
 
     def __init__(self) -> None:
         self.values: dict[str, object] = {}
         self.notes: list[str] = []
-        self._layers: list[_Layer] = []
+        self._layers: list[_PresetLayer] = []
 
-    def take(self, layer: _Layer) -> None:
-        """Lays `layer` over what is there."""
+    def take(self, layer: _PresetLayer) -> None:
+        """Merge `layer` over the current values."""
         layer = replace(layer, tables=_without_alias(layer.tables))
         self._switch_backbone(layer)
         for section, value in layer.tables.items():
@@ -216,7 +235,7 @@ class _Merged:
                 self.values[section] = dict(value) if isinstance(value, Mapping) else value
         self._layers.append(layer)
 
-    def _switch_backbone(self, layer: _Layer) -> None:
+    def _switch_backbone(self, layer: _PresetLayer) -> None:
         below, above = self.values.get("backbone"), layer.tables.get("backbone")
         if not isinstance(below, dict) or not isinstance(above, Mapping):
             return
@@ -226,17 +245,17 @@ class _Merged:
         known = set(BACKBONES[old].model_fields) - SHARED_BACKBONE_KEYS - {"kind"}
         stays = set(BACKBONES[new].model_fields)
         dropped = {key: below.pop(key) for key in sorted(known & set(below) - stays)}
-        # Between files it is the author's choice; on the command line a person may not have meant it.
+        # A file's author chose it; a user of the command line may not have meant it.
         if dropped and layer.source is None:
             settings = ", ".join(f"{key}={value}" for key, value in dropped.items())
             self.notes.append(
                 f"the backbone is {new} instead of {old}, so {old}'s {settings} no longer apply"
             )
 
-    def position(self, path: tuple[str, ...], own: Source) -> str:
-        """Where the value at `path` was set last; where its table was, if the value itself never was.
+    def position(self, path: tuple[str, ...], own: SourceFile) -> str:
+        """Return where the value at `path` was set last, else where its table was.
 
-        A contradiction within a table or between tables was made by whoever set something there last.
+        A contradiction within or between tables is attributed to the last layer that set something there.
         """
         if len(path) < 2:
             labels = self._layers[-1].labels or {}
@@ -251,8 +270,12 @@ class _Merged:
                     return position
         return own.position("")
 
-    def validated(self, own: Source) -> Preset:
-        """The preset, or UsageError with every mistake, in the order of the files."""
+    def validated(self, own: SourceFile) -> Preset:
+        """Return the preset.
+
+        Raises:
+            UsageError: with every mistake, in the order of the files.
+        """
         problems = [
             (path, f"{'.'.join(path)}: expected a finite number") for path in _not_finite(self.values)
         ]
@@ -265,7 +288,7 @@ class _Merged:
             for path, text in _not_text(self.values)
         ]
         try:
-            # Strict JSON means what TOML does: lists are tuples, 1 is a float, "1" and true are not numbers.
+            # Strict JSON has TOML's rules: lists become tuples, 1 is a float, "1" and true are not numbers.
             preset = Preset.model_validate_json(json.dumps(_holdable(self.values), default=str), strict=True)
         except ValidationError as error:
             problems += problems_of(error)
@@ -283,7 +306,7 @@ class _Merged:
 
 
 def _without_alias(tables: Mapping[str, object]) -> Mapping[str, object]:
-    """`tables` with the backbone under its own name."""
+    """Return `tables` with an alias of the backbone's kind replaced."""
     backbone = tables.get("backbone")
     if not isinstance(backbone, Mapping) or backbone.get("kind") not in ALIASES:
         return tables
@@ -291,7 +314,7 @@ def _without_alias(tables: Mapping[str, object]) -> Mapping[str, object]:
 
 
 def _order(position: str) -> tuple[bool, str, int]:
-    """Files first, from top to bottom, then the command line."""
+    """Sort key of a position: files first, by line, then the command line."""
     name, _, line = position.rpartition(":")
     return position.startswith("-"), name, int(line) if line.isdigit() else 0
 
@@ -328,7 +351,7 @@ def _not_text(value: object, path: tuple[str, ...] = ()) -> list[tuple[tuple[str
 
 
 def _holdable(value: object) -> object:
-    """`value` without what JSON cannot hold, numbers and letters; that is reported on its own."""
+    """Remove what JSON cannot hold (non-finite numbers, invalid UTF-8), which is reported separately."""
     if isinstance(value, str):
         return storable(value)
     if isinstance(value, list | tuple):

@@ -1,8 +1,7 @@
-"""What a run can be told: one frozen model per table of a preset, and the contradictions between them.
+"""The preset: all settings of a run, one frozen pydantic model per table, with checks between them.
 
-In: plain values, as TOML gives them (`loader` reads the files and says where a mistake stands). Out: a
-`Preset` with every value filled in. What a reader gets wrong: a limit that is absent is `None` here and the
-word "none" in TOML, and a run may have several limits on its length: the first that is reached ends it.
+A limit that is off is `None` here and the word "none" in TOML. A run may have several limits on its length; the first
+one reached ends it. `loader` reads the files.
 """
 
 import json
@@ -19,7 +18,7 @@ from exphil_core.melee.characters import PLAYABLE_COUNT, by_name
 _FROZEN = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 NONE = "none"
-"""How TOML and the command line say that a limit is off, since TOML has no null."""
+"""The word for a limit that is off, in TOML (which has no null) and on the command line."""
 
 
 def _none(value: object) -> object:
@@ -27,7 +26,7 @@ def _none(value: object) -> object:
 
 
 def _pair(value: object) -> object:
-    # Past a validator of ours, a list is no tuple any more where types are strict.
+    # After a BeforeValidator, strict mode does not accept a list as a tuple.
     return tuple(value) if isinstance(value, list) else _none(value)
 
 
@@ -39,16 +38,16 @@ def _playable(name: str) -> str:
 
 
 CharacterName = Annotated[str, AfterValidator(_playable)]
-"""A name or alias on the way in, the character's `name` on the way out."""
+"""Accepts a name or alias; validates to the character's `name`."""
 
 
-def _most_games(value: object) -> object:
+def _games_limit(value: object) -> object:
     if value is None or value == NONE:
         return None
     if not isinstance(value, Mapping):
         return _count(value, or_else=", or a table of them by character such as { mewtwo = 2 }")
     if not value:
-        raise ValueError("an empty table limits nobody: name a character, or leave it out")
+        raise ValueError("an empty table limits no character: name one, or leave it out")
     found: dict[str, object] = {}
     for given, count in value.items():
         name = _playable(str(given))
@@ -66,37 +65,37 @@ def _count(value: object, *, of: str = "", or_else: str = "") -> object:
 
 
 class DataConfig(BaseModel):
-    """Which games are learned from, and whose inputs."""
+    """Which games and which sides are learned from."""
 
     model_config = _FROZEN
 
     replays: tuple[str, ...] = ()
-    """Files, folders, archives or built datasets, from the folder that the command runs in."""
+    """Files, folders, archives or built datasets; relative to the current folder."""
     characters: tuple[CharacterName, ...] = ()
-    """Whose inputs are imitated: sides that mostly play one of these; empty means everybody's."""
+    """Imitate the sides that mostly play one of these characters; empty means all characters."""
     train_on_all_characters: bool | Literal["auto"] = "auto"
-    """Also train on every other character's sides, for what all characters share; only `characters` are judged.
-    auto: where `characters` have few frames."""
+    """Also train on the sides of all other characters; only `characters` are evaluated. auto: if `characters` have
+    few frames."""
     validation_share: float = Field(default=0.1, gt=0.0, lt=1.0)
-    """Share of the games that is held out."""
+    """Share of the games held out for validation."""
     split_seed: int = Field(default=0, ge=0)
-    """Which games those are."""
+    """Seed that selects the held-out games."""
     include_cpu: bool = False
-    """Imitate computer players too."""
+    """Also imitate computer players."""
     include_idle: bool = False
-    """Imitate sides that hardly move or look scripted too."""
-    most_games: Annotated[int | dict[str, int] | None, BeforeValidator(_most_games)] = None
-    """Learn from at most so many games of each character, or of those in a table such as { mewtwo = 2 }; to see how
-    few are enough."""
+    """Also imitate sides that hardly move or look scripted."""
+    max_games_per_character: Annotated[int | dict[str, int] | None, BeforeValidator(_games_limit)] = None
+    """Train on at most this many games of each character, or of those in a table such as { mewtwo = 2 }; none turns
+    it off. For measuring how few games are enough."""
     min_frames: int = Field(default=600, ge=1)
-    """Games shorter than this are filtered."""
+    """Games with fewer frames are filtered."""
 
     @model_validator(mode="after")
     def _trains_on_others(self) -> Self:
         if self.train_on_all_characters is True and not self.characters:
             raise ValueError(
-                "train_on_all_characters is true but characters is empty, which already means everybody: name "
-                "the characters to be judged on, or leave train_on_all_characters out"
+                "train_on_all_characters is true but characters is empty, which already means all characters: name "
+                "the characters to evaluate, or leave train_on_all_characters out"
             )
         return self
 
@@ -109,123 +108,127 @@ class DataConfig(BaseModel):
 
     @model_validator(mode="after")
     def _limits_who_is_learned_from(self) -> Self:
-        if isinstance(self.most_games, dict) and self.characters and self.train_on_all_characters is False:
-            strangers = [name for name in self.most_games if name not in self.characters]
+        if (
+            isinstance(self.max_games_per_character, dict)
+            and self.characters
+            and self.train_on_all_characters is False
+        ):
+            strangers = [name for name in self.max_games_per_character if name not in self.characters]
             if strangers:
                 raise ValueError(
-                    f"most_games limits {', '.join(strangers)}, but only {', '.join(self.characters)} are learned "
-                    "from: name them in characters too, or leave them out of most_games"
+                    f"max_games_per_character limits {', '.join(strangers)}, but only {', '.join(self.characters)} "
+                    "are trained on: name them in characters too, or leave them out of max_games_per_character"
                 )
         return self
 
 
 MOST_DELAY = 120
-"""Frames; two seconds."""
+"""Maximum delay in frames: two seconds."""
 
 
 class PolicyConfig(BaseModel):
-    """What is predicted, and by which head."""
+    """Target tokens, delay and output heads of the policy."""
 
     model_config = _FROZEN
 
     codec: Literal["clusters", "axes"] = "clusters"
-    """How a controller becomes target tokens."""
+    """How controller states are encoded as target tokens."""
     delay: int = Field(default=0, ge=0, le=MOST_DELAY)
-    """Frames between the observation and the input it causes, beyond the next frame."""
-    delays: Annotated[tuple[int, int] | None, BeforeValidator(_pair)] = None
-    """Train on every delay from the first to the last of these, drawn anew for each window and told to the policy;
-    `delay` is the one that is evaluated and played."""
+    """Frames between an observation and the predicted input, beyond the next frame."""
+    delay_range: Annotated[tuple[int, int] | None, BeforeValidator(_pair)] = None
+    """Train on a random delay in this range for each window, as an input of the policy; evaluation and play use
+    `delay`."""
     prediction: Literal["dense", "last", "interleaved"] = "dense"
-    """A prediction at every frame of a window, or only at its last; interleaved is at every frame, with the ego's
-    actions as tokens of their own between the states."""
+    """dense: a prediction at every frame of a window; last: only at its last; interleaved: at every frame, with the
+    ego's actions as separate tokens between the states."""
     head_width: int = Field(default=128, ge=1)
     """Hidden width of each component's head."""
     head_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the head's hidden values dropped in training."""
+    """Dropout probability on the head's hidden values."""
 
     @model_validator(mode="after")
     def _delay_is_trained(self) -> Self:
-        if self.delays is None:
+        if self.delay_range is None:
             return self
-        least, most = self.delays
+        least, most = self.delay_range
         if not 0 <= least < most <= MOST_DELAY:
             raise ValueError(
-                f"delays is {least} to {most}: expected two numbers, the smaller first, from 0 to {MOST_DELAY}"
+                f"delay_range is {least} to {most}: expected two numbers, the smaller first, from 0 to {MOST_DELAY}"
             )
         if not least <= self.delay <= most:
             raise ValueError(
-                f"delay is {self.delay}, but delays says that {least} to {most} are trained: set policy.delay, "
-                f"the one that is played, to one of those, such as {least}"
+                f"delay is {self.delay}, but delay_range says that {least} to {most} are trained: set policy.delay, "
+                f"which is used in play, to one of those, such as {least}"
             )
         return self
 
 
 class TrainConfig(BaseModel):
-    """How long, how fast and on what a run learns."""
+    """Optimisation, batches, augmentation and limits of a run."""
 
     model_config = _FROZEN
 
     seed: int = Field(default=0, ge=0, lt=2**63)
-    """Decides the first weights, every batch and every augmentation."""
-    start_from: Annotated[str | None, BeforeValidator(_none)] = None
-    """Begin with the weights of this checkpoint directory instead of drawn ones; the policy's parts must be as
-    large."""
+    """Seed of the initial weights, all batches and all augmentation."""
+    init_from: Annotated[str | None, BeforeValidator(_none)] = None
+    """Initialise the weights from this checkpoint directory; the policy's parts must have equal shapes. none: random
+    weights."""
     epochs: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
-    """End after as many passes over the training frames."""
+    """End after this many passes over the training frames; none turns it off."""
     max_steps: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
-    """End after as many optimiser steps."""
+    """End after this many optimiser steps; none turns it off."""
     max_minutes: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
-    """End after as many minutes of training, counted over resumes."""
+    """End after this many minutes of training, summed over resumes; none turns it off."""
     batch_size: int = Field(default=32, ge=1)
-    """Windows a forward pass."""
-    accumulation: int = Field(default=1, ge=1)
-    """Forward passes an optimiser step."""
+    """Windows per forward pass."""
+    grad_accum_steps: int = Field(default=1, ge=1)
+    """Forward passes per optimiser step (gradient accumulation)."""
     chunk_length: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=2)
-    """Frames a training window; by default the window, twice that where there is attention."""
+    """Frames per training window; default: backbone.window_size, twice that with attention."""
     carry_state: bool = False
-    """Each row of the batch plays whole games, window after window, and what the backbone remembers is carried
-    from one step to the next (without gradients); else every window starts from nothing."""
+    """Each row of the batch plays whole games, window after window, and the backbone's state is carried from step to
+    step (without gradients); off: every window starts from an empty state."""
     lr: float = Field(default=3e-4, gt=0, le=1.0)
     """Learning rate after the warm-up."""
-    lr_final: float = Field(default=0.1, ge=0.0, le=1.0)
-    """Share of `lr` that is left at the end of the cosine."""
+    lr_final_ratio: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Learning rate at the end of the cosine schedule, as a ratio of `lr`."""
     warmup_steps: int = Field(default=100, ge=0)
-    """Steps over which the learning rate rises from nothing."""
+    """Optimiser steps over which the learning rate rises from 0; 0 turns it off."""
     weight_decay: float = Field(default=0.01, ge=0.0)
-    """AdamW's decay of the weight matrices."""
-    clip_norm: float = Field(default=1.0, gt=0)
-    """Gradients are scaled down to at most this norm."""
+    """AdamW's weight decay, on weight matrices."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Maximum gradient norm; larger gradients are scaled down."""
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
-    """Of the averaged weights that are evaluated and kept; 0 turns them off."""
-    mirror: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Share of the windows that are reflected left to right."""
+    """Decay of the averaged (EMA) weights, which are evaluated and saved; 0 turns them off."""
+    mirror_prob: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Probability that a window is mirrored left to right."""
     action_dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the frames on which the policy is not shown what the ego did, so that it cannot only repeat it."""
+    """Share of the frames on which the ego's action is hidden from the policy, so that it cannot only repeat it."""
     scheduled_sampling: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of the frames on which the policy is shown what it would have done itself instead of what the ego did,
-    as in play; costs a second forward pass."""
+    """Share of the frames on which the policy's own action replaces the ego's in the input, as in play; costs a
+    second forward pass."""
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Of sticks and triggers, in what is minimised; never of buttons, and never in a reported loss."""
+    """Label smoothing of sticks and triggers in the training objective; not of buttons, not in a reported loss."""
     focal_gamma: float = Field(default=0.0, ge=0.0, le=5.0)
-    """How much less what is predicted well already counts in what is minimised; 0 turns that off."""
+    """Focal loss gamma in the training objective: how much less well-predicted frames count; 0 turns it off."""
     press_weight: float = Field(default=1.0, gt=0.0, le=100.0)
-    """How many times as much the buttons of a frame count where one is held, in what is minimised."""
-    noise_share: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of the windows whose numeric inputs get noise."""
-    noise_scale: float = Field(default=0.01, ge=0.0)
-    """Standard deviation of that noise, after normalisation."""
+    """Factor on the button loss of frames with a held button, in the training objective; 1 turns it off."""
+    noise_prob: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Probability that a window's numeric inputs get noise."""
+    noise_std: float = Field(default=0.01, ge=0.0)
+    """Standard deviation of that noise, in normalised units."""
     balance_characters: bool = False
-    """Draw rare characters more often than their share of the frames."""
+    """Sample rare characters more often than their share of the frames."""
     balance_temperature: float = Field(default=1.0, gt=0.0, le=1.0)
-    """How far: 1 asks for the same share for every wanted character, near 0 for the share of its frames."""
+    """Strength of the balance: 1 gives every wanted character the same share, near 0 the share of its frames."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the model lives; auto takes CUDA where there is one."""
+    """Torch device; auto: CUDA if available."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the matrix products; the loss is always computed in float32."""
+    """Precision of the matrix products; the loss is always computed in float32."""
     loader_workers: int = Field(default=1, ge=0, le=64)
-    """Threads that prepare batches; 0 prepares them in line. Batches are the same for any number."""
-    log_steps: int = Field(default=10, ge=1)
-    """Optimiser steps between `step` events; slow steps are reported more often."""
+    """Threads that prepare batches; 0 uses the training thread. The batches do not depend on it."""
+    log_every_steps: int = Field(default=10, ge=1)
+    """Optimiser steps between `step` events; slow steps are logged more often."""
     checkpoint_minutes: float = Field(default=2.0, gt=0)
     """Minutes between checkpoints."""
     keep_checkpoints: int = Field(default=3, ge=1)
@@ -234,16 +237,14 @@ class TrainConfig(BaseModel):
     @model_validator(mode="after")
     def _ends(self) -> Self:
         if self.epochs is None and self.max_steps is None and self.max_minutes is None:
-            raise ValueError(
-                "the run would never end: give at least one of epochs, max_steps and max_minutes"
-            )
+            raise ValueError("the run would never end: set at least one of epochs, max_steps and max_minutes")
         return self
 
     @model_validator(mode="after")
     def _nothing_without_effect(self) -> Self:
-        if self.noise_share > 0 and self.noise_scale == 0:
+        if self.noise_prob > 0 and self.noise_std == 0:
             raise ValueError(
-                f"noise_share is {self.noise_share} but noise_scale is 0, so no noise would be added"
+                f"noise_prob is {self.noise_prob} but noise_std is 0, so no noise would be added"
             )
         if not self.balance_characters and self.balance_temperature != 1.0:
             raise ValueError(
@@ -254,36 +255,36 @@ class TrainConfig(BaseModel):
 
 
 class EvaluationConfig(BaseModel):
-    """When and on how much the held-out games are looked at during training."""
+    """Evaluation on the held-out games during training."""
 
     model_config = _FROZEN
 
     every_steps: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
-    """Optimiser steps between evaluations."""
+    """Optimiser steps between evaluations; none turns it off."""
     every_minutes: Annotated[float | None, BeforeValidator(_none)] = Field(default=None, gt=0)
-    """Minutes between evaluations; with `every_steps` too, whichever is due first."""
+    """Minutes between evaluations; with `every_steps`, the one due first counts; none turns it off."""
     max_frames: Annotated[int | None, BeforeValidator(_none)] = Field(default=None, ge=1)
-    """Cap on the frames of an evaluation during training, in whole games; none means all of them."""
-    rows: int = Field(default=16, ge=1)
-    """Games evaluated side by side."""
+    """Maximum frames of an evaluation during training, in whole games; none: all."""
+    batch_size: int = Field(default=16, ge=1)
+    """Games evaluated in parallel (batch size)."""
     patience: int = Field(default=0, ge=0)
-    """Evaluations without a better validation loss before the run stops early; 0 turns that off."""
+    """Evaluations without a better validation loss before early stopping; 0 turns it off."""
     min_delta: float = Field(default=0.001, ge=0.0)
-    """By how many nats a loss must be lower to count as better."""
+    """Minimum improvement of the validation loss, in nats, to count as better."""
 
 
 class PilotConfig(BaseModel):
-    """Who plays a held-out replay in real time beside a run, to show whether the policy could play."""
+    """The pilot: plays a held-out replay in real time beside a run, to show whether the policy could play."""
 
     model_config = _FROZEN
 
     device: Literal["off", "auto", "cpu", "cuda"] = "off"
-    """Where a pilot plays beside the run, at 60 frames a second; auto: on the GPU that trains, else on a processor
-    with three cores or more."""
+    """Device of a pilot that plays beside the run at 60 frames per second; auto: the GPU that trains, else a CPU with
+    three cores or more."""
     threads: int = Field(default=1, ge=1, le=64)
-    """Processor threads that it plays with; a run on the processor leaves it as many cores."""
+    """CPU threads of the pilot; a run on the CPU leaves it as many cores."""
     save_seconds: float = Field(default=20.0, ge=1)
-    """Seconds between two savings of the weights for it, also for a pilot that is started by hand."""
+    """Seconds between saves of the weights for the pilot, also for one that is started by hand."""
 
     @model_validator(mode="after")
     def _threads_play(self) -> Self:
@@ -301,35 +302,35 @@ class PilotConfig(BaseModel):
 
 
 class Preset(BaseModel):
-    """Everything that decides a run, but the data that it finds."""
+    """All settings of a run."""
 
     model_config = _FROZEN
 
     name: str = Field(min_length=1)
-    """What the run is named after."""
+    """Preset name; the run is named after it."""
     description: str = ""
     """One sentence for `exphil presets list`."""
     size: Annotated[SizeChoice | None, BeforeValidator(_none)] = None
-    """small, medium or production: dimensions, batch, learning rate and limits by name; auto picks by the training
-    frames, this machine's speed and the run's time. What a preset file or the command line sets wins."""
+    """Named dimensions, batch, learning rate and limits: small, medium or production; auto picks by the training
+    frames, this machine's speed and the run's time. Values of a preset file or the command line win."""
     data: DataConfig = DataConfig()
-    """Which games are learned from."""
+    """Data settings."""
     encoder: EncoderConfig = EncoderConfig()
-    """How columns become the model's input."""
+    """Encoder settings."""
     backbone: BackboneConfig
-    """The sequence model."""
+    """Settings of the sequence model."""
     policy: PolicyConfig = PolicyConfig()
-    """What is predicted."""
+    """Prediction settings."""
     train: TrainConfig
-    """How it is learned."""
+    """Training settings."""
     evaluation: EvaluationConfig = EvaluationConfig()
-    """When it is measured."""
+    """Evaluation settings."""
     pilot: PilotConfig = PilotConfig()
-    """Who plays beside it."""
+    """Pilot settings."""
 
     @property
     def chunk_length(self) -> int:
-        """Frames of a training window, with the default resolved."""
+        """Frames per training window, with the default resolved."""
         if self.train.chunk_length is not None:
             return self.train.chunk_length
         return self.backbone.chunk_length
@@ -339,13 +340,13 @@ class Preset(BaseModel):
         if self.encoder.width != self.backbone.width:
             raise ValueError(
                 f"encoder.width is {self.encoder.width} but backbone.width is {self.backbone.width}: "
-                "the backbone takes the encoder's output as it is, so give both the same width"
+                "the backbone takes the encoder's output unchanged, so give both the same width"
             )
         if self.chunk_length < self.backbone.window_size:
             raise ValueError(
                 f"train.chunk_length is {self.chunk_length} but backbone.window_size is "
-                f"{self.backbone.window_size}: a training window must be at least as long as what the "
-                "backbone looks back on"
+                f"{self.backbone.window_size}: a training window must be at least as long as the "
+                "backbone's window"
             )
         return self
 
@@ -360,10 +361,10 @@ class Preset(BaseModel):
 
     @model_validator(mode="after")
     def _one_delay_a_game(self) -> Self:
-        if self.train.carry_state and self.policy.delays is not None:
+        if self.train.carry_state and self.policy.delay_range is not None:
             raise ValueError(
-                f"policy.delays is {self.policy.delays} but train.carry_state is on: the delay would change within a "
-                "game that is remembered. Leave train.carry_state out, or train with one policy.delay"
+                f"policy.delay_range is {self.policy.delay_range} but train.carry_state is on: the delay would "
+                "change within a game. Leave train.carry_state out, or train with one policy.delay"
             )
         return self
 
@@ -371,18 +372,18 @@ class Preset(BaseModel):
     def _state_can_be_carried(self) -> Self:
         if self.train.carry_state and self.backbone.kind == "mlp":
             raise ValueError(
-                "train.carry_state is on but backbone.kind is 'mlp', which remembers nothing to carry: leave "
+                "train.carry_state is on but backbone.kind is 'mlp', which has no state to carry: leave "
                 "train.carry_state out, or choose another backbone"
             )
         if self.train.carry_state and self.policy.prediction == "last":
             raise ValueError(
                 "train.carry_state is on but policy.prediction is 'last': of games that are played window after "
-                f"window, only one frame in {self.chunk_length} would be learned from. Set policy.prediction to "
+                f"window, only one frame in {self.chunk_length} would be trained on. Set policy.prediction to "
                 "'dense', or leave train.carry_state out"
             )
         return self
 
 
 def plain_values(preset: Preset) -> Mapping[str, object]:
-    """The preset as tables of plain values, without what is None: what TOML can hold."""
+    """Return the preset as tables of plain values for TOML, without None."""
     return preset.model_dump(mode="json", exclude_none=True)

@@ -1,35 +1,45 @@
-"""What is wrong with a preset's values, as sentences with the nearest right answer.
-
-In: pydantic's ValidationError. Out: (path, sentence) for every mistake; the loader adds where it was made.
-What a reader gets wrong: pydantic puts the backbone's kind into the path of what is below it.
-"""
+"""Error messages for a preset's values: turns pydantic's ValidationError into sentences with suggestions."""
 
 import json
-from difflib import get_close_matches
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
 
 from exphil_core.config.backbones import AnyBackbone, BackboneConfig
 from exphil_core.config.preset import Preset
+from exphil_core.suggest import suggestion
 
 BACKBONES: dict[str, type[AnyBackbone]] = {
     get_args(model.model_fields["kind"].annotation)[0]: model
     for model in get_args(get_args(BackboneConfig)[0])
 }
 SHARED_BACKBONE_KEYS = set.intersection(*(set(model.model_fields) for model in BACKBONES.values()))
-"""What every backbone has, and so what survives a change of kind."""
+"""Settings that all kinds of backbone have; they survive a change of kind."""
 
 
-RENAMED = {"data.learn_from_all": "train_on_all_characters"}
-"""Former key → the name that it has now."""
+RENAMED = {
+    "data.learn_from_all": "train_on_all_characters",
+    "data.most_games": "max_games_per_character",
+    "policy.delays": "delay_range",
+    "train.accumulation": "grad_accum_steps",
+    "train.clip_norm": "max_grad_norm",
+    "train.log_steps": "log_every_steps",
+    "train.lr_final": "lr_final_ratio",
+    "train.mirror": "mirror_prob",
+    "train.noise_scale": "noise_std",
+    "train.noise_share": "noise_prob",
+    "train.start_from": "init_from",
+    "evaluation.rows": "batch_size",
+}
+"""Former key → its current name."""
 
 
 def problems_of(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
-    """(path of the value, `section.key: sentence`) for every mistake that pydantic found."""
+    """Return (path of the value, `section.key: sentence`) for every mistake that pydantic found."""
     found = []
     for detail in error.errors():
         path = tuple(str(part) for part in detail["loc"] if not isinstance(part, int))
+        # Pydantic inserts the backbone's kind into the path of its settings.
         if path[:1] == ("backbone",) and len(path) > 1 and path[1] in BACKBONES:
             kind = path[1]
             path = ("backbone", *path[2:])
@@ -61,7 +71,7 @@ def problems_of(error: ValidationError) -> list[tuple[tuple[str, ...], str]]:
                 wanted = detail["msg"].removeprefix("Input should be ")
                 sentence = f"expected {wanted}, found {_shown(given)}"
         key = ".".join(path)
-        # A contradiction between tables names the keys itself.
+        # The message of a contradiction between tables already names the keys.
         found.append((path, f"{key}: {sentence}" if key else sentence))
     return found
 
@@ -71,9 +81,7 @@ def _shown(value: object) -> str:
 
 
 def _unknown_value(what: str, given: str, expected: tuple[str, ...]) -> str:
-    near = get_close_matches(given, expected, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(expected)}"
-    return f"unknown {what} '{given}'; {hint}"
+    return f"unknown {what} '{given}'; {suggestion(given, expected)}"
 
 
 def _unknown_key(path: tuple[str, ...], kind: str) -> str:
@@ -92,6 +100,4 @@ def _unknown_key(path: tuple[str, ...], kind: str) -> str:
         known = (
             list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
         )
-    near = get_close_matches(name, known, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(known)}"
-    return f"unknown key; {hint}"
+    return f"unknown key; {suggestion(name, known)}"

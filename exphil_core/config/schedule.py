@@ -1,4 +1,4 @@
-"""Settings that follow from how much there is to learn from and how long a run is. Pure functions; no torch."""
+"""Derive settings (warm-up, dropout, weight decay, size) from the amount of data and the run's length. No torch."""
 
 import math
 from collections.abc import Callable
@@ -7,80 +7,90 @@ from dataclasses import dataclass
 from exphil_core.config.sizes import SIZES, SizeName
 
 FEW_FRAMES = 2_000_000
-"""Training frames of the wanted characters below which `data.train_on_all_characters = "auto"` takes every side.
-About nine hours of play. Below it, the other sides were worth more than any regulariser."""
+"""Below this many training frames of the wanted characters (about nine hours of play),
+`data.train_on_all_characters = "auto"` takes every side: there they helped more than any regulariser."""
 
 WARMUP_SHARE = 1 / 20
-"""Most of a run's steps over which the learning rate rises."""
+"""Maximum share of a run's steps for the learning rate warm-up."""
 
 AVERAGE_SHARE = 1 / 20
-"""Of a run's steps, the most that the averaged weights look back on."""
+"""Maximum share of a run's steps for the memory of the averaged weights (EMA)."""
 
 FEW_PASSES = 8.0
-"""Passes over the training frames up to which nothing is regularised: dropout cost more than it gave."""
+"""Passes over the training frames up to which nothing is regularised: there dropout made the loss worse."""
 
-MOST_DROPOUT = 0.3
-MOST_DECAY = 0.1
+MAX_DROPOUT = 0.3
+MAX_WEIGHT_DECAY = 0.1
 
 EVALUATION_SHARE = 1 / 20
-"""Most of a run's time that evaluations take."""
+"""Maximum share of a run's time for evaluations."""
 
 EVALUATIONS = 20
-"""Evaluations of a run at most, where their cost allows as many."""
+"""Number of evaluations in a run, if their cost allows it."""
 
-FEWEST_EVALUATIONS = 4
+MIN_EVALUATIONS = 4
 
 
 def trains_on_all_characters(setting: bool | str, wanted_frames: int) -> bool:
-    """What `data.train_on_all_characters` means where the wanted characters have so many training frames."""
+    """Resolve `data.train_on_all_characters`.
+
+    Args:
+        wanted_frames: training frames of the wanted characters.
+    """
     return wanted_frames < FEW_FRAMES if setting == "auto" else bool(setting)
 
 
-def batch_without_repeats(batch_size: int, accumulation: int, games: int) -> tuple[int, int]:
-    """(batch size, forward passes a step) with at most `games` windows a step: one of a game."""
-    windows = max(1, min(batch_size * accumulation, games))
+def batch_without_repeats(batch_size: int, grad_accum_steps: int, games: int) -> tuple[int, int]:
+    """Return (batch size, forward passes per step) with at most one window of each game in a step."""
+    windows = max(1, min(batch_size * grad_accum_steps, games))
     passes = math.ceil(windows / batch_size)
     return windows // passes, passes
 
 
 def warmup_steps(most: int, steps: int) -> int:
-    """Steps of warm-up in a run of `steps`: a twentieth of it at most."""
+    """Return the warm-up of a run of `steps`: `most` steps, at most a twentieth of the run."""
     return min(most, int(steps * WARMUP_SHARE))
 
 
 def ema_decay(most: float, steps: int) -> float:
-    """Decay of the averaged weights whose memory, 1 / (1 - decay), is a twentieth of the run at most."""
+    """Return the EMA decay: `most`, lowered until its memory 1 / (1 - decay) is at most a twentieth of the run."""
     memory = max(1.0, steps * AVERAGE_SHARE)
     return round(min(most, 1 - 1 / memory), 5)
 
 
 def dropout(least: float, frames: int, seen: float) -> float:
-    """Dropout of a run that sees `seen` frames, with repeats, out of `frames` different ones.
+    """Return the dropout of a run over `seen` frames, with repeats, of `frames` distinct ones.
 
-    Nothing up to eight passes, then 0.1 for each doubling. Of more different frames less is enough: 0.3 at most up
-    to a million, 0.1 less for each ten times as many.
+    0 up to eight passes, then 0.1 more for each doubling. The maximum is 0.3 up to a million distinct frames, and 0.1
+    less for each factor of ten above. Never below `least`.
     """
     passes = seen / max(1, frames)
     by_passes = 0.1 * math.log2(max(1.0, passes / FEW_PASSES))
-    most = MOST_DROPOUT - 0.1 * math.log10(max(1.0, frames / 1e6))
+    most = MAX_DROPOUT - 0.1 * math.log10(max(1.0, frames / 1e6))
     return round(max(least, min(by_passes, most)), 2)
 
 
 def weight_decay(least: float, frames: int, seen: float) -> float:
-    """AdamW's decay for as many frames: in proportion to the passes beyond eight, up to 0.1."""
+    """Return AdamW's weight decay: `least` up to eight passes, then in proportion to the passes, up to 0.1."""
     passes = seen / max(1, frames)
-    return round(max(least, min(MOST_DECAY, least * passes / FEW_PASSES)), 4)
+    return round(max(least, min(MAX_WEIGHT_DECAY, least * passes / FEW_PASSES)), 4)
 
 
 def evaluation_minutes(minutes: float, evaluation_seconds: float) -> float:
-    """Minutes between evaluations in a run of `minutes`: 20 of them, fewer where they would take over a twentieth
-    of the run, and four at the least."""
+    """Return the minutes between evaluations: 20 in a run, fewer if they took over a twentieth of it, at least 4.
+
+    Args:
+        minutes: length of the run.
+        evaluation_seconds: duration of one evaluation.
+    """
     affordable = evaluation_seconds / EVALUATION_SHARE / 60
-    return round(max(minutes / EVALUATIONS, min(affordable, minutes / FEWEST_EVALUATIONS)), 3)
+    return round(max(minutes / EVALUATIONS, min(affordable, minutes / MIN_EVALUATIONS)), 3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picked:
+class PickedSize:
+    """A picked size and the reason, as a sentence."""
+
     size: SizeName
     reason: str
 
@@ -90,14 +100,14 @@ def pick_size(
     frames: int,
     minutes: float | None,
     steps_per_minute: Callable[[SizeName], float],
-) -> Picked:
-    """The largest size that the training frames and the time carry.
+) -> PickedSize:
+    """Pick the largest size for which the training frames and the time suffice.
 
     Args:
         frames: training frames.
-        minutes: the run's limit on time; None where it has none.
-        steps_per_minute: optimiser steps of a size that this machine takes in a minute; asked only of sizes that
-            have the frames.
+        minutes: the run's time limit; None for the size's own.
+        steps_per_minute: measures a size's optimiser steps per minute on this machine; called only for sizes with
+            enough frames.
     """
     why = []
     for name, size in reversed(SIZES.items()):
@@ -110,6 +120,6 @@ def pick_size(
         steps = round(available * steps_per_minute(name))
         if steps >= size.steps:
             why.append(f"{frames:,} training frames, and about {steps:,} steps in {available:g} minutes here")
-            return Picked(size=name, reason=f"size {name}: {'; '.join(why)}")
+            return PickedSize(size=name, reason=f"size {name}: {'; '.join(why)}")
         why.append(f"{name} wants {size.steps:,} steps and {available:g} minutes here have about {steps:,}")
-    return Picked(size="small", reason=f"size small: {'; '.join(why)}")
+    return PickedSize(size="small", reason=f"size small: {'; '.join(why)}")

@@ -1,4 +1,4 @@
-"""The named sizes of a preset: one table of dimensions, learning rate, batch and limits. No torch."""
+"""Named sizes of a preset (small, medium, production): dimensions, learning rate, batch and limits. No torch."""
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
@@ -9,36 +9,38 @@ SizeName = Literal["small", "medium", "production"]
 SizeChoice = Literal["auto", "small", "medium", "production"]
 
 AUTO = "auto"
-"""The size that a run picks for its data, this machine and its time."""
+"""The size is picked by the run's data, this machine's speed and the run's time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
+class NamedSize:
+    """The settings of a size, and what `auto` requires to pick it."""
+
     settings: Mapping[str, object]
     """Preset values by dotted key."""
     frames: int
-    """`auto` takes it from as many training frames: about as many as a policy of it has parameters."""
+    """Training frames from which `auto` picks it: about the number of parameters of such a policy."""
     steps: int
-    """`auto` takes it where a run has time for as many optimiser steps."""
+    """Optimiser steps for which a run must have time, for `auto` to pick it."""
     minutes: float
-    """The time that `auto` reckons with where a run has no limit of its own."""
+    """Minutes that `auto` assumes for a run without a time limit."""
 
 
 def named_at_size(preset: str, size: str | None) -> str:
-    """How a preset at a size is called in a sentence."""
+    """Return the display name of a preset at a size."""
     return preset if size is None else f"{preset} ({size})"
 
 
 def size_overrides(size: str | None) -> dict[str, object]:
-    """The override that loads a preset at a size; none where the preset has its own dimensions."""
+    """Return the override that loads a preset at a size; empty for None, the preset's own dimensions."""
     return {} if size is None else {"size": size}
 
 
 LIMITS = ("train.epochs", "train.max_steps", "train.max_minutes")
-"""What ends a run. A size's own limits apply only where a preset file or the command line sets none."""
+"""Keys that limit a run. A size's own limits apply only if no preset file and no option sets one."""
 
-SIZES: dict[SizeName, Size] = {
-    "small": Size(
+SIZES: dict[SizeName, NamedSize] = {
+    "small": NamedSize(
         settings={
             "encoder.width": 128,
             "encoder.character_width": 16,
@@ -56,8 +58,8 @@ SIZES: dict[SizeName, Size] = {
             "train.max_steps": "none",
             "train.max_minutes": 15.0,
             "train.batch_size": 16,
-            "train.accumulation": 1,
-            # Twice that of `quick`: at 1e-3 real games took twice the steps to the same loss.
+            "train.grad_accum_steps": 1,
+            # Twice that of `quick`: on real games 1e-3 took twice the steps to the same loss.
             "train.lr": 2e-3,
             "train.warmup_steps": 50,
             "train.weight_decay": 0.01,
@@ -69,7 +71,7 @@ SIZES: dict[SizeName, Size] = {
         steps=0,
         minutes=15.0,
     ),
-    "medium": Size(
+    "medium": NamedSize(
         settings={
             "encoder.width": 192,
             "encoder.character_width": 32,
@@ -87,7 +89,7 @@ SIZES: dict[SizeName, Size] = {
             "train.max_steps": "none",
             "train.max_minutes": 60.0,
             "train.batch_size": 32,
-            "train.accumulation": 1,
+            "train.grad_accum_steps": 1,
             "train.lr": 6e-4,
             "train.warmup_steps": 200,
             "train.weight_decay": 0.01,
@@ -99,28 +101,28 @@ SIZES: dict[SizeName, Size] = {
         steps=4_000,
         minutes=60.0,
     ),
-    "production": Size(
+    "production": NamedSize(
         settings={
             "encoder.width": 256,
             "encoder.character_width": 64,
             "encoder.action_state_width": 64,
             "encoder.stage_width": 16,
             "encoder.dropout": 0.0,
-            # Theirs was 60 frames of a block that they called Mamba (first_mamba has its shape).
+            # The first ExPhil had 60 frames of a block that it called Mamba (first_mamba has its shape).
             "backbone.window_size": 180,
             "backbone.width": 256,
             "backbone.layers": 3,
             "backbone.heads": 4,
-            # They used 0.1 in their recurrent backbones.
+            # As in the first ExPhil's recurrent backbones.
             "backbone.dropout": 0.1,
             "policy.head_width": 128,
             "policy.head_dropout": 0.1,
             "train.epochs": 100.0,
             "train.max_steps": "none",
             "train.max_minutes": "none",
-            # 1,024 windows an optimiser step.
+            # 1,024 windows per optimiser step.
             "train.batch_size": 256,
-            "train.accumulation": 4,
+            "train.grad_accum_steps": 4,
             "train.lr": 1e-4,
             "train.warmup_steps": 2000,
             "train.weight_decay": 0.01,
@@ -133,13 +135,15 @@ SIZES: dict[SizeName, Size] = {
         minutes=24 * 60.0,
     ),
 }
-"""By name, from the smallest up. `production` is what the first ExPhil called so."""
+"""By name, in ascending order. `production` is the size that the first ExPhil called so."""
 
 
 def size_settings(name: SizeName, backbone_keys: Set[str], *, limited: bool) -> dict[str, object]:
-    """A size's values by dotted key, without those that the kind of backbone does not know.
+    """Return a size's values by dotted key, without those that the kind of backbone does not have.
 
-    `limited`: a preset file or the command line sets a limit, so the size's own do not apply.
+    Args:
+        backbone_keys: settings of the kind of backbone.
+        limited: a preset file or the command line sets a limit, so the size's own do not apply.
     """
     found = dict(SIZES[name].settings)
     if limited:

@@ -1,7 +1,7 @@
-"""A preset's TOML file with the line of every key, and the chain of files that it extends.
+"""Read a preset's TOML file, with the line of every key, and the files that it extends.
 
-In: a preset's name or path. Out: `Source`s, base first. `tomllib` gives no positions, so `key_lines` finds
-them by parsing one statement at a time, which is exact for every form that TOML has.
+`tomllib` gives no positions, so `key_lines` finds them by parsing one statement at a time. This is exact for all of
+TOML's syntax.
 """
 
 import os
@@ -9,66 +9,78 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import exphil_core
 from exphil_core.errors import UsageError
+from exphil_core.paths import checkout_folder
+from exphil_core.suggest import suggestion
 
-FORMER = {"low_tier_small": "--preset low_tier_unified --size small"}
-"""Name of a preset that is gone → what to type instead."""
+REMOVED_PRESETS = {"low_tier_small": "--preset low_tier_unified --size small"}
+"""Removed preset → the options to use instead."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class SourceFile:
+    """A parsed preset file."""
+
     path: Path
     values: Mapping[str, object]
-    """The tables of the file, without `extends`."""
+    """The file's tables, without `extends`."""
     lines: Mapping[str, int]
-    """Dotted key, or dotted name of a table → line, from 1."""
+    """Dotted key or table name → line, from 1."""
 
     def position(self, key: str) -> str:
-        """`presets/mamba.toml:12` of a dotted key, or of the table around it where the key has no line."""
+        """Return the position of a dotted key, or of its table if the key has no line: `presets/mamba.toml:12`."""
         while key and key not in self.lines:
             key = key.rpartition(".")[0]
-        name = shown_path(self.path)
+        name = display_path(self.path)
         return f"{name}:{self.lines[key]}" if key else name
 
 
 def presets_folder() -> Path:
-    """Where presets are found by name: `EXPHIL_PRESETS`, else `presets/` beside the packages."""
+    """Return the folder of named presets: `EXPHIL_PRESETS`, else `presets/` of the wheel or of the checkout.
+
+    Raises:
+        UsageError: the folder does not exist.
+    """
     chosen = os.environ.get("EXPHIL_PRESETS")
-    folder = Path(chosen) if chosen else Path(exphil_core.__file__).resolve().parents[1] / "presets"
+    root = checkout_folder() or Path(exphil_core.__file__).resolve().parent
+    folder = Path(chosen) if chosen else root / "presets"
     if not folder.is_dir():
         raise UsageError(
             f"no folder of presets at {folder}: set EXPHIL_PRESETS to the folder that holds base.toml, "
-            "or install exphil from its checkout with 'make setup'"
+            "or install exphil again"
         )
     return folder
 
 
 def preset_names() -> tuple[str, ...]:
-    """The names of the presets in the folder, in alphabetical order."""
+    """Return the names of the presets in the folder, in alphabetical order."""
     return tuple(sorted(path.stem for path in presets_folder().glob("*.toml")))
 
 
-def shown_path(path: Path) -> str:
-    """As short as it stays unambiguous: from the current folder, or from the presets' own."""
+def display_path(path: Path) -> str:
+    """Return the path relative to the current folder or the presets' parent folder, where it is below one."""
     for base in (Path.cwd(), presets_folder().resolve().parent):
         if path.is_relative_to(base):
             return str(path.relative_to(base))
     return str(path)
 
 
-def read_chain(name_or_path: str) -> tuple[Source, ...]:
-    """The preset and all that it extends, base first. UsageError for an unknown name, a cycle or bad TOML."""
+def read_chain(name_or_path: str) -> tuple[SourceFile, ...]:
+    """Return the preset's file and all files that it extends, base first.
+
+    Raises:
+        UsageError: unknown name, a cycle, or invalid TOML.
+    """
     path = _find(name_or_path, Path.cwd(), "")
-    chain: list[Source] = []
+    chain: list[SourceFile] = []
     seen: list[Path] = []
     while True:
         if path in seen:
-            circle = " → ".join(shown_path(p) for p in [*seen[seen.index(path) :], path])
-            raise UsageError(f"{shown_path(path)}: extends itself: {circle}")
+            circle = " → ".join(display_path(p) for p in [*seen[seen.index(path) :], path])
+            raise UsageError(f"{display_path(path)}: extends itself: {circle}")
         seen.append(path)
         source, parent = _read(path)
         chain.insert(0, source)
@@ -78,7 +90,7 @@ def read_chain(name_or_path: str) -> tuple[Source, ...]:
 
 
 def key_lines(text: str) -> dict[str, int]:
-    """Dotted key or table name → the line it stands on. The text must be valid TOML."""
+    """Return the line, from 1, of each dotted key and table name. `text` must be valid TOML."""
     lines = text.splitlines()
     found: dict[str, int] = {}
     table = ""
@@ -90,7 +102,7 @@ def key_lines(text: str) -> dict[str, int]:
         if not statement.strip() or statement.lstrip().startswith("#"):
             continue
         header = statement.lstrip().startswith("[")
-        # A value may go on over lines (arrays, long strings): take lines until the statement is whole.
+        # A value may span lines (arrays, long strings): add lines until the statement is complete.
         while (parsed := _parsed(statement)) is None and index < len(lines):
             statement += "\n" + lines[index]
             index += 1
@@ -128,16 +140,17 @@ def _find(name_or_path: str, beside: Path, where: str) -> Path:
         return path.resolve()
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         raise UsageError(f"{where}no preset file at {path}")
-    if name_or_path in FORMER:
-        raise UsageError(f"{where}there is no preset '{name_or_path}' any more: use {FORMER[name_or_path]}")
+    if name_or_path in REMOVED_PRESETS:
+        raise UsageError(f"{where}there is no preset '{name_or_path}': use {REMOVED_PRESETS[name_or_path]}")
     names = preset_names()
-    near = get_close_matches(name_or_path, names, n=1)
-    hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(names)}, or a .toml file"
-    raise UsageError(f"{where}unknown preset '{name_or_path}'; {hint}")
+    otherwise = f"expected one of {', '.join(names)}, or a .toml file"
+    raise UsageError(
+        f"{where}unknown preset '{name_or_path}'; {suggestion(name_or_path, names, otherwise=otherwise)}"
+    )
 
 
-def _read(path: Path) -> tuple[Source, str | None]:
-    name = shown_path(path)
+def _read(path: Path) -> tuple[SourceFile, str | None]:
+    name = display_path(path)
     try:
         # Some editors begin a file with a byte order mark.
         text = path.read_text(encoding="utf-8-sig")
@@ -153,7 +166,7 @@ def _read(path: Path) -> tuple[Source, str | None]:
         raise UsageError(f"{name}{line}: not valid TOML: {message}") from error
     lines = key_lines(text)
     if isinstance(values.get("preset"), dict) and isinstance(values.get("dataset"), dict):
-        # A run's own file, which holds the preset that the run was started with.
+        # A run.toml: it holds the preset that the run was started with.
         values = values["preset"]
         lines = {key.removeprefix("preset."): line for key, line in lines.items()}
     parent = values.pop("extends", None)
@@ -161,4 +174,4 @@ def _read(path: Path) -> tuple[Source, str | None]:
         raise UsageError(
             f"{name}:{lines['extends']}: extends: expected the name of one preset, found {parent!r}"
         )
-    return Source(path=path, values=values, lines=lines), parent
+    return SourceFile(path=path, values=values, lines=lines), parent

@@ -1,1 +1,1 @@
-"""Games on disk as columns, the split, the batch plan and the windows cut from it."""
+"""Datasets: games as columns on disk, index, split, sampling, batch plan, batches."""

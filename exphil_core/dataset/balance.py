@@ -1,8 +1,7 @@
-"""Solve how many rows of a batch each side is expected to get, so that characters get the shares asked for.
+"""Character balance: compute the expected rows of each side in a batch, so that characters get the requested shares.
 
-Two limits stand in the way: the rows that one batch may take from one game, and bounds on a character's rows. The
-shares that come nearest are found exactly, in integers, over characters (`reachable_rows`); the rows of each side
-follow from them (`fit_sides`).
+The rows that a batch may take from one game are limited, and so are a character's rows. `reachable_rows` finds the
+nearest feasible shares exactly, in integers; `fit_sides` derives the rows of each side.
 """
 
 from collections.abc import Iterator
@@ -10,10 +9,10 @@ from collections.abc import Iterator
 import numpy as np
 
 UNIT = 1 << 32
-"""One expected row as an integer: sums are exact, so no rounding error lets a game come twice."""
+"""Fixed-point value of one expected row. Integer sums are exact, so no rounding error repeats a game in a batch."""
 
 _TOLERANCE = 1e-9
-"""Rows by which a character may miss its target after the fit."""
+"""Maximum error of a character's rows after the fit."""
 
 _MOST_ITERATIONS = 200
 
@@ -21,19 +20,21 @@ _MOST_ITERATIONS = 200
 def reachable_rows(
     asked: np.ndarray, least: np.ndarray, most: np.ndarray, games: np.ndarray, rows: int
 ) -> np.ndarray:
-    """The rows of each character that come nearest to those asked for, int64 [C].
+    """Find the feasible rows of each character that are nearest to the requested ones.
 
-    Among all divisions of `rows` that the games allow, it is the one with the largest smallest ratio of rows to
-    asked rows, then the largest second smallest, and so on (the lexicographically optimal base of a polymatroid;
-    found by decomposition: Groenevelt, "Two algorithms for maximizing a separable concave function over a
-    polymatroid feasible region", 1991).
+    The result maximises the smallest ratio of rows to requested rows, then the second smallest, and so on (the
+    lexicographically optimal base of a polymatroid; found by decomposition: Groenevelt, "Two algorithms for
+    maximizing a separable concave function over a polymatroid feasible region", 1991).
 
     Args:
         asked: int64 [C], in `UNIT`, positive.
-        least, most: int64 [C], bounds of the result. Some division of `rows` within them must be possible.
+        least, most: int64 [C], bounds of the result, in `UNIT`. A division of `rows` within them must exist.
         games: int64 [C, C], symmetric: rows that the games of each pair of characters may have, in `UNIT`; on the
-            diagonal those of the games in which one character alone can be imitated.
-        rows: in `UNIT`.
+            diagonal those of the games in which only one character can be imitated.
+        rows: total, in `UNIT`.
+
+    Returns:
+        int64 [C], in `UNIT`; the sum is `rows`.
     """
     found = np.zeros_like(asked)
     for members, given in _divide(np.arange(len(asked)), asked, least, most, games, rows):
@@ -44,13 +45,13 @@ def reachable_rows(
 def _divide(
     members: np.ndarray, asked: np.ndarray, least: np.ndarray, most: np.ndarray, games: np.ndarray, rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Characters and their rows, those whose games are the scarcest first."""
+    """Yield (characters, their rows), those with the scarcest games first."""
     given = _scaled(asked[members], least[members], most[members], rows)
     short = _short_of_games(given, games)
     if not short.any():
         yield members, given
         return
-    # A game that a character in short supply shares with another is all its own.
+    # A game shared by a scarce and another character counts for the scarce one alone.
     theirs = games[np.ix_(short, short)].copy()
     theirs[np.diag_indices(len(theirs))] += games[np.ix_(short, ~short)].sum(axis=1)
     limit = int(np.triu(theirs).sum())
@@ -59,7 +60,7 @@ def _divide(
 
 
 def _scaled(asked: np.ndarray, least: np.ndarray, most: np.ndarray, rows: int) -> np.ndarray:
-    """`asked` times one factor, within the bounds; together `rows`."""
+    """Scale `asked` by one factor and clip it to the bounds, so that the sum is `rows`."""
     below, above = 0.0, float((most / asked).max())
     for _ in range(200):
         middle = (below + above) / 2
@@ -71,10 +72,10 @@ def _scaled(asked: np.ndarray, least: np.ndarray, most: np.ndarray, rows: int) -
 
 
 def fill(units: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
-    """`units` with what is missing to `total` given to those that still have room, a little to each."""
+    """Raise `units` to the sum `total`: spread what is missing evenly over the entries below `most`."""
     units = units.copy()
     missing = total - int(units.sum())
-    # What rounding put in too much comes off the largest.
+    # Subtract a rounding excess from the largest entry.
     if missing < 0:
         units[units.argmax()] += missing
         missing = 0
@@ -88,16 +89,16 @@ def fill(units: np.ndarray, most: np.ndarray, total: int) -> np.ndarray:
 
 
 def _short_of_games(given: np.ndarray, games: np.ndarray) -> np.ndarray:
-    """Which characters' games together hold fewer rows than they were given: none, or the worst such set.
+    """Return a mask of the characters whose games together hold fewer rows than given: the worst such set, or none.
 
-    A minimum cut. Twice the rows of the games that touch a set S are the sum over S of twice a character's own and
-    once its shared games, and once the games between S and the others.
+    A minimum cut. Twice the rows of the games that touch a set S equal the sum over S of twice a character's own
+    games plus its shared games, plus the games between S and the others.
     """
     between = games - np.diag(np.diag(games))
     spare = 2 * np.diag(games) + between.sum(axis=1) - 2 * given
     need, room = np.maximum(-spare, 0), np.maximum(spare, 0)
     while True:
-        reached = need > 0
+        reached: np.ndarray = need > 0
         came_from = np.full(len(given), -1)
         queue = np.flatnonzero(reached).tolist()
         end = None
@@ -123,17 +124,20 @@ def _short_of_games(given: np.ndarray, games: np.ndarray) -> np.ndarray:
 
 
 def fit_sides(weights: np.ndarray, characters: np.ndarray, rows: np.ndarray, limit: float) -> np.ndarray:
-    """Rows of each side, [G, 2]: in proportion to `weights` within a character, as far as `limit` allows.
+    """Fit the rows of each side: proportional to `weights` within a character, with at most `limit` per game.
 
-    It is the table with the least relative entropy to `weights` among those in which each character has its
-    `rows` and no game more than `limit`: each side has its weight times a factor of its character, and a game above
-    the limit is scaled down to it. The factors are found by Newton's method on the dual, which is concave.
+    The result minimises the relative entropy to `weights` subject to each character's `rows` and the limit: a side
+    has its weight times a factor of its character, and a game above the limit is scaled down to it. Newton's method
+    on the concave dual finds the factors.
 
     Args:
-        weights: float64 [G, 2]; 0 for a side that is no ego.
-        characters: int64 [G, 2], 0 to C - 1; any where the weight is 0.
-        rows: float64 [C], which the games must allow.
-        limit: of one game; may be infinite.
+        weights: float64 [G, 2]; 0 for a side that is not an ego.
+        characters: int64 [G, 2], 0 to C - 1; arbitrary where the weight is 0.
+        rows: float64 [C]; must be feasible.
+        limit: maximum rows of one game; may be infinite.
+
+    Returns:
+        float64 [G, 2].
     """
     count = len(rows)
     pairs = characters[:, :, None] * count + characters[:, None, :]
@@ -142,7 +146,7 @@ def fit_sides(weights: np.ndarray, characters: np.ndarray, rows: np.ndarray, lim
         return np.bincount(characters.ravel(), values.ravel(), minlength=count)
 
     def sides_of(log_factor: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-        """Sides, which games are at the limit, and the dual's value."""
+        """Return the sides, a mask of the games at the limit, and the dual's value."""
         wanted = weights * np.exp(log_factor)[characters]
         game = wanted.sum(axis=1)
         full = game > limit

@@ -1,9 +1,7 @@
-"""Windows as a model takes them: numpy batches for training, and whole games end to end for evaluation.
+"""Load numpy batches: planned windows for training, whole games end to end for evaluation.
 
-In: a store and a plan. Out: `Batch`es of `chunk_length + horizon` frames. The first `chunk_length` are
-observed; the target of frame t is the controller of frame t + horizon, so the last `horizon` frames are
-look-ahead only. The ego is always in the `p0`/`n0` half. Nothing is mirrored here: `mirror` is an order to
-the encoding.
+A row has `chunk_length + horizon` frames. The first `chunk_length` are observed; the target of frame t is the
+controller of frame t + horizon. The ego is always in the `p0`/`n0` half.
 """
 
 from collections import deque
@@ -30,7 +28,7 @@ class Batch:
     valid: np.ndarray
     """bool [B, L]: False is padding past the end of a game."""
     reset: np.ndarray
-    """bool [B, L]: carried state is cleared before this frame."""
+    """bool [B, L]: the model's state is cleared before this frame."""
     ego_slot: np.ndarray
     """uint8 [B]: the ego's side in the stored game."""
     external_id: np.ndarray
@@ -38,7 +36,7 @@ class Batch:
     stage: np.ndarray
     """uint8 [B]: external stage id."""
     mirror: np.ndarray
-    """bool [B]."""
+    """bool [B]: the encoding mirrors this row; the columns here are unmirrored."""
     game: np.ndarray
     """int32 [B]: index into `index.games`."""
     start: np.ndarray
@@ -46,13 +44,18 @@ class Batch:
 
 
 def first_rows(batch: Batch, count: int) -> Batch:
-    """The batch's first `count` rows; all where it has no more."""
+    """Return the batch's first `count` rows, or all if it has fewer."""
     found = {name: getattr(batch, name)[:count] for name in Batch.__slots__ if name != "columns"}
     return Batch(columns={group: rows[:count] for group, rows in batch.columns.items()}, **found)
 
 
 def training_batch(store: ColumnStore, plan: Plan, step: int, rank: int = 0, ranks: int = 1) -> Batch:
-    """The batch of a step."""
+    """Load the batch of a step.
+
+    Args:
+        rank: load only this rank's part of the rows.
+        ranks: number of ranks that share the batch.
+    """
     drawn = plan.draw(step, rank, ranks)
     windows = list(zip(drawn.game.tolist(), drawn.slot.tolist(), drawn.start.tolist(), strict=True))
     rows = empty_rows(len(windows), plan.chunk_length + plan.horizon)
@@ -76,10 +79,10 @@ def training_batch(store: ColumnStore, plan: Plan, step: int, rank: int = 0, ran
 
 
 class BatchLoader:
-    """The batches of a plan from `first_step` on, without end: (step, Batch).
+    """Endless iterator over (step, Batch) of a plan, from `first_step`.
 
-    With `workers` threads the next batches are read while one is used; their content does not depend on it.
-    What goes wrong in a thread is raised at the step it belongs to. `close()` ends the threads.
+    `workers` threads prefetch batches; 0 loads them in the calling thread. The batches do not depend on `workers`. An
+    error in a thread is raised at its step. `close()` ends the threads.
     """
 
     def __init__(
@@ -124,11 +127,11 @@ class BatchLoader:
 def stream_games(
     store: ColumnStore, egos: Sequence[Ego], *, rows: int, chunk_length: int, horizon: int
 ) -> Iterator[Batch]:
-    """Whole games for evaluation, on `rows` parallel streams (fewer where there are fewer egos).
+    """Yield whole games for evaluation, on `rows` parallel streams (fewer if there are fewer egos).
 
-    Each row plays one ego's game from its first frame to its last, `chunk_length` observed frames a batch,
-    then the next ego's game from a reset. Every frame is observed exactly once. A row without a game left
-    goes on as padding with the ids of its last one.
+    Each row plays one ego's game from its first frame to its last, `chunk_length` observed frames per batch, then
+    resets and plays the next ego's. Every frame is observed exactly once. A row without a remaining game is padding
+    with the ids of its last game.
     """
     waiting = deque(egos)
     playing = [waiting.popleft() for _ in range(min(rows, len(waiting)))]

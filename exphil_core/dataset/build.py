@@ -1,48 +1,47 @@
-"""Builds a dataset from replays, reading only what is new.
+"""Build a dataset from replays, reading only new and changed ones.
 
-The dataset of some paths is what those paths hold *now*: a game whose replay is gone, or that came from paths no
-longer given, is no longer listed, though its rows stay in the shard and are listed again, unread, when the replay is
-back. Where nothing can be read now, what an earlier build read there still counts. Equal replays, and the recordings
-that both players made, are one game: `twins` says which of them is listed.
+A dataset lists what its paths hold *now*, and of several recordings of a game one (`twins`). The rows of an unlisted
+game stay in its shard and are listed again, without reading, when the replay is back. Sources that cannot be read now
+keep the result of an earlier build.
 
-Order of writing: shards, ledger, `dataset.json`, and the index last. A build killed at any moment leaves the
-index that was there, with everything it names; the next build removes what the killed one left over.
+Writes shards, `sources.parquet`, `dataset.json`, and the index last. A killed build leaves the previous index intact;
+the next build removes its leftovers.
 """
 
 import json
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path, PurePath
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from exphil_core.atomic import remove_partials, replacing, room_on_disk
-from exphil_core.dataset.catalog import DATASET_FILE
+from exphil_core.atomic import atomic_open, disk_full_errors, remove_partials
+from exphil_core.dataset.build_report import BuildReport, counted, not_kept_sources
+from exphil_core.dataset.discovery import DATASET_FILE
 from exphil_core.dataset.index import (
     INDEX_FILE,
     BuildKey,
     DatasetIndex,
     GameEntry,
-    Side,
+    GameSide,
     read_index,
     write_index,
 )
-from exphil_core.dataset.ledger import LEDGER_FILE, Entry, Key, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER, SHARD_ROWS, shard_name, write_shard
+from exphil_core.dataset.sources import SOURCES_FILE, Key, SourceEntry, read_sources, write_sources
 from exphil_core.dataset.twins import kept_recordings
 from exphil_core.errors import DataError, InaccessibleError
 from exphil_core.lock import hold
-from exphil_core.replays.ingest import IngestOptions, Outcome, Source, ingest
-from exphil_core.replays.kinds import READ_HERE
+from exphil_core.replays.ingest import IngestOptions, Outcome, ReplaySource, ingest
+from exphil_core.replays.kinds import SUPPORTED_FORMATS
 from exphil_core.replays.pack import PARSER_VERSION, PackedGame
 from exphil_core.replays.text import storable
 
 SAVE_SECONDS = 30.0
-"""A long build saves what it has so often: a killed one goes on from there."""
+"""Seconds between saves of a long build, from which a killed build resumes."""
 
 _TRANSIENT = (
     "unreadable",
@@ -52,15 +51,13 @@ _TRANSIENT = (
     "reader_failed",
     "vanished",
 )
-"""Refusals that another try may not meet: such sources are read again at every build."""
+"""Refusals that may be transient: every build reads such sources again."""
 
-_NOT_KEPT: tuple[Literal["refused", "filtered"], ...] = ("refused", "filtered")
-
-_OURS = (DATASET_FILE, INDEX_FILE, LEDGER_FILE, SHARD_FOLDER, ".lock")
+_OURS = (DATASET_FILE, INDEX_FILE, SOURCES_FILE, SHARD_FOLDER, ".lock")
 
 
 class Ingest(Protocol):
-    """What `replays.ingest.ingest` does; a test passes its own."""
+    """Signature of `replays.ingest.ingest`; a test passes its own."""
 
     def __call__(
         self,
@@ -68,72 +65,9 @@ class Ingest(Protocol):
         *,
         workers: int,
         options: IngestOptions,
-        known: Callable[[Source], bool],
+        known: Callable[[ReplaySource], bool],
         ignored: Callable[[int], None],
     ) -> Iterator[Outcome]: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotKept:
-    """A source that gives the dataset no game."""
-
-    status: Literal["refused", "filtered"]
-    reason: str
-    """A key of `REASONS`, or a predicate's name."""
-    path: str
-    member: str
-    detail: str
-    """A sentence that names the source."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuildReport:
-    """Counts are of the sources that the paths hold now, read in this build or in an earlier one."""
-
-    path: str
-    kept: int
-    filtered: Mapping[str, int]
-    """Name of a predicate → sources it removed."""
-    refused: Mapping[str, int]
-    """Reason → sources."""
-    salvaged: int
-    repaired: int
-    """Kept games that could be read only after a repair."""
-    duplicates: int
-    """Sources of a game that is kept from another source."""
-    twins: int
-    """Those of the duplicates whose recording differs from the kept one, as the other player's does."""
-    duplicate_of: Mapping[str, str]
-    """Source → the one that was kept; the ledger has it too."""
-    games: int
-    frames: int
-    per_character: Mapping[str, Mapping[str, int]]
-    """Name → `games` and `frames` with it on the stage; a frame of a ditto counts twice."""
-    sources: int
-    """All of the above: kept + duplicates + filtered + refused."""
-    new_sources: int
-    """Read in this build, with another outcome than before."""
-    unverified: int
-    """Of the sources, those whose folder or archive cannot be read now: they count as an earlier build read them."""
-    ignored: int
-    """Other files beside the sources: no replays or archives by their names."""
-    unlisted: int
-    """Games in the shards that the paths no longer hold."""
-    seconds: float
-    frames_per_s: float
-    """Frames written in this build, per second of it."""
-    not_kept: tuple[NotKept, ...]
-    """The refused sources, then the filtered ones."""
-
-    def fields(self) -> dict[str, object]:
-        """The keys of `exphil data build --json` (CLI.md)."""
-        return asdict(self)
-
-    def counts(self) -> dict[str, object]:
-        """What `dataset.json` keeps of it, which is read often and stays short."""
-        return {
-            name: value for name, value in self.fields().items() if name not in ("duplicate_of", "not_kept")
-        }
 
 
 def _tell(sentence: str) -> None:
@@ -150,14 +84,22 @@ def build_dataset(
     waiting: Callable[[str], None] = _tell,
     source: Ingest = ingest,
 ) -> BuildReport:
-    """Makes `out` the dataset of `paths`. `progress` hears of every source that is read.
+    """Build or update the dataset of `paths` in `out`.
 
-    Another process that builds there is waited for, and `waiting` hears a sentence that names it.
-    DataError where the paths hold no replay, or `out` is something else; DiskFullError where there is no room.
-    Built under another key (schema, parser, options) it starts anew.
+    A dataset with another build key (schema, parser, options) is rebuilt from nothing.
+
+    Args:
+        workers: processes that read replays.
+        progress: called for every source that is read.
+        waiting: called with a message if another process is building in `out`, before waiting for it.
+        source: reads the replays; a test passes its own.
+
+    Raises:
+        DataError: the paths hold no replay, or `out` is not a dataset.
+        DiskFullError: no space is left.
     """
     began = time.monotonic()
-    # `Path.resolve` raises where a link leads back to itself, which is for the ingest to refuse by name.
+    # `Path.resolve` raises on a symlink loop, which the ingest has to report by name.
     resolved = sorted({Path(os.path.realpath(path)) for path in paths})
     key = BuildKey(parser_version=PARSER_VERSION, options=options.key)
     _prepare(out)
@@ -178,15 +120,16 @@ def build_dataset(
             raise
         if not build.seen:
             raise DataError(
-                f"{', '.join(map(str, resolved))}: no replays found; expected {READ_HERE}, or folders that hold some"
+                f"{', '.join(map(str, resolved))}: no replays found; expected {SUPPORTED_FORMATS}, or folders that "
+                "hold some"
             )
         return build.finish(resolved, began)
 
 
 def _prepare(out: Path) -> None:
-    """DataError where `out` holds something that is no dataset: a build deletes what it does not know."""
+    """Create the folders. DataError if `out` holds other files: a build deletes files that it does not know."""
     try:
-        with room_on_disk(out):
+        with disk_full_errors(out):
             (out / SHARD_FOLDER).mkdir(parents=True, exist_ok=True)
     except (NotADirectoryError, FileExistsError, PermissionError) as error:
         raise DataError(
@@ -199,32 +142,32 @@ def _prepare(out: Path) -> None:
         if not any((out / SHARD_FOLDER).iterdir()):
             (out / SHARD_FOLDER).rmdir()
         raise DataError(
-            f"{out}: the folder holds '{strangers[0]}' and is no dataset; choose an empty or a new one with --out"
+            f"{out}: the folder holds '{strangers[0]}' and is not a dataset; choose an empty or a new one with --out"
         )
 
 
 class _Pending(NamedTuple):
-    """A game that waits for its shard to be closed."""
+    """A game whose shard is not written yet."""
 
     packed: PackedGame
-    sides: tuple[Side, Side]
+    sides: tuple[GameSide, GameSide]
     source: str
 
 
 class _Build:
-    """The state of a dataset while it is built: what its shards hold, what its sources were."""
+    """The state of a running build: the games in the shards and the sources."""
 
     def __init__(self, out: Path, key: BuildKey, writer: ThreadPoolExecutor) -> None:
         self._out, self._key = out, key
         self._writer = writer
         self._writing: Future[None] | None = None
         self.seen: dict[Key, None] = {}
-        """The sources that the paths hold, in the order in which they were met."""
+        """The sources in the paths, in ingest order."""
         self._pending: dict[str, _Pending] = {}
         self._new_sources, self._new_frames = 0, 0
         self._ignored = 0
         self._inaccessible: dict[str, int] = {}
-        """Paths that could not be looked at → the time of change that they have, 0 where not even that is known."""
+        """Paths that could not be read → their mtime in ns, 0 if unknown."""
         self._saved = time.monotonic()
         remove_partials(out)
         remove_partials(out / SHARD_FOLDER)
@@ -234,20 +177,20 @@ class _Build:
             stored, games = read_index(out)
             self._remove_shards_but({game.shard for game in games})
         except InaccessibleError:
-            raise  # it may be whole: what is built over it would be lost
+            raise  # it may be intact: building over it would lose it
         except DataError:
-            # Of another schema, damaged or not there yet: all is read again, and what it was goes at the end.
+            # Other schema, damaged or missing: read everything again and remove the old files at the end.
             pass
         same = stored == key
-        self._ledger = read_ledger(out) if same else {}
+        self._sources = read_sources(out) if same else {}
         self._games = {game.content_id: game for game in games} if same else {}
         self._replaces = stored is not None and not same
-        """A readable dataset of other options lies there: it is replaced by a whole one, or not at all."""
+        """`out` holds a readable dataset with another key: replace it only by a complete one."""
 
-    def knows(self, source: Source) -> bool:
-        """Whether the source is as it was when it was read."""
+    def knows(self, source: ReplaySource) -> bool:
+        """Whether an earlier build read this source and it is unchanged."""
         key = _key(source)
-        entry = self._ledger.get(key)
+        entry = self._sources.get(key)
         if (
             entry is None
             or (entry.size, entry.mtime_ns) != (source.size, source.mtime_ns)
@@ -262,17 +205,17 @@ class _Build:
         self._ignored += count
 
     def take(self, outcome: Outcome) -> None:
-        # Duplicates are found here and nowhere else: only the dataset knows what it has.
+        # Only the dataset can find duplicates; the ingest never does.
         assert outcome.status != "duplicate"
         key = _key(outcome.source)
-        before = self._ledger.get(key)
+        before = self._sources.get(key)
         if outcome.inaccessible:
             self._inaccessible[key[0]] = outcome.source.mtime_ns
             if before is not None and before.status != "refused":
-                return  # what is known of it holds: `_keep_unverified`
+                return  # keep the earlier result: `_keep_unverified`
         self.seen[key] = None
         packed = outcome.packed
-        entry = self._ledger[key] = Entry(
+        entry = self._sources[key] = SourceEntry(
             path=key[0],
             member=key[1],
             size=outcome.source.size,
@@ -287,7 +230,7 @@ class _Build:
             return
         assert outcome.sides is not None
         first, second = (
-            Side(
+            GameSide(
                 external_id=side.external_id,
                 selected_external_id=side.selected_external_id,
                 frames_by_character=side.frames_by_character,
@@ -309,7 +252,7 @@ class _Build:
                 self.save()
 
     def save(self) -> None:
-        """Adds what is new to the dataset, and takes nothing away yet."""
+        """Save the new games, without unlisting any."""
         if not self._replaces:
             self._seal()
             current = [game for game in self._games.values() if game.current]
@@ -317,10 +260,10 @@ class _Build:
             self._write(_listed(self._games.values(), sources, kept_recordings(current)))
 
     def finish(self, paths: Sequence[Path], began: float) -> BuildReport:
-        """Makes the dataset that of the sources seen, and removes what it no longer needs."""
+        """Write the dataset of the seen sources and remove unused shards."""
         self._seal()
         unverified = self._keep_unverified()
-        current = [self._ledger[key] for key in sorted(self.seen)]
+        current = [self._sources[key] for key in sorted(self.seen)]
         first: dict[str, str] = {}
         for entry in current:
             if entry.status == "kept":
@@ -328,13 +271,13 @@ class _Build:
         kept = kept_recordings(game for game in self._games.values() if game.content_id in first)
         games = _listed(self._games.values(), first, kept)
         duplicate_of: dict[str, str] = {}
-        for key, entry in self._ledger.items():
+        for key, entry in self._sources.items():
             instead = (
                 first[kept[entry.content_id]] if key in self.seen and entry.status == "kept" else entry.name
             )
             if instead != entry.name:
                 duplicate_of[entry.name] = instead
-            self._ledger[key] = replace(entry, duplicate_of="" if instead == entry.name else instead)
+            self._sources[key] = replace(entry, duplicate_of="" if instead == entry.name else instead)
         index = DatasetIndex(
             path=self._out,
             key=self._key,
@@ -344,8 +287,8 @@ class _Build:
         report = BuildReport(
             path=storable(str(self._out)),
             kept=len(index.games),
-            filtered=_counts(entry.reason for entry in current if entry.status == "filtered"),
-            refused=_counts(entry.reason for entry in current if entry.status == "refused"),
+            filtered=counted(entry.reason for entry in current if entry.status == "filtered"),
+            refused=counted(entry.reason for entry in current if entry.status == "refused"),
             salvaged=sum(game.salvaged for game in index.games),
             repaired=sum(bool(game.repaired) for game in index.games),
             duplicates=len(duplicate_of),
@@ -363,32 +306,32 @@ class _Build:
             unlisted=len(games) - len(first),
             seconds=round(seconds, 3),
             frames_per_s=round(self._new_frames / seconds, 1),
-            not_kept=_not_kept(current),
+            not_kept=not_kept_sources(current),
         )
         self._write(games, paths=[str(path) for path in paths], fingerprint=index.fingerprint, report=report)
         self._remove_shards_but({game.shard for game in games})
         return report
 
     def _keep_unverified(self) -> int:
-        """Counts as seen what lies where nothing can be looked at now; gives how many sources that are."""
+        """Mark the sources in unreadable places as seen and return their number."""
         if not self._inaccessible:
             return 0
         hidden = [
             key
-            for key, entry in self._ledger.items()
+            for key, entry in self._sources.items()
             if key not in self.seen and entry.reason != "unreadable_folder" and self._is_inaccessible(entry)
         ]
         self.seen.update(dict.fromkeys(hidden))
         return len(hidden)
 
-    def _is_inaccessible(self, entry: Entry) -> bool:
+    def _is_inaccessible(self, entry: SourceEntry) -> bool:
         own = self._inaccessible.get(entry.path)
         if own is not None:
             return own in (0, entry.mtime_ns)
         return any(str(folder) in self._inaccessible for folder in PurePath(entry.path).parents)
 
     def _seal(self) -> None:
-        """Closes the shard that is being filled. It is written while the next one fills: disks are slow."""
+        """Close the current shard. A thread writes it while the next one fills, because disks are slow."""
         self._wait()
         if not self._pending:
             return
@@ -415,7 +358,7 @@ class _Build:
         self._pending.clear()
 
     def _wait(self) -> None:
-        """Until the shard that is being written is there."""
+        """Wait until the shard is written."""
         if self._writing is not None:
             self._writing.result()
             self._writing = None
@@ -428,7 +371,7 @@ class _Build:
         report: BuildReport | None = None,
     ) -> None:
         self._wait()
-        write_ledger(self._out, self._ledger.values())
+        write_sources(self._out, self._sources.values())
         said = {
             **asdict(self._key),
             "complete": report is not None,
@@ -436,7 +379,7 @@ class _Build:
             "fingerprint": fingerprint,
             "counts": report.counts() if report else None,
         }
-        with replacing(self._out / DATASET_FILE) as file:
+        with atomic_open(self._out / DATASET_FILE) as file:
             file.write(json.dumps(said, indent=2).encode() + b"\n")
         write_index(self._out, self._key, list(games))
         self._saved = time.monotonic()
@@ -447,31 +390,18 @@ class _Build:
                 shard.unlink(missing_ok=True)
 
 
-def _key(source: Source) -> Key:
-    # A path may hold bytes that are no text; Parquet holds text only.
+def _key(source: ReplaySource) -> Key:
+    # A path may hold invalid UTF-8, which Parquet cannot store.
     return storable(source.path), storable(source.member or "")
-
-
-def _not_kept(current: Sequence[Entry]) -> tuple[NotKept, ...]:
-    return tuple(
-        NotKept(status=status, reason=entry.reason, path=entry.path, member=entry.member, detail=entry.detail)
-        for status in _NOT_KEPT
-        for entry in current
-        if entry.status == status
-    )
 
 
 def _listed(
     games: Iterable[GameEntry], sources: Mapping[str, str], kept: Mapping[str, str]
 ) -> list[GameEntry]:
-    """The games, of which those are current that are in `sources` (by content id) and kept of their recordings."""
+    """Set `current` and `source`. A game is current if it is the kept one of its recordings."""
     return [
         replace(game, current=True, source=sources[game.content_id])
         if kept.get(game.content_id) == game.content_id
         else replace(game, current=False)
         for game in games
     ]
-
-
-def _counts(reasons: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(reasons).items()))

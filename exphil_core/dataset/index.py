@@ -1,7 +1,7 @@
-"""The index of a dataset: one entry a game, and the versions under which it was built.
+"""The index of a dataset (`index.parquet`): one entry per game, and the versions it was built with.
 
-`index.parquet` is the truth, its metadata carries the versions; `dataset.json` repeats them for people. The order of
-`games` depends on their content alone, so builds of the same replays give the same indices.
+`games` are ordered by content id, so builds of the same replays give the same indices. `dataset.json` repeats the
+versions for people.
 """
 
 import hashlib
@@ -15,9 +15,9 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from exphil_core.atomic import replacing
-from exphil_core.dataset.catalog import DATASET_FILE
-from exphil_core.errors import DataError, InaccessibleError, obstacle
+from exphil_core.atomic import atomic_open
+from exphil_core.dataset.discovery import DATASET_FILE
+from exphil_core.errors import DataError, InaccessibleError, explain_os_error
 from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.replays.game import Floor
@@ -26,39 +26,40 @@ INDEX_FILE = "index.parquet"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Side:
+class GameSide:
     """One player of a game, and whether its inputs are worth imitating."""
 
     external_id: int
-    """The character played most: what the side is counted, selected and held out as."""
+    """The character played most, by which the side is counted, selected and held out."""
     selected_external_id: int
-    """The character that was selected: a selected Zelda may play Sheik from the first frame."""
+    """The selected character; a selected Zelda may play Sheik from the first frame."""
     frames_by_character: Mapping[int, int]
-    """External character id → frames on which it is on the stage; together the frames of the game."""
+    """External character id → frames on the stage; the sum is the game's frames."""
     port_index: int
     type: Literal["human", "cpu", "demo"]
     human: bool
     active: bool
-    """Its inputs change often enough; a side that stands idle is not."""
+    """Its inputs change often enough; False for an idle side."""
     plausible: bool
-    """Its inputs lie where a controller's can lie."""
+    """Its inputs are possible on a real controller."""
     activity: float
     """Share of frames on which its inputs change."""
     floor: Floor | None = None
+    """Loss floor of a dojo bot's inputs; None for other sides."""
 
     @property
     def usable(self) -> bool:
-        """Imitated by default."""
+        """Whether it is imitated by default."""
         return self.human and self.active and self.plausible
 
     @property
     def character(self) -> str:
-        """Name of the character played most."""
+        """Return the name of the character played most."""
         return by_external_id(self.external_id).name
 
 
-def frames_by_character(sides: Iterable[Side]) -> Counter[str]:
-    """Character → frames on which it is on the stage, over all of these sides."""
+def frames_by_character(sides: Iterable[GameSide]) -> Counter[str]:
+    """Return character name → frames on the stage, summed over these sides."""
     found: Counter[str] = Counter()
     for side in sides:
         for external_id, frames in side.frames_by_character.items():
@@ -68,6 +69,8 @@ def frames_by_character(sides: Iterable[Side]) -> Counter[str]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GameEntry:
+    """One game of the dataset."""
+
     content_id: str
     shard: str
     """File name below `shards/`."""
@@ -75,24 +78,24 @@ class GameEntry:
     frames: int
     external_stage_id: int
     version: str
-    sides: tuple[Side, Side]
+    sides: tuple[GameSide, GameSide]
     salvaged: bool
     source: str
-    """The replay, as `path` or `archive!member`."""
+    """The replay: `path` or `archive!member`."""
     repaired: str = ""
-    """What had to be repaired before it could be read: keys of `repair.REPAIRS`, separated by blanks."""
+    """Applied repairs: keys of `repair.REPAIRS`, separated by blanks."""
     match_key: str = ""
-    """Shared by the games of one match, which are held out together; empty where it is not known."""
+    """Equal for the games of one match, which are held out together; empty if unknown."""
     twin_keys: tuple[str, ...] = ()
-    """Recordings that share any of these are of one game."""
+    """Recordings that share any of these keys are of the same game."""
     current: bool = True
-    """False for a game whose replay is no longer below the paths of the last build, and for a recording of a game of
-    which another one is kept: its rows stay in the shard and are listed again when it is their turn."""
+    """False if the replay is not in the paths of the last build, or if another recording of the game is kept. The
+    rows stay in the shard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildKey:
-    """What, besides the replays, decides the content of a dataset."""
+    """What determines a dataset's content besides the replays."""
 
     parser_version: str
     options: str
@@ -101,20 +104,27 @@ class BuildKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetIndex:
+    """The current games of a dataset and its build key."""
+
     path: Path
     key: BuildKey
     games: tuple[GameEntry, ...]
-    """The games of the paths of the last build, ordered by content id."""
+    """The current games, ordered by content id."""
 
     @classmethod
     def open(cls, path: Path) -> "DatasetIndex":
-        """The index of the dataset in `path`. DataError where there is none, or one of another schema."""
+        """Read the index of the dataset in `path`.
+
+        Raises:
+            DataError: no dataset, a damaged one, or one of another schema version.
+            InaccessibleError: the system denies access.
+        """
         key, games = read_index(Path(path))
         return cls(path=Path(path), key=key, games=tuple(game for game in games if game.current))
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the games, or what was kept of them, change."""
+        """A hash that changes whenever the games or their stored columns change."""
         digest = hashlib.blake2b(digest_size=16)
         digest.update(f"{self.key.schema_version}\n{self.key.parser_version}\n{self.key.options}\n".encode())
         for game in self.games:
@@ -126,7 +136,7 @@ class DatasetIndex:
         return sum(game.frames for game in self.games)
 
     def per_character(self) -> dict[str, dict[str, int]]:
-        """Name → `games` and `frames` with it on the stage; a frame of a ditto counts twice."""
+        """Return name → `games` and `frames` on the stage; a frame of a ditto counts twice."""
         found: dict[str, dict[str, int]] = {}
         for game in self.games:
             for name, frames in frames_by_character(game.sides).items():
@@ -150,7 +160,7 @@ _OTHER_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("other_external_id", pa.uint8()),
     ("other_frames", pa.int64()),
 )
-"""The character that a side transforms into and its frames; null where it has only one."""
+"""The character that a side transforms into, and its frames; null without a transformation."""
 _FLOOR_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("entropy", pa.float64()),
     ("surprisal", pa.float64()),
@@ -178,7 +188,7 @@ _FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     *((f"side{slot}_{name}", kind) for slot in (0, 1) for name, kind in (*_SIDE_FIELDS, *_OTHER_FIELDS)),
     *((f"side{slot}_floor_{name}", kind) for slot in (0, 1) for name, kind in _FLOOR_FIELDS),
 )
-"""The columns of the index, flat: nested ones take minutes to read where there are many games."""
+"""The columns of the index. They are flat: nested ones take minutes to read with many games."""
 
 
 def _columns(games: Sequence[GameEntry]) -> dict[str, list[Any]]:
@@ -198,7 +208,7 @@ def _columns(games: Sequence[GameEntry]) -> dict[str, list[Any]]:
     return columns
 
 
-def _other(side: Side) -> tuple[int, int] | tuple[None, None]:
+def _other(side: GameSide) -> tuple[int, int] | tuple[None, None]:
     for external_id, frames in side.frames_by_character.items():
         if external_id != side.external_id:
             return external_id, frames
@@ -217,7 +227,7 @@ def _games(columns: Mapping[str, list[Any]]) -> list[GameEntry]:
     ]
 
 
-def _sides(columns: Mapping[str, list[Any]], slot: int) -> Iterator[Side]:
+def _sides(columns: Mapping[str, list[Any]], slot: int) -> Iterator[GameSide]:
     names = [name for name, _ in _SIDE_FIELDS]
     floor_names = [name for name, _ in _FLOOR_FIELDS]
     rows = zip(*(columns[f"side{slot}_{name}"] for name in names), strict=True)
@@ -231,11 +241,11 @@ def _sides(columns: Mapping[str, list[Any]], slot: int) -> Iterator[Side]:
         if other is not None:
             played[other] = other_frames
         known = None if floor[0] is None else Floor(**dict(zip(floor_names, floor, strict=True)))
-        yield Side(**values, frames_by_character=played, floor=known)
+        yield GameSide(**values, frames_by_character=played, floor=known)
 
 
 def write_index(path: Path, key: BuildKey, games: Sequence[GameEntry]) -> None:
-    """Replaces `index.parquet` in `path`, atomically."""
+    """Replace `index.parquet` in `path` atomically."""
     schema = pa.schema(
         list(_FIELDS),
         metadata={
@@ -245,29 +255,32 @@ def write_index(path: Path, key: BuildKey, games: Sequence[GameEntry]) -> None:
         },
     )
     columns = _columns(sorted(games, key=lambda game: game.content_id))
-    with replacing(path / INDEX_FILE) as file:
+    with atomic_open(path / INDEX_FILE) as file:
         file.write(parquet_bytes(pa.Table.from_pydict(columns, schema=schema)))
 
 
 def parquet_bytes(table: pa.Table) -> bytes:
-    """The table as a Parquet file. In memory, so that a full disk is met in one place only."""
+    """Return the table as a Parquet file, in memory, so that only one place has to handle a full disk."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def read_index(path: Path) -> tuple[BuildKey, list[GameEntry]]:
-    """Every game in the shards of `path`, current or not. DataError as `DatasetIndex.open` has it."""
+    """Read all games in the shards of `path`, current or not. Raises as `DatasetIndex.open`."""
     try:
         if not path.exists():
             raise DataError(
                 f"{path}: there is no such folder; expected a dataset written by `exphil data build`"
             )
         if not (path / DATASET_FILE).is_file() or not (path / INDEX_FILE).is_file():
-            raise DataError(f"{path}: this is no dataset; expected a folder written by `exphil data build`")
+            raise DataError(
+                f"{path}: this is not a dataset; expected a folder written by `exphil data build`"
+            )
         described, index = (path / DATASET_FILE).read_bytes(), (path / INDEX_FILE).read_bytes()
     except OSError as error:
-        if (why := obstacle(error)) is None:
+        if (why := explain_os_error(error)) is None:
             raise
         raise InaccessibleError(f"{path}: the dataset cannot be opened: {why}") from error
     try:

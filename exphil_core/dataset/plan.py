@@ -1,16 +1,7 @@
-"""Which windows make up the batch of a step: a pure function of (seed, step).
+"""Batch plan: the windows of a step's batch, as a pure function of (seed, step).
 
-In: egos, their games' lengths and the settings. Out: games, slots, starts and augmentations; no frame is read
-here. Randomness is counter-based (Philox), so a step is drawn without the ones before it: resuming needs one
-integer, and neither loader threads nor ranks change what a step holds. Windows here are alone, each from a
-cleared state; `lanes` plans rows that play whole games.
-
-How games are drawn. Every game has an expected number of windows per batch (see `pool`), at most one while there
-are as many games as rows. The games are laid end to end on a line of length `batch_size`, in an order shuffled anew
-each *round*, each as long as its number; the batch is whoever lies at u, u + 1, u + 2, … That is systematic
-sampling: the expected numbers hold exactly, no game comes more often than its number rounded up, and a draw costs
-O(batch log games).
-The steps of a round use evenly spread u, so a round passes over all games as a shuffled epoch does.
+Counter-based randomness (Philox) draws a step without the earlier ones, so resuming needs one integer, and loader
+threads and ranks do not change a step. `stateful_batches` plans rows that play whole games.
 """
 
 import threading
@@ -22,7 +13,7 @@ import numpy as np
 
 from exphil_core.dataset.balance import UNIT
 from exphil_core.dataset.index import DatasetIndex
-from exphil_core.dataset.pool import Pool, pool_of
+from exphil_core.dataset.sampling import SamplingTable, sampling_table
 from exphil_core.dataset.split import Ego
 
 _ROUND, _STEP = 1, 2
@@ -31,22 +22,22 @@ _ROUND, _STEP = 1, 2
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedBatch:
-    """One entry a row."""
+    """The windows of a batch; arrays have one entry per row."""
 
     game: np.ndarray
     """int32: index into `index.games`."""
     slot: np.ndarray
-    """uint8: which side is the ego."""
+    """uint8: the ego's side, 0 or 1."""
     start: np.ndarray
-    """int64: frame index at which the window begins."""
+    """int64: frame index of the window's first frame."""
     mirror: np.ndarray
-    """bool: reflected left-right."""
+    """bool: mirrored left to right."""
     reset: np.ndarray
-    """bool: carried state is cleared before the window's first frame."""
+    """bool: the model's state is cleared before the window's first frame."""
 
 
 class Plan(Protocol):
-    """What draws batches: `BatchPlan`, or `LanePlan` where state is carried from step to step."""
+    """Interface of `BatchPlan` and of `StatefulBatchPlan`, which carries state from step to step."""
 
     @property
     def batch_size(self) -> int: ...
@@ -58,26 +49,40 @@ class Plan(Protocol):
     def horizon(self) -> int: ...
 
     @property
-    def pool(self) -> Pool: ...
+    def pool(self) -> SamplingTable: ...
 
     def draw(self, step: int, rank: int = 0, ranks: int = 1) -> PlannedBatch:
-        """The batch of a step, or the part of it that falls to one rank of several."""
+        """Return the batch of a step.
+
+        Args:
+            rank: return only this rank's part of the rows.
+            ranks: number of ranks that share the batch.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Round:
+    """One pass over all games: their shuffled order on the line, and the offset of each step."""
+
     number: int
     order: np.ndarray
-    """Game positions in the order in which they lie on the line."""
+    """Positions of the games in their order on the line."""
     ends: np.ndarray
-    """Where each of them ends, in `UNIT`."""
+    """End of each game on the line, in `UNIT`."""
     offsets: np.ndarray
-    """u of each step of the round, in `UNIT`."""
+    """Offset u of each step of the round, in `UNIT`."""
 
 
 class BatchPlan:
-    """The batches of a training run. `batch_size` counts rows over all ranks."""
+    """Batches of independent windows, each from a cleared state. `batch_size` counts rows over all ranks.
+
+    Games are drawn by systematic sampling. Every game has an expected number of windows per batch (`sampling`), at
+    most one while there are as many games as rows. The games lie end to end on a line of length `batch_size`, each as
+    long as its number, in an order reshuffled every round; a batch takes the games at u, u + 1, u + 2, … So the
+    expected numbers hold exactly, no game occurs more often than its number rounded up, and a draw costs O(batch log
+    games). The steps of a round use evenly spread u, so a round covers all games like a shuffled epoch.
+    """
 
     def __init__(
         self,
@@ -96,7 +101,7 @@ class BatchPlan:
         self.seed, self.batch_size = seed, batch_size
         self.chunk_length, self.horizon = chunk_length, horizon
         self.mirror = mirror
-        self.pool = pool_of(
+        self.pool = sampling_table(
             egos,
             index,
             rows=batch_size,
@@ -110,7 +115,7 @@ class BatchPlan:
         self._lock = threading.Lock()
 
     def draw(self, step: int, rank: int = 0, ranks: int = 1) -> PlannedBatch:
-        """The batch of a step, or the part of it that falls to one rank of several."""
+        """Return the batch of a step; see `Plan.draw`."""
         games = self._round_of(step)
         random = self._random(_STEP, step)
         points = games.offsets[step % self._steps_per_round] + UNIT * np.arange(self.batch_size)
@@ -144,12 +149,12 @@ class BatchPlan:
             return self._round
 
     def _random(self, purpose: int, number: int) -> np.random.Generator:
-        # The generator counts upwards in the first word: the others name the stream.
+        # The generator increments the first word; the other words select the random stream.
         return np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, number, purpose]))
 
 
 def drawn_shares(plan: Plan, index: DatasetIndex, batches: int) -> dict[int, float]:
-    """External character id → share of the rows of the plan's first `batches` in which it is the ego."""
+    """Return external character id → share of rows with it as the ego, over the plan's first `batches` steps."""
     rows = np.zeros((len(index.games), 2), np.int64)
     for step in range(batches):
         drawn = plan.draw(step)

@@ -1,8 +1,7 @@
-"""A shard: the rows of many games, one after another, in one safetensors file.
+"""Shards: the rows of many games, one after another, in a memory-mapped safetensors file.
 
-In: packed games. Out: a file with the tensors `f32`, `u16`, `u8` (one row a frame, `columns.LAYOUT` wide) and
-`frame_id`, and read-only views of its mapped pages. The format is written by hand because its own writer
-wants each tensor whole in memory; any safetensors reader opens the result.
+Tensors: `f32`, `u16`, `u8` (one row per frame, `columns.LAYOUT` wide) and `frame_id`. This module writes the format
+itself because safetensors' writer needs each tensor whole in memory.
 """
 
 import hashlib
@@ -11,19 +10,20 @@ import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from exphil_core.atomic import replacing
+from exphil_core.atomic import atomic_open
 from exphil_core.dataset.index import BuildKey
-from exphil_core.errors import DataError, InaccessibleError, obstacle
+from exphil_core.errors import DataError, InaccessibleError, explain_os_error
 from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, SCHEMA_VERSION, Group
 from exphil_core.replays.pack import PackedGame
 
 SHARD_FOLDER = "shards"
 
 SHARD_ROWS = 300_000
-"""A shard is closed at this many rows: about 120 MiB. A build holds two of them in memory at most."""
+"""Rows at which a shard is closed: about 120 MiB. A build holds at most two shards in memory."""
 
 _FORMAT_NAMES: dict[np.dtype, str] = {
     np.dtype(np.float32): "F32",
@@ -36,7 +36,7 @@ _FRAME_ID = np.dtype(np.int32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
-    """Views of a mapped file: nothing is read before it is touched, nothing is copied."""
+    """Views of a memory-mapped shard; pages are read on first access and never copied."""
 
     groups: dict[Group, np.ndarray]
     """[N, len(LAYOUT[group])] each, read-only."""
@@ -45,20 +45,24 @@ class Shard:
 
 
 def shard_name(key: BuildKey, content_ids: Sequence[str]) -> str:
-    """The file name of a shard with these games in this order, built under `key`.
+    """Return the file name of a shard with these games in this order.
 
-    The key is part of it so that building anew under another one leaves the old shards alone.
+    It depends on `key`, so that a rebuild with another key does not overwrite the old shards.
     """
     text = "\n".join([repr(key), *content_ids])
     return f"{hashlib.blake2b(text.encode(), digest_size=12).hexdigest()}.safetensors"
 
 
 def write_shard(path: Path, games: Sequence[PackedGame]) -> None:
-    """Writes the games' rows in order, atomically. DiskFullError where there is no room."""
+    """Write the games' rows in order, atomically.
+
+    Raises:
+        DiskFullError: no space is left.
+    """
     rows = sum(game.frames for game in games)
     header: dict[str, object] = {"__metadata__": {"schema_version": str(SCHEMA_VERSION)}}
     end = 0
-    # Wider dtypes first: each tensor then starts aligned to its own elements.
+    # Wider dtypes first, so that each tensor starts aligned to its elements.
     tensors: list[tuple[str, np.dtype, list[int], list[np.ndarray]]] = [
         ("f32", DTYPES["f32"], [rows, len(LAYOUT["f32"])], [game.groups["f32"] for game in games]),
         ("frame_id", _FRAME_ID, [rows], [game.frame_id for game in games]),
@@ -70,7 +74,7 @@ def write_shard(path: Path, games: Sequence[PackedGame]) -> None:
         header[name] = {"dtype": _FORMAT_NAMES[dtype], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as file:
+    with atomic_open(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for _, dtype, shape, parts in tensors:
             for part in parts:
@@ -80,9 +84,11 @@ def write_shard(path: Path, games: Sequence[PackedGame]) -> None:
 
 
 def open_shard(path: Path) -> Shard:
-    """Maps a shard. DataError where it is missing, truncated or not of this layout.
+    """Memory-map a shard.
 
-    InaccessibleError where the system does not let it be opened, which says nothing of the shard.
+    Raises:
+        DataError: the shard is missing, truncated or has another layout.
+        InaccessibleError: the system denies access; the shard itself may be intact.
     """
     try:
         with path.open("rb") as file:
@@ -92,7 +98,7 @@ def open_shard(path: Path) -> Shard:
         groups = {group: _view(pages, 8 + length, header[group], DTYPES[group]) for group in GROUPS}
         frame_id = _view(pages, 8 + length, header["frame_id"], _FRAME_ID)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, OSError) and (why := obstacle(error)) is not None:
+        if isinstance(error, OSError) and (why := explain_os_error(error)) is not None:
             raise InaccessibleError(f"{path}: the shard cannot be opened: {why}") from error
         raise DataError(
             f"{path}: the shard is missing or damaged ({error}); "
@@ -108,7 +114,7 @@ def open_shard(path: Path) -> Shard:
     return Shard(groups=groups, frame_id=frame_id)
 
 
-def _view(pages: mmap.mmap, base: int, entry: dict, dtype: np.dtype) -> np.ndarray:
+def _view(pages: mmap.mmap, base: int, entry: dict[str, Any], dtype: np.dtype) -> np.ndarray:
     if entry["dtype"] != _FORMAT_NAMES[dtype]:
         raise ValueError(f"found dtype {entry['dtype']}, expected {_FORMAT_NAMES[dtype]}")
     shape, start = entry["shape"], entry["data_offsets"][0]

@@ -1,7 +1,7 @@
-"""Which games are held out, and which players are imitated.
+"""Train/validation split by match, and selection of the sides to imitate (egos).
 
-The split is by match, before any ego is chosen: games of one match are on one side, whoever is imitated in them, and
-a game stays on its side when others join (but for the few that a rare character needs moved).
+The split precedes the ego selection: all games of a match are on the same side of it. A game keeps its side when
+games are added, except for the few that a rare character needs moved.
 """
 
 import hashlib
@@ -9,30 +9,32 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from exphil_core.dataset.index import DatasetIndex, GameEntry, Side
+from exphil_core.dataset.index import DatasetIndex, GameEntry, GameSide
 
 
 class Ego(NamedTuple):
+    """A side of a game that is imitated."""
+
     game: int
     """Index into `index.games`."""
     slot: int
-    """Which of its sides is imitated, 0 or 1."""
+    """The imitated side, 0 or 1."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Indices into `index.games`, ascending."""
+    """Train and validation games: indices into `index.games`, ascending."""
 
     train: tuple[int, ...]
     validation: tuple[int, ...]
 
 
 def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> Split:
-    """Holds out about `validation_share` of the matches, and of every character with two matches at least one.
+    """Hold out about `validation_share` of the matches, and at least one of every character with two matches.
 
-    A game whose match is not known is a match of its own. As far as the choice of one match at a time can help it,
-    no character loses its last match to learn from or the last one in which it can be imitated, and a match that
-    helps two characters in need is preferred, then one of few games.
+    A game of unknown match is a match of its own. Matches are chosen greedily, one at a time: where possible, no
+    character loses its last training match or the last one in which it can be imitated. Among candidates, a match
+    that helps several characters wins, then one with few games.
     """
     if not 0.0 <= validation_share < 1.0:
         raise ValueError(f"validation_share is {validation_share}; expected at least 0 and less than 1")
@@ -44,7 +46,7 @@ def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> S
         matches.setdefault(game.match_key or game.content_id, []).append(number)
     draws = {match: _draw(match, seed) for match in matches}
     held = {match for match in matches if draws[match] < validation_share}
-    # Rarest first: the more matches a character has, the more choice is left to it.
+    # Rarest first: a character with more matches has more choice left.
     groups = sorted(
         _groups(index.games, matches), key=lambda group: (len(group), sorted(min(matches[m]) for m in group))
     )
@@ -72,15 +74,15 @@ def split_games(index: DatasetIndex, *, validation_share: float, seed: int) -> S
 
 
 def _draw(match: str, seed: int) -> float:
-    """Uniform in [0, 1), fixed by the match and the seed."""
+    """Return a uniform number in [0, 1), determined by match and seed."""
     digest = hashlib.blake2b(f"{seed}:{match}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 
 def _groups(games: Sequence[GameEntry], matches: Mapping[str, Sequence[int]]) -> list[set[str]]:
-    """The matches of each character: those where any side plays it, and those where a usable side does."""
+    """Return the sets of matches of each character: with a usable side, and with any side of it."""
 
-    def collect(counts: Callable[[Side], bool]) -> list[set[str]]:
+    def collect(counts: Callable[[GameSide], bool]) -> list[set[str]]:
         found: dict[int, set[str]] = {}
         for match, numbers in matches.items():
             for number in numbers:
@@ -104,14 +106,17 @@ def select_egos(
     include_cpu: bool = False,
     include_idle: bool = False,
 ) -> tuple[Ego, ...]:
-    """The sides of `games` to imitate: human, active and plausible ones that mostly play one of these external
-    character ids (none given: all). All frames of a side belong to it, also those after a transformation.
+    """Select the sides of `games` to imitate: human, active and plausible ones. All frames of a side belong to it,
+    also those after a transformation.
 
-    `include_idle` adds human sides that hardly move or repeat a script; `include_cpu` adds computer players,
-    whose inputs need not look like a controller's.
+    Args:
+        games: indices into `index.games`.
+        characters: external ids; select only sides that mostly play one of these. Empty: all.
+        include_cpu: also select computer players, whose inputs need not be possible on a controller.
+        include_idle: also select human sides that hardly move or look scripted.
     """
 
-    def wanted(side: Side) -> bool:
+    def wanted(side: GameSide) -> bool:
         if not side.human:
             return include_cpu and (side.active or include_idle)
         return side.usable or include_idle

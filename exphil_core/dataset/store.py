@@ -1,8 +1,7 @@
-"""Reads games and windows of a dataset out of its mapped shards, the ego first.
+"""Read games and windows of a dataset from its memory-mapped shards.
 
-In: a `DatasetIndex`. Out: views of whole games as they are stored (side 0 is the lower port), or windows
-copied into arrays of the caller with the ego's half swapped to the front. Nothing is kept in memory but the
-mappings: what was touched is page cache, which the system takes back when it needs it.
+Whole games are views as stored (side 0 is the lower port); windows are copied with the ego's half first. Only the
+mappings stay in memory; touched pages are page cache, which the system can reclaim.
 """
 
 from collections.abc import Mapping
@@ -17,22 +16,22 @@ from exphil_core.melee.frames import FIRST_FRAME_ID
 from exphil_core.replays.columns import DTYPES, GROUPS, HALF, LAYOUT, MISSING, Group
 
 MISSING_FRAME_ID = FIRST_FRAME_ID - 1
-"""`frame_id` of padding: before every frame of a game, and near enough to be harmless as a number."""
+"""`frame_id` of padding: one before the first frame of every game."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rows:
-    """Consecutive frames. [..., T, columns] and [..., T]."""
+    """Consecutive frames: arrays [..., T, columns] and [..., T]."""
 
     columns: Mapping[Group, np.ndarray]
     frame_id: np.ndarray
     """int32."""
     valid: np.ndarray
-    """bool; False where the row is padding."""
+    """bool; False is padding."""
 
 
 def empty_rows(*shape: int) -> Rows:
-    """Rows of the given leading shape to be filled: their content is undefined."""
+    """Allocate rows of the given leading shape; their content is undefined."""
     return Rows(
         columns={group: np.empty((*shape, len(LAYOUT[group])), DTYPES[group]) for group in GROUPS},
         frame_id=np.empty(shape, np.int32),
@@ -41,7 +40,11 @@ def empty_rows(*shape: int) -> Rows:
 
 
 class ColumnStore:
-    """The mapped shards of a dataset. Safe to read from several threads."""
+    """The memory-mapped shards of a dataset. Thread-safe.
+
+    Raises:
+        DataError: a shard is missing, damaged or shorter than the index says.
+    """
 
     def __init__(self, index: DatasetIndex) -> None:
         self.index = index
@@ -58,7 +61,7 @@ class ColumnStore:
                 )
 
     def game(self, game: int) -> Rows:
-        """The whole game as it is stored: read-only views, side 0 first."""
+        """Return a whole game as stored: read-only views, side 0 first."""
         entry = self.index.games[game]
         shard = self._shards[entry.shard]
         span = slice(entry.row_start, entry.row_start + entry.frames)
@@ -69,7 +72,7 @@ class ColumnStore:
         )
 
     def window(self, game: int, start: int, length: int, slot: int) -> Rows:
-        """`length` frames from `start`, the player of `slot` first; padded past the end of the game."""
+        """Return `length` frames from `start`, the player of `slot` first; padded past the end of the game."""
         rows = empty_rows(1, length)
         self.read(rows, 0, game=game, start=start, slot=slot)
         return Rows(
@@ -79,7 +82,7 @@ class ColumnStore:
         )
 
     def read(self, rows: Rows, row: int, *, game: int, start: int, slot: int) -> None:
-        """Fills row `row` of `rows` [B, L] with the window that begins at frame index `start`."""
+        """Fill row `row` of `rows` [B, L] with the window at frame index `start`, the player of `slot` first."""
         entry = self.index.games[game]
         shard = self._shards[entry.shard]
         length = rows.frame_id.shape[1]

@@ -1,7 +1,7 @@
-"""A dataset's game as a `Game`, for viewers that know only those.
+"""Convert a game of a dataset to a `Game`, as viewers use it.
 
-Its columns are views of the mapped shards. A dataset keeps no names, costumes, seeds or spawn ids, at most
-`ITEM_SLOTS` items a frame and few columns of a follower: what it does not keep is missing, empty or 0 here.
+Columns are views of the mapped shards. A dataset stores no names, costumes, seeds or spawn ids, at most `ITEM_SLOTS`
+items per frame, and few columns of a follower: what it does not store is missing, empty or 0 here.
 """
 
 from bisect import bisect_left
@@ -30,7 +30,11 @@ _NO_SPAWN_ID = np.iinfo(np.uint32).max
 
 
 def stored_game(index: DatasetIndex, store: ColumnStore, content_id: str) -> Game:
-    """The game with this content id. DataError where the dataset does not have it."""
+    """Return the game with this content id.
+
+    Raises:
+        DataError: the dataset does not have it.
+    """
     games = index.games
     place = bisect_left(games, content_id, key=lambda game: game.content_id)
     if place == len(games) or games[place].content_id != content_id:
@@ -81,7 +85,7 @@ def _player(entry: GameEntry, rows: Rows, slot: int) -> Player:
 
 
 def _follower(rows: Rows, slot: int) -> Columns | None:
-    """None where it is there on no frame."""
+    """Return the follower's columns; None if it is absent on every frame."""
     kept = _block(rows, f"n{slot}", FOLLOWER_COLUMNS)
     if (kept["action_state"] == MISSING["u16"]).all():
         return None

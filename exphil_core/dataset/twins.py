@@ -1,4 +1,4 @@
-"""Recordings of one game, of which a dataset keeps one."""
+"""Deduplicate recordings: a dataset keeps one recording of each game."""
 
 from collections.abc import Iterable
 
@@ -6,11 +6,10 @@ from exphil_core.dataset.index import GameEntry
 
 
 def kept_recordings(recordings: Iterable[GameEntry]) -> dict[str, str]:
-    """Content id of every recording → that of the recording which is kept of its game.
+    """Map the content id of each recording to that of the recording kept of its game.
 
-    Recordings that share a twin key are of one game, also where a third one links them. The longest is kept, of
-    equally long ones a whole file before a cut or repaired one, then the lower content id: the choice depends on
-    which recordings there are, not on the order in which they come.
+    Recordings that share a twin key, directly or through others, are of one game. The longest is kept; of equally
+    long ones an intact file, then the lowest content id. The result does not depend on the order of `recordings`.
     """
     best_first = sorted(
         recordings,
@@ -28,7 +27,7 @@ def kept_recordings(recordings: Iterable[GameEntry]) -> dict[str, str]:
     for number, recording in enumerate(best_first):
         for key in recording.twin_keys:
             one, other = root(first_with.setdefault(key, number)), root(number)
-            # The lower number, which is the better recording, stands for the game.
+            # The lower number is the better recording; it represents the game.
             parent[max(one, other)] = min(one, other)
     return {
         recording.content_id: best_first[root(number)].content_id

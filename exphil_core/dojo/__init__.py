@@ -1,1 +1,1 @@
-"""A small platform fighter with scripted bots: an embedded source of replays whose best loss is known."""
+"""A small platform fighter with scripted bots. It produces replays whose lowest possible loss is known."""

@@ -1,9 +1,7 @@
-"""What a bot does in the air: drift, attack, fast-fall, wavedash, L-cancel, and come back to the stage.
-
-In: a `Style` and a `Situation`. Out: the options for the next input, with weights.
-"""
+"""Weighted options for a bot in the air: drift, attack, fast-fall, wavedash, L-cancel, recover to the stage."""
 
 from exphil_core.dojo import states as s
+from exphil_core.dojo.bot_observation import ABOVE, BELOW, CLOSE, FROM_AIR, LEVEL, MIDDLE, Foe, Situation
 from exphil_core.dojo.inputs import (
     DIAGONAL,
     SHOULDERS,
@@ -18,7 +16,6 @@ from exphil_core.dojo.inputs import (
     press,
     stick,
 )
-from exphil_core.dojo.sight import ABOVE, BELOW, CLOSE, FROM_AIR, LEVEL, MIDDLE, Foe, Situation
 from exphil_core.dojo.states import Kind
 from exphil_core.dojo.styles import Style
 from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL
@@ -73,7 +70,7 @@ def in_air(style: Style, now: Situation) -> Options:
 
 
 def _weave(style: Style, now: Situation) -> Options:
-    """Drift towards the opponent, or away from its attacks; at times let the stick go."""
+    """Drift towards the opponent, or away from its attacks; sometimes release the stick."""
     flee = now.foe == Foe.ATTACKING and now.band >= CLOSE
     if style.adapts and now.foe != Foe.HURT and now.band <= MIDDLE:
         flee = now.threat == FROM_AIR
@@ -85,7 +82,7 @@ def _weave(style: Style, now: Situation) -> Options:
 
 
 def recover(style: Style, now: Situation) -> Options:
-    """Off the stage: drift home, jump when falling, and the up special when the jumps are gone."""
+    """Off the stage: drift home, jump when falling, and use the up special when no jump is left."""
     home = now.home
     drift = stick(home, 0)
     if now.falling and now.jumps:
@@ -101,14 +98,14 @@ def recover(style: Style, now: Situation) -> Options:
 
 
 def steer(style: Style, now: Situation) -> Options:
-    """During and after the up special: home, with a touch of the stick now and then."""
+    """During and after the up special: steer home, sometimes release the stick."""
     if now.held.main_x * now.home < 0.9:
         return hold(now, 0.35, [(stick(now.home, 0), 1.0)])
     return hold(now, 0.06, [(NEUTRAL, 1.0)])
 
 
 def in_aerial(style: Style, now: Situation) -> Options:
-    """During an aerial: drift, fast-fall, and the shoulder just before landing."""
+    """During an aerial: drift, fast-fall, and press the shoulder just before landing (L-cancel)."""
     if now.held.buttons & SHOULDERS:
         return mix(0.5, [(level(now.held), 1.0)], [(now.held, 1.0)])
     if now.held.c_x or now.held.c_y:

@@ -1,32 +1,31 @@
-"""The players of the dojo: what each does in a situation, as an explicit distribution over controllers.
+"""Scripted bots: map a visible `Situation` and a `Style` to an explicit distribution over the next controller.
 
-In: a `Situation` (what is visible, see `sight.py`) and a `Style`. Out: the `Choice` that the next input is drawn
-from. A bot holds its last input until something it sees makes it change, and how likely that is in a frame is
-written out here. Everything is told by "towards" and "away", so a mirrored game has mirrored distributions.
+A bot holds its last input until something it sees makes it change; the probability of a change in a frame is given
+here. Directions are relative ("towards", "away"), so a mirrored game has mirrored distributions.
 """
 
 from exphil_core.dojo import states as s
 from exphil_core.dojo.air import in_aerial, in_air, recover, steer
-from exphil_core.dojo.choices import Choice, choice
+from exphil_core.dojo.bot_observation import ABOVE, CLOSE, MIDDLE, TOUCHING, Foe, Situation
+from exphil_core.dojo.choices import InputDistribution, choice
 from exphil_core.dojo.ground import on_ground
 from exphil_core.dojo.inputs import DIAGONAL, JUMPS, SHOULDERS, STEADY, Options, bits_held, hold, mix, stick
-from exphil_core.dojo.sight import ABOVE, CLOSE, MIDDLE, TOUCHING, Foe, Situation
 from exphil_core.dojo.states import Kind
 from exphil_core.dojo.styles import Style
 from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL, Controller
 
 
 class Bot:
-    """One style with the choices it has worked out so far (they depend on nothing but the situation)."""
+    """A style with a cache of distributions, which depend on the situation alone."""
 
     __slots__ = ("_choices", "style")
 
     def __init__(self, style: Style) -> None:
         self.style = style
-        self._choices: dict[Situation, Choice] = {}
+        self._choices: dict[Situation, InputDistribution] = {}
 
-    def choice(self, situation: Situation) -> Choice:
-        """The distribution of the next input."""
+    def choice(self, situation: Situation) -> InputDistribution:
+        """Return the distribution of the next input."""
         known = self._choices.get(situation)
         if known is None:
             known = choice(_options(self.style, situation))
@@ -63,7 +62,7 @@ def _options(style: Style, now: Situation) -> Options:
 
 
 def _let_go(style: Style, now: Situation) -> Options:
-    """A pressed button comes up after two frames, and the stick goes where the state wants it."""
+    """Release a button, usually after two frames, and move the stick where the state needs it."""
     chance = 0.08 if now.held_for == 1 else 0.92
     if now.kind is Kind.AIR and not now.offstage:
         after = [(stick(now.held.main_x, now.held.main_y), 1.0)]
@@ -77,7 +76,7 @@ def _let_go(style: Style, now: Situation) -> Options:
 
 
 def _squat(style: Style, now: Situation) -> Options:
-    """The jump button decides between a short and a full hop while the knees bend."""
+    """In the jump squat: decide between a short hop and a full hop."""
     short = Controller(main_x=now.held.main_x, main_y=now.held.main_y)
     if not now.held.buttons & JUMPS:
         return hold(now, STEADY, [(NEUTRAL, 1.0)])
@@ -85,13 +84,13 @@ def _squat(style: Style, now: Situation) -> Options:
         return mix(style.short_hop, [(short, 1.0)], [(now.held, 1.0)])
     if now.age == 2 and now.height != ABOVE:
         away = now.foe == Foe.ATTACKING
-        aimed = bits_held(-now.side if away else now.side, 0, now.held.buttons)
-        return mix(0.5, [(aimed, 1.0)], [(now.held, 1.0)])
+        swing = bits_held(-now.side if away else now.side, 0, now.held.buttons)
+        return mix(0.5, [(swing, 1.0)], [(now.held, 1.0)])
     return mix(0.02, [(short, 1.0)], [(now.held, 1.0)])
 
 
 def _committed(style: Style, now: Situation) -> Options:
-    """In an attack or in lag: let the stick go, then hold what comes next, and fidget."""
+    """In an attack or in lag: release the stick, then hold the next input, with random changes."""
     if now.held != NEUTRAL and now.age < 8 and now.held_for < 3:
         return hold(now, 0.5, [(NEUTRAL, 1.0)])
     early = now.kind is Kind.ATTACK and now.age < 12
@@ -110,7 +109,7 @@ def _committed(style: Style, now: Situation) -> Options:
 
 
 def _hurt(style: Style, now: Situation) -> Options:
-    """Survive the launch, then wriggle until the body answers again."""
+    """In hitlag hold survival DI, then alternate stick inputs until hitstun ends."""
     inward, survive = stick(now.home, 0), stick(DIAGONAL * now.home, DIAGONAL)
     if now.stunned == 1:
         return hold(now, STEADY if now.held == survive else 0.4, [(survive, 4.0), (inward, 1.0)])

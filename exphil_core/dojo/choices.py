@@ -1,7 +1,6 @@
-"""A finite distribution over controllers, with what is known of it in advance.
+"""A finite distribution over controllers, with its entropy computed in advance.
 
-In: weights of controllers. Out: `Choice`, drawn by a uniform number. The same controller reached in two ways is
-one outcome, so the entropy is that of what an observer sees, not of what a bot "thought".
+Equal controllers are one outcome, so the entropy is that of the visible input, not of the bot's reasons for it.
 """
 
 from bisect import bisect_right
@@ -13,24 +12,27 @@ from exphil_core.melee.controller import Controller
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
+class InputDistribution:
+    """Outcomes with probabilities; sampled with a uniform number."""
+
     controllers: tuple[Controller, ...]
     probabilities: tuple[float, ...]
     edges: tuple[float, ...]
-    """Upper ends of the outcomes' intervals, but for the last."""
+    """Cumulative probabilities, without the last (1)."""
     surprisals: tuple[float, ...]
     """-log p of each outcome, in nats."""
     entropy: float
+    """In nats."""
     variance: float
-    """Of the surprisal."""
+    """Variance of the surprisal."""
 
     def index(self, uniform: float) -> int:
-        """The outcome that a number in [0, 1) draws."""
+        """Return the outcome for a uniform number in [0, 1)."""
         return bisect_right(self.edges, uniform)
 
 
-def choice(weights: Iterable[tuple[Controller, float]]) -> Choice:
-    """Merge equal controllers, drop weightless ones, and normalise."""
+def choice(weights: Iterable[tuple[Controller, float]]) -> InputDistribution:
+    """Build a distribution: merge equal controllers, drop those without weight, normalise."""
     merged: dict[Controller, float] = {}
     for controller, weight in weights:
         if weight > 0:
@@ -45,7 +47,7 @@ def choice(weights: Iterable[tuple[Controller, float]]) -> Choice:
     surprisals = tuple(-log(probability) for probability in probabilities)
     entropy = fsum(p * s for p, s in zip(probabilities, surprisals, strict=True))
     variance = fsum(p * s * s for p, s in zip(probabilities, surprisals, strict=True)) - entropy**2
-    return Choice(
+    return InputDistribution(
         controllers=tuple(merged),
         probabilities=probabilities,
         edges=tuple(edges),

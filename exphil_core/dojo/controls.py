@@ -1,7 +1,7 @@
-"""What a body starts in a frame: its controller against the state it is in.
+"""State transitions of a fighter: what its controller starts in its current action state.
 
-In: the body, the controller of this frame and of the one before (presses are edges). Out: the body's state, with
-speeds that a start gives. How it then moves is in `physics.py`. Tap jumps are off: a jump is X or Y.
+A press is an edge between the last controller and this one. Tap jump is off: only X and Y jump. Movement is in
+`physics.py`.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _TILT = 0.28
 
 
 def go(world: World, body: Body, state: int) -> None:
-    """Enter a state at age 0."""
+    """Enter an action state at age 0."""
     world.instances = world.instances % 0xFFFF + 1
     body.instance = world.instances
     body.state = state
@@ -36,7 +36,7 @@ def stand_up(world: World, body: Body) -> None:
 
 
 def act(world: World, body: Body, controller: Controller, before: Controller) -> None:
-    """Let the controller of this frame start what the body's state allows."""
+    """Apply this frame's controller to the body's state."""
     _ACTS[KIND[body.state]](world, body, controller, before)
 
 
@@ -123,7 +123,7 @@ def _walk(world: World, body: Body, stick_x: float, stick_before: float) -> None
     reach = abs(stick_x)
     flicked = reach >= _SMASH and stick_before * side < _SMASH
     if reach >= _SMASH and state in (s.TURN, s.WAIT):
-        flicked = True  # a stick held out of lag dashes, too
+        flicked = True  # a stick that was held through lag also dashes
     if flicked and state != s.RUN and state != s.RUN_BRAKE:
         if body.direction != side:
             body.direction = side

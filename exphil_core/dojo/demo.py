@@ -1,8 +1,7 @@
-"""Writes the demo replays: matches between the dojo's bots, each a pure function of (seed, number).
+"""Write demo replays: `.slp` files of matches between the dojo's bots, each a pure function of (seed, number).
 
-In: a folder, how many games, a seed. Out: `.slp` files of the same bytes for the same seed, each moved into place
-whole. Every character plays as often as the others, as far as the number of games allows. The metadata of a file
-holds, per player, the entropy and the surprisal of its inputs: the floor under any honest model's loss.
+Every character plays equally often, as far as the number of games allows. A file's metadata holds each player's mean
+input entropy and surprisal: a lower bound on any model's loss.
 """
 
 import os
@@ -17,9 +16,9 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from exphil_core.dojo.bot_observation import BotObservation
 from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.physics import step
-from exphil_core.dojo.sight import Sight
 from exphil_core.dojo.slp_writer import SlpWriter, Value
 from exphil_core.dojo.styles import STYLES
 from exphil_core.dojo.world import DOJO_STAGES, Frame, World
@@ -31,7 +30,7 @@ from exphil_core.melee.stages import Stage
 DOJO_VERSION: Final = "1"
 DEFAULT_GAMES: Final = 100
 LAST_FRAME_ID: Final = 4800
-"""A match that is not decided by then ends by time."""
+"""A match that is undecided at this frame ends by time."""
 
 _EXTERNAL_IDS: Final = tuple(by_name(name).external_id for name in LOW_TIER)
 _PAIRINGS: Final = tuple((first, second) for first in _EXTERNAL_IDS for second in _EXTERNAL_IDS)
@@ -40,7 +39,7 @@ _PORTS: Final = ((0, 1), (0, 2), (1, 3), (2, 3), (0, 3), (1, 2))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
-    """What is settled before a game begins."""
+    """The settings of one game: players, ports, stage and seed."""
 
     number: int
     seed: int
@@ -48,7 +47,7 @@ class Match:
     external_ids: tuple[int, int]
     port_indices: tuple[int, int]
     echo: int = 0
-    """Frames after which both bots take the step that the opponent took then; 0 for bots that don't."""
+    """Both bots repeat the step that the opponent took this many frames ago; 0 turns that off."""
 
     @property
     def file_name(self) -> str:
@@ -59,7 +58,7 @@ class Match:
 
 @dataclass(slots=True)
 class _Tally:
-    """What is added up over one player's draws."""
+    """Running sums over one player's draws."""
 
     entropy: float = 0.0
     surprisal: float = 0.0
@@ -77,7 +76,7 @@ class _Tally:
 
 
 def plan_match(seed: int, number: int, *, echo: int = 0) -> Match:
-    """Who plays whom, where, and from which ports: rounds of all 25 pairings, each round in an order of its own."""
+    """Plan a match: rounds of all 25 pairings, each round shuffled; random stage and ports."""
     round_number, place = divmod(number, len(_PAIRINGS))
     order = list(_PAIRINGS)
     _random(seed, "round", round_number).shuffle(order)
@@ -93,10 +92,10 @@ def plan_match(seed: int, number: int, *, echo: int = 0) -> Match:
 
 
 def play_match(match: Match) -> bytes:
-    """The replay of a match."""
+    """Simulate a match and return its replay as the bytes of an `.slp` file."""
     world = World(match.stage, match.external_ids, match.port_indices)
     bots = tuple(_bot(external_id) for external_id in match.external_ids)
-    sights = tuple(Sight(match.stage, bot.style.delay, echo=match.echo) for bot in bots)
+    sights = tuple(BotObservation(match.stage, bot.style.delay, echo=match.echo) for bot in bots)
     dice = tuple(_random(match.seed, "inputs", match.number, player).random for player in (0, 1))
     tallies = (_Tally(), _Tally())
     match_id = f"mode.dojo-{match.seed}-{match.number}" + (f"-echo{match.echo}" if match.echo else "")
@@ -136,7 +135,7 @@ def play_match(match: Match) -> bytes:
 
 
 def write_match(out: Path, match: Match) -> Path:
-    """Write one replay; the file appears whole or not at all."""
+    """Write one replay atomically."""
     path = out / match.file_name
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -148,7 +147,7 @@ def write_match(out: Path, match: Match) -> Path:
 
 
 def iterate_demo(out: Path, *, games: int, seed: int, echo: int = 0, workers: int = 1) -> Iterator[Path]:
-    """The files as they are written, in order."""
+    """Write `games` replays and yield each path once it is written, in order."""
     out.mkdir(parents=True, exist_ok=True)
     matches = [plan_match(seed, number, echo=echo) for number in range(games)]
     if workers <= 1:
@@ -167,13 +166,13 @@ _BOTS: dict[int, Bot] = {}
 
 
 def _bot(external_id: int) -> Bot:
-    """One bot a character and process: it has no state but the choices that it has worked out."""
+    """Return the process-wide bot of a character; its only state is a cache of distributions."""
     if external_id not in _BOTS:
         _BOTS[external_id] = Bot(STYLES[external_id])
     return _BOTS[external_id]
 
 
 def _random(seed: int, *purpose: str | int) -> Random:
-    """A generator of its own for each purpose, the same on every machine."""
+    """Return an independent generator for each purpose, equal on every machine."""
     text = "/".join(str(part) for part in (seed, *purpose))
     return Random(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big"))

@@ -1,8 +1,7 @@
-"""The five fighters of the dojo: what moves them, and what their attacks do.
+"""Attributes and attacks of the dojo's five fighters.
 
-In: nothing. Out: `FIGHTERS` by external id, each with its attacks by action state. Units are Melee's: game
-units and frames. The figures follow the characters' order in the game (who falls fast, who is light, who
-reaches far), not its data files: this is a playground of its own, and nothing here is a copy of Melee.
+Units are Melee's: game units and frames. The values keep the characters' order in Melee (who falls fast, who is
+light, who reaches far) but are not Melee's data.
 """
 
 from dataclasses import dataclass
@@ -14,32 +13,39 @@ from exphil_core.melee.characters import LOW_TIER, Character, by_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
+    """A hitbox: the frames on which it hits, its reach, damage and knockback."""
+
     action_state: int
     first: int
-    """State ages `first` to `last` hit."""
+    """First state age that hits."""
     last: int
+    """Last state age that hits."""
     total: int
+    """Frames until the attack ends."""
     reach_x: float
-    """Centre of the hitbox ahead of the fighter (behind where negative), and above its feet."""
+    """Centre of the hitbox ahead of the fighter; negative: behind."""
     reach_y: float
+    """Centre of the hitbox above the fighter's feet."""
     radius: float
     damage: float
     angle: float
     """Degrees from straight ahead; 361 is low on the ground and 44 in the air, as in Melee."""
     base: float
+    """Base knockback."""
     growth: float
+    """Knockback growth, in percent."""
     landing_lag: int = 0
-    """Frames of landing lag of an aerial; half of it after an L-cancel."""
+    """Landing lag of an aerial, in frames; an L-cancel halves it."""
     lift: float = 0.0
     """Upward speed at the first hitting frame (recoveries)."""
     rush: float = 0.0
     """Forward speed given with `lift`, or kept through a dash attack."""
     grab: bool = False
-    """Goes through shields."""
+    """A grab; shields do not block it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fighter:
+class FighterAttributes:
     character: Character
     weight: float
     gravity: float
@@ -62,7 +68,7 @@ class Fighter:
     special_hi: int
 
 
-# Neutral and up special: the action states begin at 341 and are each character's own.
+# Action states of the neutral and the up special; ids from 341 are character-specific.
 _SPECIALS: Final = {
     "mewtwo": (341, 356),
     "ganondorf": (347, 354),
@@ -103,19 +109,15 @@ _GRAB: Final = Attack(
 )
 
 
-def _fighter(
+def _attacks(
     name: str,
-    *,
-    body: tuple[float, float, float],
-    air: tuple[float, float, float, float, float],
-    ground: tuple[float, float, float, float],
-    jumps: tuple[int, float, float, float],
     reach: float,
     power: float,
     slowness: float,
     recovery: tuple[float, float],
     special_power: float,
-) -> Fighter:
+) -> dict[int, Attack]:
+    """Return the moves by action state: the common ones, scaled to the fighter, the grab and its two specials."""
     special_n, special_hi = _SPECIALS[name]
     attacks = {
         state: Attack(
@@ -164,11 +166,29 @@ def _fighter(
         lift=recovery[0],
         rush=recovery[1],
     )
+    return attacks
+
+
+def _fighter(
+    name: str,
+    *,
+    body: tuple[float, float, float],
+    air: tuple[float, float, float, float, float],
+    ground: tuple[float, float, float, float],
+    jumps: tuple[int, float, float, float],
+    reach: float,
+    power: float,
+    slowness: float,
+    recovery: tuple[float, float],
+    special_power: float,
+) -> FighterAttributes:
+    attacks = _attacks(name, reach, power, slowness, recovery, special_power)
+    special_n, special_hi = _SPECIALS[name]
     weight, half_width, height = body
     gravity, fall_speed, fast_fall, air_accel, air_speed = air
     walk_speed, dash_speed, run_speed, traction = ground
     jump_squat, full_hop, short_hop, air_jump = jumps
-    return Fighter(
+    return FighterAttributes(
         character=by_name(name),
         weight=weight,
         gravity=gravity,

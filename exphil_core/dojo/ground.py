@@ -1,11 +1,7 @@
-"""What a bot does when it is free to act on the ground: approach, keep off, attack, shield, guard the edge.
-
-In: a `Style` and a `Situation`. Out: the options for the next input, with weights.
-"""
+"""Weighted options for a bot that can act on the ground: approach, retreat, attack, shield, edge-guard."""
 
 from exphil_core.dojo import states as s
-from exphil_core.dojo.inputs import STEADY, TILT, Options, bits_held, cstick, let_up, mix, press, stick
-from exphil_core.dojo.sight import (
+from exphil_core.dojo.bot_observation import (
     ABOVE,
     BELOW,
     CLOSE,
@@ -17,6 +13,7 @@ from exphil_core.dojo.sight import (
     Foe,
     Situation,
 )
+from exphil_core.dojo.inputs import STEADY, TILT, Options, bits_held, cstick, let_up, mix, press, stick
 from exphil_core.dojo.styles import Style
 from exphil_core.melee.controller import NEUTRAL
 
@@ -28,7 +25,7 @@ def on_ground(style: Style, now: Situation) -> Options:
 
 
 def _chance(style: Style, now: Situation) -> float:
-    """How likely this frame is to bring something new."""
+    """Return the probability of a new input in this frame."""
     near = now.band <= CLOSE
     match now.state:
         case s.WAIT:
@@ -107,6 +104,12 @@ def _plan(style: Style, now: Situation) -> Options:
             (press(0, 0, "B"), 0.4 * style.special),
             (NEUTRAL, 0.3),
         ]
+    return _close_range(style, now)
+
+
+def _close_range(style: Style, now: Situation) -> Options:
+    side, jump, guard = now.side, style.jump_bit, style.guard
+    dash_to, dash_off = stick(side, 0.0), stick(-side, 0.0)
     grab = style.grab * (style.memory if now.shielded_lately else 1.0)
     if now.foe == Foe.SHIELDING:
         return [(press(0, 0, "Z"), 4.0 * grab), (dash_off, style.retreat), (press(0, 0, "A"), 0.5)]
@@ -138,7 +141,7 @@ def _plan(style: Style, now: Situation) -> Options:
 
 
 def _adapt(style: Style, now: Situation) -> Options:
-    """Answer the last attack seen: keep off an opponent who came from the air, jump at one on the ground."""
+    """React to the last attack seen: avoid an opponent who attacked from the air, jump at one on the ground."""
     side = now.side
     if now.threat == FROM_AIR:
         return [
@@ -152,9 +155,9 @@ def _adapt(style: Style, now: Situation) -> Options:
 
 
 def _dance(style: Style, now: Situation, echo: tuple[float, float]) -> Options:
-    """Take the step that the opponent took then, or a new one where it took none, but none off the stage.
+    """Repeat the opponent's step of `echo`, or take a new one where there was none; never step off the stage.
 
-    Steps are short and many, so that a memory of them is worth much in every second of play.
+    Steps are short and frequent, so a model that remembers them gains in every second of play.
     """
     steps: Options = [(stick(1, 0), 2.0), (stick(-1, 0), 2.0), (stick(0, -1), 2.0)]
     other: Options = [
@@ -173,7 +176,7 @@ def _dance(style: Style, now: Situation, echo: tuple[float, float]) -> Options:
 
 
 def _edge_guard(style: Style, now: Situation) -> Options:
-    """The opponent is off the stage: wait at the edge, or go out after it."""
+    """The opponent is off the stage: wait at the edge, attack there, or jump after it."""
     side = now.side
     if not now.near_edge:
         return [(stick(side, 0), 6.0), (stick(TILT * side, 0), 1.0), (NEUTRAL, 0.5)]

@@ -1,7 +1,7 @@
-"""Who hits whom: hitboxes against bodies, damage, knockback, hitlag, shields and grabs.
+"""Hit detection between the two bodies: hitboxes, damage, knockback, hitlag, shields and grabs.
 
-In: the two bodies after they have moved. Out: the same, struck. Both may hit at once (a trade). Knockback follows
-the formula that Melee's community documents, so it grows with percent and falls with weight.
+Both may hit in the same frame (a trade). Knockback follows the formula documented by Melee's community: it grows
+with percent and falls with weight.
 """
 
 from math import cos, radians, sin
@@ -32,7 +32,7 @@ def resolve_hits(world: World, first: Body, second: Body) -> None:
 
 
 def _reaching(attacker: Body, target: Body) -> Attack | None:
-    """The attack of `attacker` that touches `target` in this frame."""
+    """Return the attack of `attacker` that touches `target` in this frame, or None."""
     attack = attacker.attack
     if attack is None or attacker.hit_done or attacker.hitlag:
         return None

@@ -1,13 +1,13 @@
-"""The inputs that a bot can make, and how a plan is mixed with holding on.
+"""Controllers that a bot can use, and helpers that mix new inputs with holding the last one.
 
-In: directions and buttons. Out: controllers, one object for each. Their values are few and far apart, so that
-every codec keeps them apart: half tilts, full tilts, full diagonals, and shoulders clicked or not at all.
+The values are few and far apart, so that every codec distinguishes them: half tilts, full tilts, full diagonals,
+and shoulders clicked or not at all.
 """
 
 from collections.abc import Iterable
 from typing import Final
 
-from exphil_core.dojo.sight import Situation
+from exphil_core.dojo.bot_observation import Situation
 from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL, Controller
 
 DIAGONAL: Final = 0.7
@@ -15,16 +15,16 @@ TILT: Final = 0.5
 JUMPS: Final = BUTTON_BITS["X"] | BUTTON_BITS["Y"]
 SHOULDERS: Final = BUTTON_BITS["L"] | BUTTON_BITS["R"]
 STEADY: Final = 0.01
-"""The chance, in a frame that asks for nothing, that a bot changes its input all the same."""
+"""Probability that a bot changes its input in a frame that gives no reason to."""
 
 Options = list[tuple[Controller, float]]
-"""Controllers with weights; the same controller may come twice (`choices.choice` merges it)."""
+"""Controllers with weights; a controller may occur twice (`choices.choice` merges equal ones)."""
 
 
 def mix(
     chance: float, new: Iterable[tuple[Controller, float]], old: Iterable[tuple[Controller, float]]
 ) -> Options:
-    """`new` with the given chance, `old` otherwise."""
+    """Weight `new` by `chance` and `old` by 1 - `chance`."""
     first = [(controller, weight) for controller, weight in new if weight > 0]
     total = sum(weight for _, weight in first)
     mixed = [(controller, chance * weight / total) for controller, weight in first]
@@ -32,19 +32,19 @@ def mix(
 
 
 def hold(now: Situation, chance: float, new: Iterable[tuple[Controller, float]]) -> Options:
-    """Go on as before, but for a chance of something new."""
+    """Keep the held input with probability 1 - `chance`, else take something new."""
     return mix(chance, new, [(now.held, 1.0)])
 
 
 def let_up(held: Controller) -> Controller:
-    """The held stick without C-stick, triggers and buttons."""
+    """Keep the stick; release C-stick, triggers and buttons."""
     if held.buttons or held.c_x or held.c_y or held.trigger_l or held.trigger_r:
         return stick(held.main_x, held.main_y)
     return held
 
 
 def level(held: Controller) -> Controller:
-    """The stick all the way to the side that it is held to, and nothing else."""
+    """Move the stick all the way to the side it is held to; release everything else."""
     return stick((held.main_x > 0) * 1.0 - (held.main_x < 0) * 1.0, 0.0)
 
 
@@ -54,7 +54,7 @@ _KNOWN: dict[tuple[float, float, float, float, int, int], Controller] = {}
 def _controller(
     main_x: float, main_y: float, c_x: float = 0, c_y: float = 0, bits: int = 0, trigger: int = 0
 ) -> Controller:
-    """One object for each input that a bot ever makes. A clicked shoulder is pressed all the way."""
+    """Return a cached controller. A clicked shoulder is pressed all the way."""
     key = (main_x, main_y, c_x, c_y, bits, trigger)
     known = _KNOWN.get(key)
     if known is None:

@@ -1,10 +1,7 @@
-"""The rules of the dojo: two controllers in, one frame out.
+"""The dojo's simulation step: advances a `World` by one frame from two controllers. Deterministic.
 
-In: a `World` and the controllers that act within the frame. Out: the `Frame` that an observer sees; the world has
-moved on by one sixtieth of a second. Deterministic: no clock, no chance. A press in a frame shows in that frame's
-outcome: X pressed on the ground gives KNEE_BEND, as in Melee. Before the first playable frame inputs do nothing.
-
-The order within a frame: what each body starts (`controls.py`), how it moves (here), who hits whom (`hits.py`).
+Order within a frame: state transitions (`controls.py`), movement (here), hits (`hits.py`). A press acts in its own
+frame: X pressed on the ground gives KNEE_BEND, as in Melee. Inputs before the first playable frame are ignored.
 """
 
 from math import atan2, cos, hypot, radians, sin
@@ -27,7 +24,7 @@ _GUARDING = (s.GUARD_ON, s.GUARD, s.GUARD_SET_OFF)
 
 
 def step(world: World, controllers: tuple[Controller, Controller]) -> Frame:
-    """Advance by one frame."""
+    """Advance `world` in place by one frame (1/60 s) and return what an observer sees of it."""
     world.frame_id += 1
     playable = world.frame_id >= FIRST_PLAYABLE_FRAME_ID
     first, second = world.bodies
@@ -81,7 +78,7 @@ def _advance(world: World, body: Body, controller: Controller) -> None:
 
 
 def _influence(body: Body, controller: Controller) -> None:
-    """Directional influence: the stick across the launch turns it by up to 18 degrees."""
+    """Directional influence: the stick perpendicular to the launch rotates it by up to 18 degrees."""
     speed = hypot(body.knock_x, body.knock_y)
     if speed == 0:
         return
@@ -92,7 +89,7 @@ def _influence(body: Body, controller: Controller) -> None:
 
 
 def _slide(world: World, body: Body, controller: Controller) -> None:
-    """Movement on the ground, and off its edge."""
+    """Move on the ground, and off its edge."""
     traction = body.fighter.traction
     if body.state not in (s.DASH, s.RUN, s.WALK_MIDDLE):
         body.ground_speed = _towards_zero(body.ground_speed, traction)
@@ -122,7 +119,7 @@ def _slide(world: World, body: Body, controller: Controller) -> None:
 
 
 def _fly(world: World, body: Body, controller: Controller) -> None:
-    """Movement in the air, landing, and the ledge."""
+    """Move in the air, land, or grab the ledge."""
     fighter = body.fighter
     stick_x = controller.main_x
     kind = KIND[body.state]
@@ -154,7 +151,7 @@ def _fly(world: World, body: Body, controller: Controller) -> None:
     y = old_y + body.speed_y + body.knock_y
     edge = world.stage.edge
     if y < 0.0 and old_y < 0.0 and -edge < x < edge:
-        x = -edge if old_x < 0 else edge  # the side of the stage, all the way down
+        x = -edge if old_x < 0 else edge  # the side of the stage is a wall that has no lower end
     body.x = x
     body.y = y
     if y > old_y:
@@ -228,7 +225,7 @@ def _die(body: Body, state: int) -> None:
 
 
 def _return(world: World, body: Body, controller: Controller) -> None:
-    """The way back into play: the entrance of a match, and the platform after a lost stock."""
+    """Bring a body back into play: the entrance of a match, and the platform after a lost stock."""
     if body.state == s.ENTRY:
         if body.age >= 40:
             stand_up(world, body)
@@ -262,7 +259,7 @@ def _post(body: Body) -> Post:
     kind = KIND[state]
     gone = kind is Kind.GONE and state != s.ENTRY
     guarding = state in _GUARDING
-    # Single precision, as in the file: an observer in play and one of the replay see the same.
+    # Single precision, as in the file, so that live play and the replay give equal values.
     x, y, percent, shield, speed_x, speed_y, knock_x, knock_y, ground_speed = _SINGLES.unpack(
         _SINGLES.pack(
             body.x,

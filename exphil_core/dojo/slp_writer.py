@@ -1,11 +1,8 @@
-"""Writes a match of the dojo as a Slippi 3.16.0 replay.
+"""Write a dojo match as a Slippi 3.16.0 replay (.slp).
 
-In: the match's players and stage, then per frame the controllers that acted and the frame they led to.
-Out: the file's bytes. The UBJSON frame is {raw: event bytes, metadata: object}; every number in the events is
-big-endian. A pre-frame event holds the state *before* the frame beside the controller; a post-frame event the
-state after it. Ports without a player are type 3 (empty).
-
-Source of the layout: the Slippi replay file specification (project-slippi/slippi-wiki, SPEC.md).
+The file is UBJSON, {raw: event bytes, metadata: object}; numbers in events are big-endian. A pre-frame event holds
+the controller and the state *before* the frame, a post-frame event the state after it. Empty ports have type 3.
+Source: the Slippi replay file specification (project-slippi/slippi-wiki, SPEC.md).
 """
 
 from collections.abc import Mapping
@@ -18,7 +15,7 @@ from exphil_core.melee.frames import FIRST_FRAME_ID
 
 VERSION: Final = (3, 16, 0)
 STARTED_AT: Final = "2001-11-21T00:00:00Z"
-"""A constant, so that the same match gives the same bytes."""
+"""Constant, so that equal matches give equal bytes."""
 PLAYED_ON: Final = "dojo"
 
 _PAYLOAD_SIZES: Final = {0x36: 760, 0x37: 64, 0x38: 84, 0x39: 6, 0x3A: 12, 0x3B: 44, 0x3C: 8}
@@ -33,7 +30,7 @@ Value = str | int | Mapping[str, "Value"]
 
 
 class SlpWriter:
-    """Collects one match. `add` every frame in order, then `finish`."""
+    """Builder of one replay: `add` every frame in order, then `finish`."""
 
     def __init__(self, world: World, *, random_seed: int, match_id: str) -> None:
         self._world = world
@@ -47,7 +44,7 @@ class SlpWriter:
         self._wires: dict[Controller, tuple[tuple[float | int, ...], int]] = {}
 
     def add(self, controllers: tuple[Controller, Controller], frame: Frame, before: Frame | None) -> None:
-        """One frame: what was pressed in it, what came of it, and the frame before (None at the first)."""
+        """Append one frame: its controllers, the resulting frame, and the frame before (None for the first)."""
         frame_id, posts = frame
         first, second = before.posts if before is not None else posts
         post_0, post_1 = posts
@@ -95,7 +92,7 @@ class SlpWriter:
         self._last = posts
 
     def finish(self, *, dojo: Mapping[str, Value]) -> bytes:
-        """The whole file. `dojo` goes into the metadata under that name."""
+        """Return the file's bytes. `dojo` is stored in the metadata under that name."""
         assert self._last is not None
         self._events += _game_end(self._world, self._ports, self._last)
         players: dict[str, Value] = {
@@ -116,7 +113,7 @@ class SlpWriter:
         return raw + _key("metadata") + _ubjson(metadata) + b"}"
 
     def _wire(self, controller: Controller) -> tuple[tuple[float | int, ...], int]:
-        """A controller as the pre-frame event holds it, but for the raw y byte, which comes later."""
+        """Return a controller's pre-frame fields, and the raw y byte, which the event stores further back."""
         known = self._wires.get(controller)
         if known is None:
             known = _controller_fields(controller)
@@ -168,7 +165,7 @@ def _game_start(world: World, random_seed: int, match_id: str) -> bytes:
     event[0] = 0x36
     event[1:4] = bytes(VERSION)
     info = 0x5
-    # What a stock match on a tournament set-up has in its bit fields: stocks, timer, no items, no pause.
+    # Game info bit fields of a stock match with tournament rules: stocks, timer, no items, no pause.
     event[info : info + 5] = bytes((0x32, 0x01, 0x8E, 0x4C, 0xC3))
     event[info + 0xB] = 0xFF  # items never
     event[info + 0xC] = 0xFF  # a self-destruct costs a point

@@ -1,7 +1,6 @@
-"""The action states that the dojo knows, by Melee's numbers, and what sort each is.
+"""The action states that the dojo simulates, with Melee's ids, and the `Kind` of each.
 
-In: nothing. Out: constants and, for every state number, its `Kind`: what the fighter can do in it.
-Melee's other states do not occur here. Attacks are in `fighters.py`.
+Attacks are in `fighters.py`.
 """
 
 from enum import IntEnum
@@ -37,7 +36,7 @@ FIRST_SPECIAL = 341
 
 
 class Kind(IntEnum):
-    """What a fighter can do in a state."""
+    """What a fighter can do in an action state."""
 
     FREE = 0
     """On the ground, able to act."""
@@ -63,7 +62,7 @@ class Kind(IntEnum):
     DODGE = 12
     """An air dodge."""
     GONE = 13
-    """Dead, or on the way back."""
+    """Dead, respawning, or entering the match."""
 
 
 def _kinds() -> tuple[Kind, ...]:
@@ -110,7 +109,7 @@ def _kinds() -> tuple[Kind, ...]:
 
 
 KIND: Final = _kinds()
-"""By action state."""
+"""`Kind` by action state."""
 
 FIXED_LENGTH: Final = {
     TURN: 1,
@@ -132,4 +131,4 @@ FIXED_LENGTH: Final = {
     CLIFF_CLIMB_QUICK: 33,
     APPEAL_R: 60,
 }
-"""Frames until a state of the ground ends in WAIT by itself."""
+"""Length in frames of the ground states that end in WAIT by themselves."""

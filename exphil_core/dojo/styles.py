@@ -1,7 +1,6 @@
-"""What sets the five bots apart: habits as plain numbers.
+"""Habits of the five bots, as weights and probabilities.
 
-In: nothing. Out: `STYLES` by external id. A weight is relative to the other weights of the same plan (`ground.py`,
-`air.py`, `bots.py`); a chance is one of a frame or of a moment, as its docstring says.
+A weight is relative to the other weights of the same plan (`ground.py`, `air.py`, `bots.py`).
 """
 
 from dataclasses import dataclass
@@ -15,16 +14,16 @@ from exphil_core.melee.controller import BUTTON_BITS, Controller
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """A character's habits: weights and chances, all of them plain numbers."""
+    """Habits of one character."""
 
     name: str
     delay: int
-    """Frames from seeing the opponent to the input that answers."""
+    """Reaction time: frames from what the opponent does to the input that responds."""
     approach: float
     retreat: float
     jump: float
     short_hop: float
-    """Chance that a jump is a short one."""
+    """Probability that a jump is a short hop."""
     attack: float
     smash: float
     grab: float
@@ -33,10 +32,10 @@ class Style:
     wavedash: float
     fast_fall: float
     memory: float
-    """How much more it shields (or grabs) after an opponent who attacked (or shielded) in the last seconds."""
+    """Factor on shielding (or grabbing) when the opponent attacked (or shielded) within the last seconds."""
     adapts: bool = False
-    """Plays by the opponent's last attack, up to three seconds back: keeps off after one from the air, and
-    jumps in after one from the ground."""
+    """Adapt to the opponent's last attack within three seconds: keep away after an aerial, jump in after a ground
+    attack."""
     jump_button: str
     shield_button: str
 
@@ -46,11 +45,11 @@ class Style:
 
     @property
     def guard(self) -> Controller:
-        """The shield, or an air dodge on the spot."""
+        """The shield, or in the air a dodge on the spot."""
         return self.clicked(0, 0)
 
     def clicked(self, main_x: float, main_y: float, bits: int = 0) -> Controller:
-        """This stick with the shoulder that the character uses, and perhaps more buttons."""
+        """Return this stick with the style's shield button, and `bits` as further buttons."""
         shoulder = BUTTON_BITS[self.shield_button]
         return bits_held(main_x, main_y, shoulder | bits, trigger=shoulder)
 
@@ -155,4 +154,4 @@ STYLES: Final = MappingProxyType(
         )
     }
 )
-"""By external id."""
+"""Style by external id."""

@@ -1,7 +1,6 @@
-"""What the dojo's simulation holds: the stage, two bodies, and the frame that an observer sees of them.
+"""State of the dojo's simulation: `World` with two mutable bodies, and the immutable `Frame` that an observer sees.
 
-In: stage and characters. Out: `World`, whose bodies `physics.step` moves, and `Post`, the outcome of a frame for
-one player in the order of Slippi's post-frame event. Bodies change in place; posts never do.
+`Post` is one player's part of a frame, in the field order of Slippi's post-frame event.
 """
 
 from typing import Final, NamedTuple
@@ -20,7 +19,7 @@ REBIRTH_Y: Final = 60.0
 
 
 class Post(NamedTuple):
-    """One player after one frame. The names are those of `replays.columns`, the order is the file's."""
+    """One player after one frame. Names are those of `replays.columns`; the order is the .slp file's."""
 
     internal_id: int
     action_state: int
@@ -62,7 +61,7 @@ class Frame(NamedTuple):
 
 
 class Body:
-    """One fighter in the world. Positions in game units, velocities in units a frame, times in frames."""
+    """One fighter: positions in game units, velocities in units per frame, times in frames."""
 
     __slots__ = (
         "age",
@@ -108,7 +107,7 @@ class Body:
         self.y = 0.0
         self.direction = 1.0 if x < 0 else -1.0
         self.speed_x = 0.0
-        """In the air."""
+        """Air speed; on the ground it is `ground_speed`."""
         self.speed_y = 0.0
         self.ground_speed = 0.0
         self.knock_x = 0.0
@@ -120,17 +119,17 @@ class Body:
         self.age = 0
         self.airborne = False
         self.ground = 0
-        """Index of the surface stood on: 0 the main stage, then the platforms."""
+        """Index of the surface under the feet: 0 for the main stage, then the platforms."""
         self.jumps = 2
         self.hitlag = 0
         self.hitstun = 0
         self.lock = 0
-        """Frames that a state of variable length still lasts (landing lag, shield stun)."""
+        """Length in frames of a state of variable length (landing lag, shield stun); 0 for other states."""
         self.attack: Attack | None = None
         self.hit_done = False
         self.fast_falling = False
         self.clicked = 99
-        """Frames since a shoulder button went down: decides L-cancels and techs."""
+        """Frames since a shoulder button was pressed; decides L-cancels and techs."""
         self.l_cancel = 0
         self.invincible = 0
         self.ledge_lock = 0
@@ -140,11 +139,11 @@ class Body:
         self.instance = 0
         self.instance_hit_by = 0
         self.controller: Controller = NEUTRAL
-        """Of the frame before."""
+        """Controller of the frame before."""
 
 
 class World:
-    """A match: two bodies on a stage. `physics.step` is the only thing that changes it."""
+    """A match: two bodies on a stage. Only `physics.step` changes it."""
 
     __slots__ = ("bodies", "frame_id", "instances", "stage", "surfaces")
 
@@ -162,5 +161,5 @@ class World:
 
     @property
     def over(self) -> bool:
-        """A player has lost the last stock."""
+        """Whether a player has lost the last stock."""
         return self.bodies[0].stocks == 0 or self.bodies[1].stocks == 0

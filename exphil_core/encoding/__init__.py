@@ -1,1 +1,4 @@
-"""Columns become model inputs; controllers become target tokens and back. Torch starts here."""
+"""Encode replay columns as model inputs, and controllers as target tokens and back.
+
+The lowest layer that imports torch.
+"""

@@ -1,9 +1,7 @@
-"""A batch on its device, and what is to be predicted in it.
+"""Batches as tensors on a device, and the prediction targets of their frames.
 
-In: the dataset's `Batch` (numpy, on the host). Out: a `TensorBatch`, and the `Targets` of its frames. What
-one gets wrong: the observation at t holds the controller of t, so the target is the controller of t + horizon
-with horizon = 1 + delay ≥ 1. Batches are `chunk_length + horizon` frames long; the last `horizon` frames are
-there to be targets only.
+The observation at t already holds the controller of t, so its target is the controller of t + horizon, with
+horizon = 1 + delay ≥ 1. Batches have `chunk_length + horizon` frames; the last `horizon` frames are only targets.
 
 Legend: B batch, L = T + horizon frames, T chunk length, C columns of a dtype group, K components of a codec.
 """
@@ -27,38 +25,44 @@ Who = Literal["p0", "p1"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TensorBatch:
+    """The dataset's `Batch` as tensors on one device."""
+
     columns: dict[Group, Tensor]
-    """Per dtype group [B, L, C], the ego's in `p0`/`n0`: float32 with NaN for missing; `u16` as int32; `u8`
-    as uint8."""
+    """[B, L, C] per dtype group, with the ego in `p0`/`n0`: `f32` as float32 with NaN for missing, `u16` as int32,
+    `u8` as uint8."""
     frame_id: Tensor
     """int32 [B, L]."""
     valid: Tensor
     """bool [B, L]; False past the end of a game."""
     reset: Tensor
-    """bool [B, L]; True at the first frame of what a row plays."""
+    """bool [B, L]; True where recurrent state is cleared before the frame."""
     ego_slot: Tensor
-    """uint8 [B]; which of the game's two players the ego is."""
+    """uint8 [B]; which of the game's two players (0 or 1) is the ego."""
     external_id: Tensor
-    """uint8 [B]; the character that the ego plays most in this game. `characters_on_stage` has it by frame."""
+    """uint8 [B]; the ego's most-played character in this game; `characters_by_frame` gives it per frame."""
     stage: Tensor
     """uint8 [B]; external stage ids."""
     mirror: Tensor
-    """bool [B]; rows that are to be reflected, or have been."""
+    """bool [B]; rows to be reflected, or already reflected by `apply_mirror`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
+    """Tokens to predict, and the mask of those that count."""
+
     tokens_BTK: Tensor
-    """int64; the controller of t + horizon."""
+    """int64; tokens of the controller at t + horizon."""
     previous_BTK: Tensor
-    """int64; the controller of t."""
+    """int64; tokens of the controller at t."""
     mask_BT: Tensor
-    """bool; the frames whose target counts."""
+    """bool; frames whose target counts."""
 
 
 def to_tensors(batch: Batch, device: torch.device | str) -> TensorBatch:
+    """Copy a numpy batch to a device."""
+
     def moved(array: np.ndarray) -> Tensor:
-        # torch has hardly any operations on uint16.
+        # torch supports few operations on uint16.
         widened = array.astype(np.int32) if array.dtype == np.uint16 else array
         return torch.from_numpy(np.require(widened, requirements=("C", "W"))).to(device, non_blocking=True)
 
@@ -75,7 +79,7 @@ def to_tensors(batch: Batch, device: torch.device | str) -> TensorBatch:
 
 
 def controller_at(columns: Mapping[Group, Tensor], who: Who = "p0") -> ControllerTensors:
-    """A player's controller at every frame of the columns, missing values as they are."""
+    """Select a player's controller at every frame, [B, L] per field; missing values are kept."""
 
     def column(name: str) -> Tensor:
         group, index = POSITION[f"{who}.{name}"]
@@ -92,11 +96,19 @@ def controller_at(columns: Mapping[Group, Tensor], who: Who = "p0") -> Controlle
     )
 
 
-def characters_on_stage(columns: Mapping[Group, Tensor], main_B: Tensor, who: Who = "p0") -> Tensor:
-    """External ids of a player's character in every frame, int64 [B, L]: what per-character numbers count by.
+def characters_by_frame(columns: Mapping[Group, Tensor], main_B: Tensor, who: Who = "p0") -> Tensor:
+    """Find a player's character in every frame, for per-character metrics.
 
-    The character that the player plays most (`main_B`), or the one that it transforms into where the frame says so:
-    the rule by which `replays.game.frames_by_character` counts whole games.
+    This is the most-played character, or the one it transforms into where the frame's internal id says so; the same
+    rule as in `replays.game.frames_by_character`.
+
+    Args:
+        columns: Columns by dtype group, [B, L, C].
+        main_B: External id of the player's most-played character.
+        who: The player.
+
+    Returns:
+        External ids, int64 [B, L].
     """
     group, index = POSITION[f"{who}.internal_id"]
     internal_id = columns[group][..., index]
@@ -108,13 +120,20 @@ def characters_on_stage(columns: Mapping[Group, Tensor], main_B: Tensor, who: Wh
     return found
 
 
-def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_length: int) -> Targets:
-    """What the ego holds `horizon` frames after each of the first `chunk_length` frames.
+def build_targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_length: int) -> Targets:
+    """Compute the targets of the first `chunk_length` frames: the ego's controller `horizon` frames later.
 
-    `horizon` is one number for all rows, or int64 [B], no longer than the batch has frames for.
-    A target counts where both frames are part of the game, its controller is not missing, it is one that
-    moves a character (from frame -39 on) and the ego still has stocks at the observation; stocks that are
-    missing count as such.
+    A target counts where both frames are part of the game, the target's controller is known, its frame id is at least
+    -39 (the first frame with control) and the ego has stocks left at the observation; missing stocks count as left.
+
+    Args:
+        batch: A batch of at least `chunk_length + horizon` frames.
+        codec: The codec that encodes the controllers.
+        horizon: Frames ahead: one number for all rows, or int64 [B], whose bounds are not checked.
+        chunk_length: Number of observed frames.
+
+    Raises:
+        ValueError: A horizon below 1, or too few frames (for an integer `horizon`).
     """
     length = batch.frame_id.shape[1]
     observed = slice(0, chunk_length)
@@ -122,7 +141,7 @@ def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_le
         assert length > chunk_length
         at_BT = torch.arange(chunk_length, device=batch.frame_id.device) + horizon[:, None]
 
-        def aimed(values: Tensor) -> Tensor:
+        def at_horizon(values: Tensor) -> Tensor:
             at = at_BT if values.dim() == 2 else at_BT[..., None].expand(-1, -1, values.shape[-1])
             return values.gather(1, at)
 
@@ -134,7 +153,7 @@ def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_le
             )
         later = slice(horizon, chunk_length + horizon)
 
-        def aimed(values: Tensor) -> Tensor:
+        def at_horizon(values: Tensor) -> Tensor:
             return values[:, later]
 
     controller = controller_at(batch.columns)
@@ -147,8 +166,8 @@ def targets(batch: TensorBatch, codec: Codec, *, horizon: int | Tensor, chunk_le
     mask = (
         batch.valid[:, observed]
         & alive[:, observed]
-        & aimed(batch.valid)
-        & aimed(known)
-        & (aimed(batch.frame_id) >= FIRST_PLAYABLE_FRAME_ID)
+        & at_horizon(batch.valid)
+        & at_horizon(known)
+        & (at_horizon(batch.frame_id) >= FIRST_PLAYABLE_FRAME_ID)
     )
-    return Targets(tokens_BTK=aimed(tokens), previous_BTK=tokens[:, observed], mask_BT=mask)
+    return Targets(tokens_BTK=at_horizon(tokens), previous_BTK=tokens[:, observed], mask_BT=mask)

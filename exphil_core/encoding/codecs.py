@@ -1,11 +1,8 @@
-"""Codecs: controller states ↔ the tokens that a policy predicts, one small class per component.
+"""Controller codecs: controller states to the int64 tokens [..., K] that a policy predicts, and back.
 
-In: `ControllerTensors` of any shape. Out: int64 tokens [..., K], and back. What one gets wrong: the digital L
-and R are buttons of their own, whatever the analogue triggers hold; all 256 combinations of the eight buttons
-survive both codecs exactly. Sticks and analogue triggers do not: docs/codecs.md has their error on real play.
-
-Encoding never fails: a missing value (NaN, or 65535 for buttons) becomes neutral, and it is for whoever makes
-targets to mask it. Decoding and encoding again gives the same tokens.
+Buttons are lossless: digital L and R are separate from the analogue triggers, and all 256 combinations survive.
+Sticks and analogue triggers are quantised; docs/codecs.md has the error on real play. Missing values (NaN, or 65535
+for buttons) encode as neutral, so targets must mask them. Decoding and re-encoding gives the same tokens.
 
 Legend: K components; `...` any leading shape.
 """
@@ -25,7 +22,7 @@ CodecName = Literal["clusters", "axes"]
 
 
 class ControllerTensors(NamedTuple):
-    """Controller states, seven tensors of one shape: `Controller`'s fields."""
+    """Controller states as seven tensors of the same shape, one per field of `Controller`."""
 
     main_x: Tensor
     main_y: Tensor
@@ -39,29 +36,31 @@ class ControllerTensors(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Component:
-    """One token of a frame."""
+    """One of the categorical variables that make up a controller state."""
 
     name: str
-    """As reports show it."""
+    """Name shown in reports."""
     size: int
-    """Its tokens are 0 to size - 1."""
+    """Number of tokens; they are 0 to size - 1."""
 
 
 class Codec(Protocol):
+    """Convert between controller states and tokens."""
+
     @property
     def name(self) -> CodecName: ...
 
     @property
     def components(self) -> tuple[Component, ...]:
-        """In the order in which a head predicts them, and of the last axis of the tokens."""
+        """Components in prediction order, which is also the order of the tokens' last axis."""
         ...
 
     def encode(self, controller: ControllerTensors) -> Tensor:
-        """Controller states to int64 tokens [..., K]."""
+        """Convert controller states to int64 tokens [..., K]."""
         ...
 
     def decode(self, tokens: Tensor) -> ControllerTensors:
-        """Tokens [..., K] to the controller states that they stand for: float32, buttons int64."""
+        """Convert tokens [..., K] to controller states: float32, buttons int64."""
         ...
 
 
@@ -75,16 +74,15 @@ def build_codec(name: CodecName) -> Codec:
 
 
 TRIGGER_LEVELS = (0, 49, 80, 110, 140)
-"""Analogue levels of one shoulder, in 1/140: released, the light shield of button-box controllers (0.35), two
+"""Analogue levels of one trigger, in 1/140: released, the light shield of button-box controllers (0.35), two in
 between, fully pressed."""
 
 TRIGGER_DEAD_ZONE = 43
-"""In 1/140: the game shields from 0.3 (rounded up), so what lies below is released and what does not is
-not."""
+"""In 1/140: the game shields from 0.3 (rounded up), so only positions below this count as released."""
 
 
 def _trigger_lookup() -> Tensor:
-    """int64 [141]: the level of each trigger position."""
+    """Level of each trigger position, int64 [141]."""
     positions = torch.arange(141)
     levels = torch.tensor(TRIGGER_LEVELS)
     held = 1 + (positions[:, None] - levels[None, 1:]).abs().argmin(dim=1)
@@ -102,14 +100,14 @@ class _Tables(NamedTuple):
     """float32 [5]."""
     trigger_lookup: Tensor
     bits: Tensor
-    """int64 [8]: the bit of each button."""
+    """int64 [8]: bit of each button."""
     weights: Tensor
-    """int64 [8]: its weight in the joint class."""
+    """int64 [8]: weight of each button in the joint token."""
 
 
 @cache
 def _tables(device: torch.device) -> _Tables:
-    """Kept on each device: a copy from the host would cost more than the rest of a decision."""
+    """Lookup tables, cached per device: copying them from the host would cost more than the rest of a step."""
     with torch.inference_mode(False):
         return _Tables(
             main=(_MAIN.points / STEPS).to(device),
@@ -128,7 +126,7 @@ _C: StickGrid = c_grid()
 
 
 def _pressed(buttons: Tensor) -> Tensor:
-    """Bits [...] to bool [..., 8] in the order of `BUTTONS`; none where the buttons are missing."""
+    """Unpack bits [...] to bool [..., 8] in the order of `BUTTONS`; all False where the buttons are missing."""
     known = (buttons != MISSING["u16"])[..., None]
     return (buttons[..., None].to(torch.int64) & _tables(buttons.device).bits).ne(0) & known
 
@@ -139,7 +137,7 @@ def _bits(pressed: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True)
 class ClustersCodec:
-    """Sticks as clusters of the plane, both analogue triggers as one token, the buttons as one of 256."""
+    """One token per stick (a cluster of the plane), one for both analogue triggers, one of 256 for the buttons."""
 
     name: CodecName = "clusters"
 
@@ -185,16 +183,15 @@ AXIS_BUCKETS = 17
 """Buckets of one axis, 1/8 apart; 8 is neutral."""
 
 SHOULDER_LEVELS = 5
-"""Levels of the shoulder, 1/4 apart."""
+"""Levels of the analogue shoulder, 1/4 apart."""
 
 
 @dataclass(frozen=True, slots=True)
 class AxesCodec:
-    """The first ExPhil's targets: each axis on its own, one analogue shoulder, eight buttons.
+    """The targets of the original ExPhil: four independent stick axes, one analogue shoulder, eight buttons.
 
-    The shoulder is the further pressed of the two; it is decoded onto R where R alone is clicked, onto L
-    otherwise. What would fall just inside one of the game's dead zones (0.25) is decoded to its edge: sticks
-    0.2875, shoulder 43/140.
+    The shoulder is the maximum of both triggers; it is decoded to R where only R is clicked, otherwise to L. A value
+    of 0.25, just inside the game's dead zones, is decoded to their edge: sticks 0.2875, shoulder 43/140.
     """
 
     name: CodecName = "axes"
@@ -208,7 +205,7 @@ class AxesCodec:
     def encode(self, controller: ControllerTensors) -> Tensor:
         axes = torch.stack((controller.main_x, controller.main_y, controller.c_x, controller.c_y), dim=-1)
         half = AXIS_BUCKETS // 2
-        # The grid comes first: 25/80 lies between two buckets, and float32 must not choose.
+        # Round to the 1/80 grid first: 25/80 lies between two buckets, and float32 error must not decide.
         grid = (axes * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS)
         buckets = (grid / STEPS * half).round().to(torch.int64) + half
         analogue = torch.maximum(

@@ -1,9 +1,7 @@
-"""Two tokens a frame: what the ego did in it, then what came of it.
+"""Interleaved encoder: two tokens per frame, the ego's action and then the resulting state.
 
-In: a batch's columns, as for the observation encoder. Out: x [B, T, 2D], the action's token before the state's. What
-one gets wrong: the action at t is `pre[t]`, the controller that acted *within* frame t, so it stands before the state
-that it led to, and is known whenever that state is, in play as in training and with any delay. The state's token does
-not hold it a second time.
+The action at t is `pre[t]`, the controller that acted *within* frame t. It therefore precedes the state that it
+produced, and is known whenever that state is, in training and in play, with any delay. The state token omits it.
 
 Legend: B batch, T time, D width.
 """
@@ -19,6 +17,8 @@ from exphil_core.replays.columns import Group
 
 
 class InterleavedEncoder(nn.Module):
+    """Encode each frame as an action token and a state token."""
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -36,7 +36,11 @@ class InterleavedEncoder(nn.Module):
         ego_slot_B: Tensor,
         mirror_B: Tensor,
     ) -> Tensor:
-        """Both tokens of every frame, side by side."""
+        """Encode frames; arguments as for `ObservationEncoder.forward`.
+
+        Returns:
+            x [B, T, 2D]: per frame the action token, then the state token.
+        """
         state_BTD = self.state(columns, frame_id_BT, stage_B, ego_slot_B, mirror_B)
         action_BTD = self.norm(nn.functional.silu(self.project(self.controller(columns))))
         return torch.cat((action_BTD, state_BTD), dim=-1)

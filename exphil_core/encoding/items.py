@@ -1,9 +1,7 @@
-"""Items and projectiles of a frame as vectors, the nearest to the ego first.
+"""Item encoder: items and projectiles of a frame as vectors, nearest to the ego first.
 
-In: a batch's columns [B, T, C], which hold up to `ITEM_SLOTS` items in the order in which they appeared. Out:
-item vectors [B, T, S, D], exactly 0 where there is no item. What one gets wrong: an item's owner is a
-position in the game's players, not "ego or opponent"; choosing the ego does not swap it, so `ego_slot` is
-needed to read it.
+The columns hold up to `ITEM_SLOTS` items in order of appearance. An item's owner is a player of the game (0 or 1),
+not "ego or opponent": choosing the ego does not swap it, so reading it needs `ego_slot`.
 
 Legend: B batch, T time, S slots, D width.
 """
@@ -13,12 +11,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from exphil_core.encoding.fighters import Gather, known_ids, numbers_or_nan
 from exphil_core.encoding.numerics import ITEM_NUMERICS, Normalise
+from exphil_core.encoding.players import SelectColumns, known_ids, numbers_or_nan
 from exphil_core.replays.columns import ITEM_SLOTS, MISSING, Group
 
 ITEM_TYPES = 1001
-"""Item types are 0 to 1000; the row after them is that of a missing one."""
+"""Number of item types (0 to 1000), without the extra embedding row for a missing type."""
 
 TYPE_WIDTH = 16
 
@@ -28,28 +26,28 @@ assert tuple(numeric.name for numeric in ITEM_NUMERICS) == _NUMERICS
 
 
 class ItemEncoder(nn.Module):
-    """Every slot with the same weights."""
+    """Encode the `slots` nearest items with shared weights."""
 
     def __init__(self, slots: int, width: int) -> None:
         super().__init__()
         blocks = tuple(f"item{slot}" for slot in range(ITEM_SLOTS))
         self.slots = slots
-        self.f32 = Gather("f32", blocks, ("position_x", "position_y", "velocity_x", "velocity_y"))
-        self.u8 = Gather("u8", blocks, ("state", "owner"))
-        self.item_type = Gather("u16", blocks, "type")
-        self.ego = Gather("f32", "p0", ("position_x", "position_y", "direction"))
+        self.f32 = SelectColumns("f32", blocks, ("position_x", "position_y", "velocity_x", "velocity_y"))
+        self.u8 = SelectColumns("u8", blocks, ("state", "owner"))
+        self.item_type = SelectColumns("u16", blocks, "type")
+        self.ego = SelectColumns("f32", "p0", ("position_x", "position_y", "direction"))
         self.normalise = Normalise(ITEM_NUMERICS)
         self.type_table = nn.Embedding(ITEM_TYPES + 1, TYPE_WIDTH)
         nn.init.normal_(self.type_table.weight, std=TYPE_WIDTH**-0.5)
         self.project = nn.Linear(2 * len(ITEM_NUMERICS) + 3 + TYPE_WIDTH, width)
 
     def forward(self, columns: Mapping[Group, Tensor], ego_slot_B: Tensor) -> Tensor:
-        """Item vectors [B, T, S, D]."""
+        """Encode items: [B, T, S, D], exactly 0 in empty slots."""
         types = self.item_type(columns)
         place = self.f32(columns)
         ego = self.ego(columns).nan_to_num(nan=0.0)[..., None, :]
         distance = (place[..., :2] - ego[..., :2]).square().sum(dim=-1)
-        # An item whose place is unknown comes after those that are placed, and before the empty slots.
+        # Items with an unknown position sort after those with a position and before empty slots.
         empty = types == MISSING["u16"]
         distance = distance.nan_to_num(nan=1e30).masked_fill(empty, float("inf"))
         nearest = distance.argsort(dim=-1, stable=True)[..., : self.slots]
@@ -73,4 +71,5 @@ class ItemEncoder(nn.Module):
             ),
             dim=-1,
         )
-        return nn.functional.silu(self.project(features)) * (types != MISSING["u16"])[..., None]
+        encoded: Tensor = nn.functional.silu(self.project(features)) * (types != MISSING["u16"])[..., None]
+        return encoded

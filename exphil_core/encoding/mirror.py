@@ -1,12 +1,7 @@
-"""Left-right reflection of whole rows: what everyone does, where, and the controllers that did it, together.
+"""Mirror augmentation: reflect rows left to right, game state and controllers together.
 
-In: a `TensorBatch`. Out: one whose rows with `mirror` are reflected. What one gets wrong: `mirror` stays set
-in the result, since the encoder needs it for what no column holds (Randall); to reflect twice is to change
-nothing.
-
-The stages are taken to be symmetric: Dream Land's platforms differ by up to two units from that, Yoshi's
-blast lines by two, and a transformed Stadium by more. Action states stay as they
-are: few belong to one direction (Jigglypuff's Rest has its own for each).
+All stages are treated as symmetric: Dream Land's platforms are off by up to two units, Yoshi's blast lines by two, a
+transformed Stadium by more. Action states are unchanged; few of them have a direction (Jigglypuff's Rest has two).
 """
 
 from dataclasses import replace
@@ -29,13 +24,17 @@ _SIDEWAYS = frozenset(
         "knockback_x",
     )
 )
-"""Columns whose sign is left or right, of players, followers and items."""
+"""Columns of players, followers and items whose sign means left or right."""
 
 _FLIPPED = {name: name.split(".")[1] in _SIDEWAYS for name in LAYOUT["f32"]}
 
 
 def apply_mirror(batch: TensorBatch) -> TensorBatch:
-    """The batch with every row of `batch.mirror` reflected; missing values stay missing."""
+    """Reflect the rows that `batch.mirror` selects; missing values stay missing.
+
+    `mirror` stays set in the result, because the encoder needs it for Randall, whose position is in no column.
+    Reflecting twice therefore restores the original batch.
+    """
     reflected = _reflect(batch.columns["f32"], batch.mirror)
     return replace(batch, columns={**batch.columns, "f32": reflected})
 

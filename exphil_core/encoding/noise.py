@@ -1,7 +1,6 @@
-"""Input noise as an augmentation: some rows see positions, velocities and percent a little off.
+"""Input noise augmentation: Gaussian noise on positions, velocities and percent.
 
-In: a `TensorBatch` and a seed. Out: the batch with noise in some of its rows. What one gets wrong: it must
-never touch a controller, which is what the policy is to predict, nor make a missing value look known.
+It never changes a controller, which is the prediction target, and missing values stay missing.
 """
 
 from dataclasses import replace
@@ -22,10 +21,15 @@ _COLUMNS = [
 
 
 def apply_noise(batch: TensorBatch, *, seed: int, share: float, scale: float) -> TensorBatch:
-    """Each row with probability `share`: Gaussian noise of `scale`, in normalised units, on both players'
-    numbers.
+    """Add Gaussian noise to both players' numbers in some rows.
 
     The same seed gives the same noise on every device.
+
+    Args:
+        batch: The batch, unchanged by this function.
+        seed: Seed of rows and noise.
+        share: Probability that a row gets noise; 0 turns it off.
+        scale: Standard deviation in normalised units (`Numeric.constant`); 0 turns it off.
     """
     if share <= 0.0 or scale <= 0.0:
         return batch

@@ -1,8 +1,6 @@
-"""Every number that the encoder feeds to the network: how it is brought to about -1 to 1, and why so.
+"""Normalisation of numeric inputs to about -1 to 1: transform, constant and reason per feature.
 
-In: raw values, NaN where missing. Out: normalised values, 0 where missing, with a mask beside them that says
-which. What one gets wrong: 0 percent and a percent that the replay does not have both come out as 0; the mask
-is what tells them apart, and a network is never given one without the other.
+Missing values (NaN) become 0, the same as a real 0; always feed the missing-value mask along with the values.
 """
 
 from dataclasses import dataclass
@@ -15,19 +13,21 @@ from torch import Tensor, nn
 Transform = Literal["scale", "tanh", "log"]
 
 LIMIT = 5.0
-"""Scaled values are cut at ± this: a fighter far beyond a blast line, or damage that passed the range
+"""Scaled values are clamped to ± this, such as a fighter far beyond a blast line or damage that passed the range
 check."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Numeric:
+    """Normalisation of one feature."""
+
     name: str
     transform: Transform
-    """`scale`: x / constant, cut at ±LIMIT. `tanh`: tanh(x / constant). `log`: log1p(x) / log1p(constant), x
-    ≥ 0."""
+    """`scale`: x / constant, clamped to ±LIMIT. `tanh`: tanh(x / constant). `log`: log1p(x) / log1p(constant) for
+    x ≥ 0."""
     constant: float
     reason: str
-    """Source of the constant."""
+    """Reason for or source of the constant."""
 
 
 def _n(name: str, transform: Transform, constant: float, reason: str) -> Numeric:
@@ -109,7 +109,7 @@ CONTROLLER_NUMERICS: tuple[Numeric, ...] = (
 
 
 class Normalise(nn.Module):
-    """Applies a table to the last axis, whose entries are in the table's order."""
+    """Normalise the last axis, whose entries are in the order of `table`."""
 
     inverse: Tensor
 
@@ -121,7 +121,7 @@ class Normalise(nn.Module):
         self._runs = _runs(table)
 
     def forward(self, raw: Tensor) -> Tensor:
-        """[..., N] with NaN where missing, to [..., N] that is finite everywhere."""
+        """Map raw values [..., N], NaN where missing, to finite values [..., N]."""
         scaled = raw.nan_to_num(nan=0.0) * self.inverse
         parts: list[Tensor] = []
         for transform, start, end, constants in self._runs:
@@ -139,7 +139,7 @@ class Normalise(nn.Module):
 
 
 def _runs(table: tuple[Numeric, ...]) -> tuple[tuple[Transform, int, int, float], ...]:
-    """Neighbours with one transform (and, of `log`, one constant): (transform, start, end, constant)."""
+    """Group neighbours by transform (and by constant for `log`): (transform, start, end, constant)."""
     runs: list[tuple[Transform, int, int, float]] = []
     for index, numeric in enumerate(table):
         constant = numeric.constant if numeric.transform == "log" else 1.0

@@ -1,10 +1,7 @@
-"""The observation encoder: what an ego sees of one frame, as one vector.
+"""Observation encoder: what the ego can see of one frame, as one vector.
 
-In: a batch's columns [B, T, C] with the ego in `p0`/`n0`, and each row's stage. Out: x_BTD. What one gets
-wrong: x at t is a function of frame t alone, of what is visible in it: `post[t]` of everyone, and of the
-controllers only the ego's own `pre[t]`, which it has just used. A live player cannot see the opponent's
-controller, so neither does the encoder. The target is a later frame's controller (`batch.targets`), which
-never comes in here.
+x at t depends on frame t alone: `post[t]` of everyone and the ego's own `pre[t]`. The opponent's controller is not
+visible in play, so the encoder does not read it. Targets are controllers of later frames (`batch.targets`).
 
 Legend: B batch, T time, C columns of a dtype group, D width.
 """
@@ -15,17 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from exphil_core.config.encoder import EncoderConfig
-from exphil_core.encoding.fighters import ActionStateEmbedding, FollowerEncoder, Gather, PlayerEncoder
 from exphil_core.encoding.items import ItemEncoder
 from exphil_core.encoding.numerics import CONTROLLER_NUMERICS, RELATIVE_NUMERICS, Normalise
-from exphil_core.encoding.scenery import SceneryEncoder
+from exphil_core.encoding.players import ActionStateEmbedding, FollowerEncoder, PlayerEncoder, SelectColumns
+from exphil_core.encoding.stage import StageEncoder
 from exphil_core.melee.controller import BUTTON_BITS, BUTTONS
 from exphil_core.replays.columns import MISSING, Group
 
 
 class ObservationEncoder(nn.Module):
+    """Encode players, followers, items, stage, relative position and the ego's controller into x_BTD."""
+
     def __init__(self, config: EncoderConfig, *, own_controller: bool = True) -> None:
-        """Without `own_controller`, what the ego itself did is not part of the vector."""
+        """Build the encoder.
+
+        Args:
+            config: Widths and item slots.
+            own_controller: Whether the vector includes the ego's own controller.
+        """
         super().__init__()
         self.config = config
         self.width_out = config.width
@@ -35,7 +39,7 @@ class ObservationEncoder(nn.Module):
         self.players = PlayerEncoder(config, action_states, player_width)
         self.followers = FollowerEncoder(config, action_states, part_width)
         self.items = ItemEncoder(config.item_slots, part_width) if config.item_slots else None
-        self.scenery = SceneryEncoder(config)
+        self.scenery = StageEncoder(config)
         self.relation = Relation()
         self.controller = PreviousController() if own_controller else None
         parts = 2 * player_width + 2 * part_width + config.item_slots * part_width
@@ -53,7 +57,18 @@ class ObservationEncoder(nn.Module):
         ego_slot_B: Tensor,
         mirror_B: Tensor,
     ) -> Tensor:
-        """x_BTD. `ego_slot_B`: which player of the game the ego is; `mirror_B`: which rows were reflected."""
+        """Encode frames.
+
+        Args:
+            columns: Columns by dtype group, [B, T, C], with the ego in `p0`/`n0`.
+            frame_id_BT: Frame ids, from -123.
+            stage_B: External stage ids.
+            ego_slot_B: Which of the game's two players (0 or 1) is the ego.
+            mirror_B: Rows that were reflected.
+
+        Returns:
+            x_BTD.
+        """
         parts = [
             self.players(columns, self.scenery.edge_of(stage_B)).flatten(-2),
             self.followers(columns).flatten(-2),
@@ -65,7 +80,8 @@ class ObservationEncoder(nn.Module):
         if self.items is not None:
             parts.append(self.items(columns, ego_slot_B).flatten(-2))
         x = nn.functional.silu(self.project(torch.cat(parts, dim=-1)))
-        return self.dropout(self.norm(x))
+        y: Tensor = self.dropout(self.norm(x))
+        return y
 
 
 _RELATION = ("dx", "dy", "dx_facing", "dx_faced", "distance", "dx_near", "dy_near", "dx_facing_near")
@@ -73,14 +89,14 @@ assert tuple(numeric.name for numeric in RELATIVE_NUMERICS) == _RELATION
 
 
 class Relation(nn.Module):
-    """Where the opponent is, seen from the ego [B, T, N]; its masks are the players' own."""
+    """Opponent position relative to the ego [B, T, N]; its missing-value masks are those of the player vectors."""
 
     signs: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.place = Gather("f32", ("p0", "p1"), ("position_x", "position_y"))
-        self.direction = Gather("f32", ("p0", "p1"), "direction")
+        self.place = SelectColumns("f32", ("p0", "p1"), ("position_x", "position_y"))
+        self.direction = SelectColumns("f32", ("p0", "p1"), "direction")
         self.normalise = Normalise(RELATIVE_NUMERICS)
         self.register_buffer("signs", torch.tensor([1.0, -1.0]), persistent=False)
         self.width = len(RELATIVE_NUMERICS)
@@ -89,21 +105,22 @@ class Relation(nn.Module):
         ego, opponent = self.place(columns).unbind(-2)
         offset = opponent - ego
         dx, dy = offset.split(1, dim=-1)
-        # The ego turns towards the opponent, the opponent towards the ego.
+        # Positive where the ego faces the opponent, and where the opponent faces the ego.
         facing = dx * self.direction(columns) * self.signs
         parts = (offset, facing, torch.hypot(dx, dy), offset, facing[..., :1])
-        return self.normalise(torch.cat(parts, dim=-1))
+        normalised: Tensor = self.normalise(torch.cat(parts, dim=-1))
+        return normalised
 
 
 class PreviousController(nn.Module):
-    """The controller that the ego used within the frame, as it is [B, T, N]: numbers, button bits, masks."""
+    """The ego's controller within the frame, unprojected [B, T, N]: numbers, button bits, masks."""
 
     bits: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.f32 = Gather("f32", "p0", tuple(numeric.name for numeric in CONTROLLER_NUMERICS))
-        self.u16 = Gather("u16", "p0", ("buttons",))
+        self.f32 = SelectColumns("f32", "p0", tuple(numeric.name for numeric in CONTROLLER_NUMERICS))
+        self.u16 = SelectColumns("u16", "p0", ("buttons",))
         self.normalise = Normalise(CONTROLLER_NUMERICS)
         bits = torch.tensor([BUTTON_BITS[name] for name in BUTTONS], dtype=torch.int32)
         self.register_buffer("bits", bits, persistent=False)

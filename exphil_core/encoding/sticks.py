@@ -1,8 +1,7 @@
-"""Stick positions as clusters: a few points of the 1/80 grid, and which of them stands for each position.
+"""Stick clusters: lookup tables that map every position of the 161 × 161 stick grid to a cluster.
 
-In: the tables below. Out: a `StickGrid`, whose lookup maps every point of the 161 × 161 grid to a cluster.
-What one gets wrong: the nearest point is not always the right one. The game acts on thresholds (dead zone,
-dash, tap jump), so on the main stick a position is only ever replaced by one on its own side of each.
+The cluster is not always the nearest point: the game acts on thresholds (dead zone, dash, tap jump), so a main-stick
+position is only mapped to a point on the same side of every threshold.
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 STEPS = 80
-"""Steps from the centre to the rim: human sticks lie on a grid of 1/80."""
+"""Grid steps from the centre to the rim: physical sticks report multiples of 1/80."""
 SIDE = 2 * STEPS + 1
 
 MAIN_THRESHOLDS_X = (23, 64)
@@ -20,9 +19,9 @@ MAIN_THRESHOLDS_Y = (23, 53)
 """In 1/80: the dead zone (0.2875), and tap jump, fast fall and platform drop (0.6625)."""
 
 MAIN_RIGHT = (28, 40, 56, 69, 80)
-"""Purely sideways, in 1/80: three walking speeds and tilts, then two past the dash threshold."""
+"""Horizontal points, in 1/80: three for walking speeds and tilts, then two past the dash threshold."""
 MAIN_UP = (30, 44, 62, 80)
-"""Purely up or down, in 1/80: two tilts, then two past the tap-jump threshold."""
+"""Vertical points, in 1/80: two tilts, then two past the tap-jump threshold."""
 MAIN_QUADRANT = (
     # Past the dash threshold: the rim from the shallowest wavedash (17°) to 34°.
     (76, 23),
@@ -30,7 +29,7 @@ MAIN_QUADRANT = (
     (73, 32),
     (70, 38),
     (66, 44),
-    # Past neither: four inner points, and the rim at 40° with the crouch and the shield drop beside it.
+    # Past neither threshold: four inner points, and the rim at 40° with the crouch and the shield drop beside it.
     (30, 30),
     (30, 44),
     (46, 44),
@@ -43,8 +42,8 @@ MAIN_QUADRANT = (
     (36, 71),
     (26, 75),
 )
-"""The first quadrant, in 1/80; the other three mirror it. Near the weighted medoids of human play in each
-region (docs/codecs.md has the measurement)."""
+"""Points of the first quadrant, in 1/80; the other three are mirrored. Close to the weighted medoids of human play in
+each region (measured in docs/codecs.md)."""
 
 C_RADIUS = 80
 C_DIAGONAL = 56
@@ -55,7 +54,7 @@ class StickGrid:
     points: Tensor
     """int64 [N, 2] in 1/80; point 0 is neutral."""
     lookup: Tensor
-    """int64 [161 * 161]: the point that stands for grid position `(x + 80) * 161 + (y + 80)`."""
+    """int64 [161 * 161]: index of the point for grid position `(x + 80) * 161 + (y + 80)`."""
 
 
 def _mirrored(
@@ -74,13 +73,14 @@ def _grid_positions() -> Tensor:
 
 
 def _inside_gate(positions: Tensor) -> Tensor:
-    """Positions beyond the unit circle pulled back to it, as the game does."""
+    """Clamp positions to the unit circle, as the game does."""
     radius = positions.float().norm(dim=1).clamp(min=1.0)
-    return (positions * (STEPS / radius).clamp(max=1.0)[:, None]).round().to(torch.int64)
+    inside: Tensor = (positions * (STEPS / radius).clamp(max=1.0)[:, None]).round().to(torch.int64)
+    return inside
 
 
 def _region(positions: Tensor, thresholds_x: tuple[int, ...], thresholds_y: tuple[int, ...]) -> Tensor:
-    """A number for the side of every threshold that a position is on, signs included."""
+    """Number the region between thresholds that each position lies in, signs included."""
     levels = []
     for axis, thresholds in enumerate((thresholds_x, thresholds_y)):
         values = positions[:, axis]
@@ -93,7 +93,7 @@ def _grid(
     points: list[tuple[int, int]], thresholds_x: tuple[int, ...], thresholds_y: tuple[int, ...]
 ) -> StickGrid:
     clusters = torch.tensor(points)
-    # Only the right half is searched and then mirrored: a tie must fall the same way on both sides.
+    # Search the right half and mirror it: ties must resolve the same way on both sides.
     mirror = torch.tensor([points.index((-x, y)) for x, y in points])
     positions = _inside_gate(_grid_positions())
     right = positions.clone()
@@ -110,19 +110,18 @@ def _grid(
 
 
 def main_grid() -> StickGrid:
-    """79 clusters: neutral, 10 sideways, 8 up and down, 60 diagonal."""
+    """Build the main stick's 79 clusters: neutral, 10 horizontal, 8 vertical, 60 diagonal."""
     return _grid(_mirrored(MAIN_RIGHT, MAIN_UP, MAIN_QUADRANT), MAIN_THRESHOLDS_X, MAIN_THRESHOLDS_Y)
 
 
 def c_grid() -> StickGrid:
-    """9 clusters: neutral and eight directions, the nearest one; the C-stick has no thresholds but these."""
+    """Build the C-stick's 9 clusters: neutral and eight directions, matched by distance alone."""
     points = _mirrored((C_RADIUS,), (C_RADIUS,), ((C_DIAGONAL, C_DIAGONAL),))
     return _grid(points, (), ())
 
 
 def grid_index(x: Tensor, y: Tensor) -> Tensor:
-    """Where positions in -1 to 1 lie in a lookup. NaN counts as neutral; what lies beyond the grid as its
-    edge."""
+    """Compute lookup indices of positions in -1 to 1; NaN is neutral, values beyond the grid are clamped."""
     column = (x * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS).to(torch.int64) + STEPS
     row = (y * STEPS).nan_to_num(nan=0.0).round().clamp(-STEPS, STEPS).to(torch.int64) + STEPS
     return column * SIDE + row

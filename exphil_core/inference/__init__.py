@@ -1,1 +1,1 @@
-"""A policy that plays: state, delay queue, sampling."""
+"""Playing a policy: agents, runtimes (eager, ONNX, CUDA graph), export and latency measurement."""

@@ -1,12 +1,12 @@
-"""An agent: a policy that plays, one frame at a time, in one or more games at once.
+"""An agent: plays a policy frame by frame, in one or more games at once, with its delay queue.
 
-In: each frame's observation, as a batch of one frame. Out: the controllers to use in the *next* frame. With a
-delay of d, what the policy says at frame t is for frame t + 1 + d, so d actions wait in a queue, neutral ones
-first. What a reader gets wrong: the queue is here, not in the policy; a row that resets loses its queue too.
+With a delay of d, the policy's output at frame t is for frame t + 1 + d, so d actions wait in a queue that starts
+with neutral controllers. The queue belongs to the agent, not to the policy; a row that resets loses its queue.
 
-Everything here is on the host: chance is drawn there, so that a seed plays the same on every runtime.
+All tensors but the backbone state are on the CPU. Uniform random numbers are drawn here, so that a seed plays the
+same on every runtime.
 
-Legend: B rows, Q actions that wait, K components.
+Legend: B rows, Q queued actions, K components.
 """
 
 from typing import Any, NamedTuple
@@ -23,13 +23,13 @@ from exphil_core.melee.controller import Controller
 
 class AgentState(NamedTuple):
     backbone: Any
-    """The backbone's own state, as the runtime keeps it."""
+    """Backbone state, in the runtime's own format."""
     queue_BQK: Tensor
-    """int64; the actions that wait, the next one to be used first."""
+    """int64; queued actions, the next one to be used first."""
 
 
 class Agent:
-    """Its whole memory is `state` and the generator: set `state` to go on from elsewhere."""
+    """A policy in play. Its whole memory is `state` and the generator; set `state` to continue from elsewhere."""
 
     def __init__(
         self,
@@ -40,8 +40,17 @@ class Agent:
         temperature: float = 1.0,
         seed: int = 0,
     ) -> None:
-        """`delay`: frames that this agent holds actions back; by default all of the policy's. Play over a
-        network brings some of them along, and the agent holds back the rest."""
+        """Create an agent for `rows` games.
+
+        Args:
+            delay: Frames that this agent holds actions back, 0 to the policy's delay; None means the policy's delay.
+                Netplay adds some of the delay itself, and the agent adds the rest.
+            temperature: Sampling temperature; 1 samples as trained.
+            seed: Seed of the random generator.
+
+        Raises:
+            UsageError: The delay or the temperature is out of range.
+        """
         delay = runtime.delay if delay is None else delay
         if not 0 <= delay <= runtime.delay:
             raise UsageError(
@@ -65,9 +74,9 @@ class Agent:
 
     @torch.inference_mode()
     def act(self, frame: TensorBatch) -> ControllerTensors:
-        """Observes one frame of every row (L = 1) and gives each row's controller for its next frame, [B].
+        """Observe one frame of every row (L = 1) and return each row's controller for its next frame, [B].
 
-        Rows with `frame.reset` start afresh with this frame.
+        Rows with `frame.reset` restart with this frame.
         """
         reset_B = frame.reset[:, 0]
         uniform_BK = torch.rand(self.rows, len(self._neutral_K), generator=self.generator)
@@ -81,13 +90,13 @@ class Agent:
 
 
 def to_controllers(found: ControllerTensors) -> list[Controller]:
-    """Controllers [B] as a game takes them, one a row."""
+    """Convert controller tensors [B] to `Controller` objects, one per row."""
     rows = zip(*[part.tolist() for part in found], strict=True)
     return [Controller(**dict(zip(ControllerTensors._fields, row, strict=True))) for row in rows]
 
 
 def _neutral(codec: Codec) -> Tensor:
-    """Tokens [K] of a controller that nobody touches."""
+    """Return the tokens [K] of a neutral controller."""
     zero = torch.zeros(())
     return codec.encode(
         ControllerTensors(

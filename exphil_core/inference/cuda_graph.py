@@ -1,9 +1,8 @@
-"""Plays a policy on a GPU as one captured CUDA graph: a step is one launch instead of hundreds.
+"""CUDA graph runtime: plays a policy on a GPU with one graph launch per step instead of hundreds of kernel launches.
 
-In: a policy on a CUDA device and a number of rows. Out: a `Runtime`. A graph reads and writes fixed addresses, so the
-inputs lie in one buffer that crosses to the GPU in one copy, and the state lies where the graph wants it. What a
-reader gets wrong: states are values all the same. Each step returns a copy, and a state that is not the one that the
-last step returned is copied in first; many agents may share one graph.
+A graph reads and writes fixed addresses, so the inputs share one buffer that is copied to the GPU at once, and the
+state has a fixed place. States are still values: each step returns a copy, and a state other than the last returned
+one is copied in first, so many agents may share one graph.
 
 Legend: B rows, K components, V the sizes of all components together.
 """
@@ -20,13 +19,15 @@ from exphil_core.inference.graph import Act, ActInputs, act_inputs, blank_inputs
 from exphil_core.models.policy import Policy
 
 WARM_UPS = 3
-"""Runs before the capture: libraries choose their kernels and take their memory in the first ones."""
+"""Runs before the capture, in which libraries choose kernels and allocate memory."""
 
 ALIGNMENT = 64
-"""Bytes between the starts of two inputs, at least: as much as any kernel wants."""
+"""Alignment in bytes of each input in the buffer, enough for any kernel."""
 
 
 class CudaGraphRuntime:
+    """A `Runtime` on a captured CUDA graph with a fixed number of rows."""
+
     def __init__(self, policy: Policy, *, rows: int = 1) -> None:
         if policy.device.type != "cuda":
             raise UsageError(
@@ -47,7 +48,7 @@ class CudaGraphRuntime:
         self._inputs = _views(self._device, blank, self._places)
         self._state = policy.initial_state(rows)
         self._held: Any = None
-        """The state that the last step returned: what `_state` holds as well."""
+        """State that the last step returned; `_state` holds the same values."""
         with torch.no_grad(), torch.cuda.device(policy.device):
             for given, value in zip(self._given, blank, strict=True):
                 given.copy_(value)
@@ -60,7 +61,7 @@ class CudaGraphRuntime:
             torch.cuda.current_stream().wait_stream(side)
             self._graph = torch.cuda.CUDAGraph()
             with torch.cuda.graph(self._graph):
-                self._tokens_BK, self._logits_BV = self._run()
+                self._tokens_BK, self._logits_BV, self._features_BD = self._run()
 
     def initial_state(self, rows: int) -> Any:
         if rows != self._rows:
@@ -81,9 +82,15 @@ class CudaGraphRuntime:
         tokens_BK, state = self.step(frame, reset_B, state, uniform_BK, temperature)
         return tokens_BK, self._logits_BV.cpu(), state
 
+    def step_and_features(
+        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
+        tokens_BK, state = self.step(frame, reset_B, state, uniform_BK, temperature)
+        return tokens_BK, self._features_BD.clone(), state
+
     @torch.no_grad()
     def _replay(self, inputs: ActInputs, state: Any) -> Any:
-        # The copy to the GPU of the step before is over: its tokens have been read.
+        # Safe to overwrite: the previous step's copy to the GPU is complete, since its tokens have been read.
         for given, value in zip(self._given, inputs, strict=True):
             given.copy_(value)
         self._device.copy_(self._host, non_blocking=True)
@@ -94,16 +101,16 @@ class CudaGraphRuntime:
         self._held = type(self._state)(*[part.clone() for part in self._state])
         return self._held
 
-    def _run(self) -> tuple[Tensor, Tensor]:
-        """One act on the buffers, which leaves the new state where the old one was."""
-        tokens_BK, logits_BV, *after = self._act(*self._inputs, *self._state)
+    def _run(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Run one act on the buffers and write the new state over the old one."""
+        tokens_BK, logits_BV, features_BD, *after = self._act(*self._inputs, *self._state)
         for part, value in zip(self._state, after, strict=True):
             part.copy_(value)
-        return tokens_BK, logits_BV
+        return tokens_BK, logits_BV, features_BD
 
 
 def _layout(inputs: ActInputs) -> tuple[int, tuple[int, ...]]:
-    """Bytes of a buffer for all inputs, and where in it each begins."""
+    """Return the size in bytes of a buffer for all inputs, and each input's offset in it."""
     places, end = [], 0
     for value in inputs:
         places.append(end)
@@ -113,7 +120,7 @@ def _layout(inputs: ActInputs) -> tuple[int, tuple[int, ...]]:
 
 
 def _views(buffer: Tensor, like: ActInputs, places: tuple[int, ...]) -> ActInputs:
-    """Tensors of the shapes and types of `like` that lie in the buffer."""
+    """Return views into the buffer with the shapes and dtypes of `like`."""
     return ActInputs(
         *[
             buffer[place : place + prod(value.shape) * value.element_size()]

@@ -1,10 +1,8 @@
-"""Exports: a policy as one file that plays without its run, its preset file or its data.
+"""Policy export: one file that plays without its run, preset file or data.
 
-In: a policy and its preset. Out: a safetensors file (weights for exphil's own code) or an ONNX file (the whole act,
-for ONNX Runtime), with a header that says everything else. What a reader gets wrong: a file is checked before it gets
-its name. What was written is read back, plays a few hundred frames and is compared with the policy's `forward`; a
-file that is further off than float32 allows is never left behind. With int8 weights the error is a property of the
-format, so it is reported and not judged.
+Formats are safetensors (weights for exphil's own code) and ONNX (the whole act, for ONNX Runtime), each with a
+header. The written file is read back, plays a few hundred frames and is compared with the policy's `forward`; an fp32
+file outside the tolerance is never kept. The error of int8 weights is reported only.
 """
 
 import json
@@ -16,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from exphil_core.atomic import replacing
+from exphil_core.atomic import atomic_open
 from exphil_core.config.preset import Preset
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.inference.exported import Header, Precision, read_header
@@ -32,28 +30,35 @@ ExportFormat = Literal["safetensors", "onnx"]
 FORMATS: tuple[ExportFormat, ...] = get_args(ExportFormat)
 
 CHECKED_FRAMES = 300
-"""At least; more where a window is longer than a third of that."""
+"""Minimum number of frames compared; more for windows longer than a third of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exported:
+    """Result of an export."""
+
     path: Path
     format: ExportFormat
     precision: Precision
     rows: int
     bytes: int
     frames: int
-    """That were compared, in each row."""
+    """Frames compared, in each row."""
     max_abs_error: float
 
 
 def export_policy(
     policy: Policy, preset: Preset, out: Path, *, format: ExportFormat, int8: bool = False, rows: int = 1
 ) -> Exported:
-    """Writes `out`, whole or not at all. `policy` is on the CPU.
+    """Write `policy` to the file `out` atomically and check it.
 
-    UsageError for a combination that does not exist or a package that is missing, CheckpointError where what
-    was serialised does not play like the policy.
+    Args:
+        policy: Policy on the CPU.
+        rows: Games that an ONNX graph plays at once.
+
+    Raises:
+        UsageError: The combination of options does not exist, or a package is missing.
+        CheckpointError: The serialised policy does not play like `policy`.
     """
     if format == "safetensors" and int8:
         raise UsageError(
@@ -73,7 +78,7 @@ def export_policy(
     content = _serialised(policy, preset, format, precision=precision, rows=rows)
     frames = max(CHECKED_FRAMES, round(3.5 * preset.backbone.window_size))
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out) as file:
+    with atomic_open(out) as file:
         file.write(content)
         file.flush()
         runtime = _opened(Path(file.name), format)
@@ -95,9 +100,9 @@ def export_policy(
 
 
 def read_weights(path: Path) -> tuple[Header, Policy]:
-    """The policy of an exported safetensors file, ready to play on the CPU. CheckpointError where it is none."""
+    """Load the policy of an exported safetensors file onto the CPU in eval mode. CheckpointError if it is not one."""
     try:
-        # By its bytes and not by its name, which safetensors takes only where it is UTF-8.
+        # Read as bytes: safetensors accepts only UTF-8 paths.
         content = path.read_bytes()
         weights = load(content)
         length = int.from_bytes(content[:8], "little")
@@ -121,7 +126,7 @@ def _serialised(
             graph = build_graph(policy, preset, rows=rows)
             return quantized(graph) if precision == "int8" else graph
         case "safetensors":
-            # Copies, since safetensors holds no table under two names.
+            # Clones: safetensors refuses two names for one tensor.
             weights = {name: tensor.detach().clone() for name, tensor in policy.state_dict().items()}
             return save(weights, metadata=Header(preset=preset).strings())
         case _:

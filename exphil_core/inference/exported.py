@@ -1,9 +1,6 @@
-"""What an exported file says of itself: the same words in the header of a safetensors and of an ONNX file.
+"""The header of an exported file, the same strings in safetensors and ONNX: preset, codec, delay, precision, state.
 
-In: the preset that a policy was built from. Out: strings by key, and back. A player needs nothing but the file: the
-preset says what the weights are, the codec what the tokens mean, the delay when they are for, and the state what has
-to be handed from one frame to the next. What a reader gets wrong: the preset here names no replays; whoever gets the
-file need not learn what the folders of its maker are called.
+The preset in a header lists no replays, so that an export does not reveal the folder names of its author.
 """
 
 import json
@@ -17,32 +14,34 @@ from exphil_core.config.preset import Preset, plain_values
 from exphil_core.errors import CheckpointError
 
 FORMAT_VERSION = 1
-"""Raised whenever an input, an output or a key changes its meaning."""
+"""Incremented when an input, an output or a key changes its meaning."""
 
 Precision = Literal["fp32", "int8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatePart:
-    """One tensor of the state: `state_NAME` goes in, `next_NAME` comes out. All zeros at the start of a game."""
+    """One state tensor: input `state_NAME`, output `next_NAME`. All zeros at the start of a game."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-    """As numpy calls it."""
+    """numpy dtype name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Header:
+    """What a player needs to know about an exported file."""
+
     preset: Preset
     precision: Precision = "fp32"
     rows: int | None = None
-    """Games that a graph plays at once; weights alone play any number."""
+    """Games that a graph plays at once; None for weights alone, which play any number."""
     state: tuple[StatePart, ...] = ()
-    """Of a graph."""
+    """State tensors of a graph; empty for weights alone."""
 
     def strings(self) -> dict[str, str]:
-        """For the file's header."""
+        """Return the header as key-value strings for the file."""
         data = self.preset.data.model_copy(update={"replays": ()})
         preset = self.preset.model_copy(update={"data": data})
         found = {
@@ -60,7 +59,7 @@ class Header:
 
 
 def read_header(strings: Mapping[str, str], *, where: str) -> Header:
-    """The header in `strings`. CheckpointError where it is not one, or one of another format version."""
+    """Parse the header. CheckpointError if it is missing, damaged or of another format version."""
     version = strings.get("exphil.format")
     if version is None:
         raise CheckpointError(f"{where}: not a file that 'exphil export' wrote: it carries no exphil header")

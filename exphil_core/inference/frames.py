@@ -1,8 +1,6 @@
-"""Frames to play on where no game is at hand: those of one of the dojo's matches.
+"""Frames of a simulated dojo match, for benchmarks and comparisons without a replay.
 
-In: a number. Out: a `PackedGame`, and its frames one by one as a live game gives them (numpy, one row) or many rows
-at once as tensors. What a reader gets wrong: the columns are real, but the ego's controller in them is the bot's and
-not what an agent answered; for clocks and comparisons that makes no difference.
+The ego's controller in the columns is the bot's, not the agent's output; timings and comparisons do not depend on it.
 
 Legend: B rows, T frames.
 """
@@ -20,7 +18,7 @@ from exphil_core.replays.parse import parse_replay
 
 
 def dojo_game(number: int = 0) -> PackedGame:
-    """A whole match; the same for the same number."""
+    """Play match `number` and return it whole; the same number gives the same match."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "match.slp"
         path.write_bytes(play_match(plan_match(0, number)))
@@ -28,13 +26,13 @@ def dojo_game(number: int = 0) -> PackedGame:
 
 
 def live_frame(game: PackedGame, t: int) -> Batch:
-    """Frame t as the only frame of the only row, player 0 the ego; after its last frame the game begins again."""
+    """Return frame t as a batch of one row and one frame, with player 0 as the ego; t wraps around at the end."""
     t %= game.frames
     return _batch(game, np.array([[t]]), np.array([[t == 0]]))
 
 
 def rows_of(game: PackedGame, *, rows: int, frames: int, reset_BT: np.ndarray) -> Batch:
-    """`frames` frames in each of `rows` rows, which start at different places of the game."""
+    """Return `frames` frames in each of `rows` rows, which start at different frames of the game."""
     start = np.arange(rows)[:, None] * (game.frames // rows)
     return _batch(game, (start + np.arange(frames)) % game.frames, reset_BT)
 

@@ -1,12 +1,9 @@
-"""A policy's whole act as one ONNX graph: encoder, a step of the backbone, and the head with its sampling.
+"""ONNX graph of a policy's whole act: encoder, one backbone step, and the head with its sampling.
 
-In: a policy and how many rows are to be played at once. Out: the bytes of an ONNX file. Its inputs are those of
-`INPUTS`, then `state_NAME` for every part of the backbone's state; its outputs are `tokens`, `logits` (of all
-components, one after the other) and `next_NAME`, which is the next frame's `state_NAME`. Chance comes in as
-`uniform`, so a graph draws what eager torch draws.
-
-What a reader gets wrong: a graph knows no reset. A row begins a game with zeros for its part of the state, which its
-player has to hand in. And a graph is one frame: its inputs have no time axis.
+Inputs are `INPUTS`, then `state_NAME` for every part of the backbone's state. Outputs are `tokens`, `logits` (of all
+components, concatenated), `features` (the head's input) and `next_NAME`, the next frame's `state_NAME`. Uniform
+random numbers are the input `uniform`, so a graph draws what eager torch draws. A graph has no time axis and no
+reset: at the start of a game, the caller passes zeros for that row's state.
 
 Legend: B rows, C columns of a dtype group, K components, V the sizes of all components together.
 """
@@ -14,9 +11,8 @@ Legend: B rows, C columns of a dtype group, K components, V the sizes of all com
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +23,7 @@ from torch import Tensor, nn
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.errors import UsageError
-from exphil_core.inference.exported import Header, StatePart, read_header
+from exphil_core.inference.exported import Header, Precision, StatePart, read_header
 from exphil_core.inference.graph_state import by_layer, without_clearing
 from exphil_core.inference.runtime import recorded_logits
 from exphil_core.models.policy import Policy
@@ -36,11 +32,11 @@ from exphil_core.replays.columns import LAYOUT
 OPSET = 20
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-"""Those of the extra `onnx`. The first two make graphs; playing one needs the last alone."""
+"""Packages of the extra `onnx`: the first two build graphs, the last alone plays them."""
 
 
 class ActInputs(NamedTuple):
-    """A frame of every row, without a time axis, and what is drawn with. The names are also an ONNX graph's."""
+    """One frame of every row without a time axis, and the sampling inputs. The names are also an ONNX graph's."""
 
     f32: Tensor
     """[B, C], NaN for missing."""
@@ -50,7 +46,7 @@ class ActInputs(NamedTuple):
     frame_id: Tensor
     """int32 [B]."""
     reset: Tensor
-    """bool [B]: rows that begin a new game with this frame. Not in an ONNX graph."""
+    """bool [B]: rows that begin a new game with this frame. Not an input of an ONNX graph."""
     stage: Tensor
     """uint8 [B]: external stage ids."""
     ego_slot: Tensor
@@ -64,11 +60,11 @@ class ActInputs(NamedTuple):
 
 
 INPUTS = tuple(name for name in ActInputs._fields if name != "reset")
-"""Of an ONNX graph, before its state."""
+"""Inputs of an ONNX graph before its state."""
 
 
 def act_inputs(frame: TensorBatch, reset_B: Tensor, uniform_BK: Tensor, temperature: Tensor) -> ActInputs:
-    """A step's arguments as a graph takes them."""
+    """Convert the arguments of a step to flat graph inputs."""
     return ActInputs(
         f32=frame.columns["f32"][:, 0],
         u16=frame.columns["u16"][:, 0],
@@ -84,7 +80,7 @@ def act_inputs(frame: TensorBatch, reset_B: Tensor, uniform_BK: Tensor, temperat
 
 
 def blank_inputs(policy: Policy, rows: int) -> ActInputs:
-    """Inputs of the right shapes, on the policy's device."""
+    """Return blank inputs of the right shapes on the policy's device."""
 
     def zeros(*shape: int, dtype: torch.dtype) -> Tensor:
         return torch.zeros(shape, dtype=dtype, device=policy.device)
@@ -104,7 +100,7 @@ def blank_inputs(policy: Policy, rows: int) -> ActInputs:
 
 
 class Act(nn.Module):
-    """`Policy.step` on flat tensors: what is traced, and what is captured."""
+    """`Policy.step` on flat tensors, for tracing and for CUDA graph capture."""
 
     def __init__(self, policy: Policy) -> None:
         super().__init__()
@@ -112,7 +108,7 @@ class Act(nn.Module):
         self.state = type(policy.initial_state(1))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """`ActInputs` and the state's parts, to tokens, logits and the new state's parts."""
+        """Map `ActInputs` and the state's parts to tokens, logits, features and the new state's parts."""
         count = len(ActInputs._fields)
         given = ActInputs(*tensors[:count])
         reset_B1 = given.reset[:, None]
@@ -127,14 +123,14 @@ class Act(nn.Module):
             mirror=given.mirror,
         )
         with recorded_logits(self.policy) as logits:
-            tokens_BK, state = self.policy.step(
+            tokens_BK, y_BD, state = self.policy.step_and_features(
                 frame, given.reset, self.state(*tensors[count:]), given.uniform, given.temperature
             )
-        return tokens_BK, torch.cat(logits, dim=-1), *state
+        return tokens_BK, torch.cat(logits, dim=-1), y_BD, *state
 
 
 class ActWithoutReset(nn.Module):
-    """`Act` on `INPUTS`: where nothing resets. What is exported."""
+    """`Act` on `INPUTS`, with reset fixed to False: the module that is exported."""
 
     never: Tensor
 
@@ -151,7 +147,7 @@ class ActWithoutReset(nn.Module):
 
 
 def require(*packages: str, what: str) -> None:
-    """UsageError where one of the packages is not installed."""
+    """Raise UsageError if one of the packages is not installed."""
     for package in packages:
         if find_spec(package) is None:
             raise UsageError(
@@ -161,23 +157,35 @@ def require(*packages: str, what: str) -> None:
 
 
 def build_graph(policy: Policy, preset: Preset, *, rows: int = 1) -> bytes:
-    """The ONNX file, in float32. Takes some seconds. UsageError where the packages for it are missing."""
+    """Return the policy as an ONNX file in float32.
+
+    Takes some seconds. UsageError if the required packages are missing.
+    """
     require("onnx", "onnxscript", what="the ONNX export")
     assert not policy.training, "a policy plays without dropout: call policy.eval() first"
-    state = policy.initial_state(rows)
     act = ActWithoutReset(policy, rows).eval()
+    return with_header(trace_model(act, policy, rows=rows, weights={}), preset, rows=rows)
+
+
+def trace_model(act: nn.Module, policy: Policy, *, rows: int, weights: Mapping[str, Tensor]) -> Any:
+    """Trace a module of `INPUTS` and the state's parts, as an ONNX model.
+
+    Args:
+        weights: Further inputs of the module, by name.
+    """
+    state = policy.initial_state(rows)
     blank = blank_inputs(policy, rows)._asdict()
-    arguments = (*(blank[name] for name in INPUTS), *state)
+    arguments = (*(blank[name] for name in INPUTS), *state, *weights.values())
     with _quiet(), torch.no_grad():
-        # Tables that are kept for good are made now: tracing would leave its stand-ins for tensors in them.
+        # Fill the cached tables before tracing, which would store its fake tensors in them.
         act(*arguments)
         program = torch.onnx.export(
             act,
             arguments,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[*INPUTS, *(f"state_{name}" for name in state._fields)],
-            output_names=["tokens", "logits", *(f"next_{name}" for name in state._fields)],
+            input_names=[*INPUTS, *(f"state_{name}" for name in state._fields), *weights],
+            output_names=["tokens", "logits", "features", *(f"next_{name}" for name in state._fields)],
             custom_translation_table=_translations(),
             verbose=False,
         )
@@ -185,18 +193,18 @@ def build_graph(policy: Policy, preset: Preset, *, rows: int = 1) -> bytes:
     model = program.model_proto
     without_clearing(model)
     by_layer(model)
-    return _with_header(model, Header(preset=preset, rows=rows, state=_state_of(model)))
+    return model
 
 
 def quantized(graph: bytes) -> bytes:
-    """A graph of `build_graph` with int8 weights, one scale a column; what they meet is quantized as it comes."""
+    """Quantize a graph of `build_graph`: int8 weights with one scale per column, dynamic int8 activations."""
     require("onnx", "onnxruntime", what="the int8 export")
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     model = onnx.load_from_string(graph)
     header = read_header({entry.key: entry.value for entry in model.metadata_props}, where="the graph")
-    # The quantizer wants to be told that shapes are known, which the exporter has seen to.
+    # Tells the quantizer that shapes are inferred; the exporter has done it.
     model.metadata_props.add(key="onnx.quant.pre_process", value="onnxruntime.quant")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         path = Path(folder) / "int8.onnx"
@@ -207,7 +215,8 @@ def quantized(graph: bytes) -> bytes:
             per_channel=True,
             weight_type=QuantType.QInt8,
         )
-        return _with_header(onnx.load(str(path)), replace(header, precision="int8"))
+        assert header.rows is not None, "a graph has a number of rows"
+        return with_header(onnx.load(str(path)), header.preset, rows=header.rows, precision="int8")
 
 
 def _state_of(model: Any) -> tuple[StatePart, ...]:
@@ -224,7 +233,9 @@ def _state_of(model: Any) -> tuple[StatePart, ...]:
     )
 
 
-def _with_header(model: Any, header: Header) -> bytes:
+def with_header(model: Any, preset: Preset, *, rows: int, precision: Precision = "fp32") -> bytes:
+    """Return a traced model as the content of an ONNX file."""
+    header = Header(preset=preset, rows=rows, state=_state_of(model), precision=precision)
     del model.metadata_props[:]
     for key, text in header.strings().items():
         model.metadata_props.add(key=key, value=text)
@@ -233,20 +244,20 @@ def _with_header(model: Any, header: Header) -> bytes:
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Operations that the exporter does not know, or knows only in many pieces."""
+    """Return translations of operations that the exporter lacks or splits into many nodes."""
     from onnxscript import opset20 as op
 
-    # No annotations: the exporter would look for ONNX types in them.
+    # No annotations: the exporter would read them as ONNX types.
     def hypot(x, y):  # type: ignore[no-untyped-def]
         return op.Sqrt(op.Add(op.Mul(x, x), op.Mul(y, y)))
 
     def stable_sort(x, *, stable=None, dim=-1, descending=False):  # type: ignore[no-untyped-def]
-        """ONNX breaks ties by the lower index, which is what stable means."""
+        """Sort by TopK: ONNX breaks ties by the lower index, so it is stable."""
         count = op.Constant(value_ints=[x.shape[dim]])
         return op.TopK(x, count, axis=dim, largest=int(descending), sorted=1)  # type: ignore[arg-type]
 
     def nan_to_num(x, nan=None, posinf=None, neginf=None):  # type: ignore[no-untyped-def]
-        """Infinities become the largest number, as torch has it; three nodes instead of ten."""
+        """Replace infinities by the largest number, as torch does; three nodes instead of ten."""
         assert posinf is None, "only the default is translated"
         assert neginf is None, "only the default is translated"
         largest = torch.finfo(torch.float32).max
@@ -254,7 +265,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         return op.Clip(number, op.Constant(value_float=-largest), op.Constant(value_float=largest))
 
     def rms_norm(x, normalized_shape, weight=None, eps=None):  # type: ignore[no-untyped-def]
-        """Divided by the root, which ONNX Runtime knows and makes one node of; torch multiplies by its inverse."""
+        """Divide by the root, a pattern that ONNX Runtime fuses into one node; torch multiplies by its inverse."""
         assert len(normalized_shape) == 1, "only the last axis is normalised"
         square = op.Pow(x, op.Constant(value_float=2.0))  # type: ignore[type-var]
         mean = op.ReduceMean(square, op.Constant(value_ints=[-1]))  # type: ignore[arg-type]
@@ -273,7 +284,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what exporter and quantizer have to say to their own developers."""
+    """Silence log messages and warnings of the exporter and the quantizer."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

@@ -1,13 +1,11 @@
-"""How an ONNX graph holds its state: as its player hands it on, without a pass over it that no frame needs.
+"""ONNX graph rewrites that avoid copies of the state; both change the model in place and keep its function.
 
-In: a model as the exporter makes it of a backbone's step, changed in place. Both changes leave its function alone.
+- `without_clearing`: the graph is traced without resets, but the exporter still writes a `Where` over the whole state
+  whose condition is never true. ONNX Runtime would take three passes over the state for it.
+- `by_layer`: a part of the state that holds all layers, [B, layers, ...], becomes one input and one output per layer.
+  The exporter's graph would split and concatenate the whole state at every frame.
 
-- `without_clearing`: a graph is traced where nothing resets, but the exporter still writes a choice over the whole
-  state, of which one side never comes. ONNX Runtime would take three passes over the state for it.
-- `by_layer`: a part of the state that holds all layers, [B, layers, ...], becomes one input and one output a layer.
-  The exporter's would be cut up and put together again, two copies of all there is, at every frame.
-
-What a reader gets wrong: a game that begins still begins afresh. Whoever plays a graph hands in zeros for it.
+At the start of a game, the caller still has to pass zeros for the state.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +17,7 @@ LAYER_AXIS = 1
 
 
 def without_clearing(model: Any) -> None:
-    """Every `Where` whose condition is a constant that is false everywhere gives what it chooses."""
+    """Replace every `Where` whose condition is constant and false everywhere by its second choice."""
     graph = model.graph
     never = {name for name, value in _constants(graph).items() if value.dtype == np.bool_ and not value.any()}
     chosen = {
@@ -35,7 +33,7 @@ def without_clearing(model: Any) -> None:
 
 
 def by_layer(model: Any) -> None:
-    """A state input `state_X` of several layers becomes `state_X_0`, `state_X_1`, …; outputs alike."""
+    """Split a state input `state_X` with several layers into `state_X_0`, `state_X_1`, …, and its output likewise."""
     graph = model.graph
     for given in [given for given in graph.input if given.name.startswith("state_")]:
         shape = [dim.dim_value for dim in given.type.tensor_type.shape.dim]
@@ -44,8 +42,11 @@ def by_layer(model: Any) -> None:
 
 
 def _split(graph: Any, part: str, shape: list[int]) -> None:
-    """Leaves the part alone where it is read or made in any way but these: cut into layers, and put together from
-    layers or written into at places of its own."""
+    """Split one part of the state by layer.
+
+    Leaves the part unchanged unless it is only read by taking single layers, and only made by stacking layers or by
+    one ScatterElements into it.
+    """
     from onnx import helper, numpy_helper
 
     state, after, count = f"state_{part}", f"next_{part}", shape[LAYER_AXIS]
@@ -105,7 +106,7 @@ def _split(graph: Any, part: str, shape: list[int]) -> None:
 def _layer_of(
     graph: Any, reader: Any, constants: Mapping[str, np.ndarray]
 ) -> tuple[int, list[str], list[Any]] | None:
-    """Of a node that takes one layer out of a state: which, what it is called then, and the nodes that do it."""
+    """Match a node that takes one layer out of a state; return the layer, the resulting names and the nodes."""
     if not constants.keys() >= set(reader.input[1:]):
         return None
     others = [constants[name] for name in reader.input[1:]]
@@ -124,7 +125,7 @@ def _layer_of(
 
 
 def _stacked(graph: Any, made: Any, constants: Mapping[str, np.ndarray]) -> list[str] | None:
-    """What `torch.stack` put together along the layers: a Concat of values that were each given that axis."""
+    """Match `torch.stack` over the layers, a Concat of unsqueezed values; return the names of the stacked values."""
     if made.op_type != "Concat" or _attribute(made, "axis") != LAYER_AXIS:
         return None
     makers = {output: node for node in graph.node for output in node.output}
@@ -141,7 +142,7 @@ def _stacked(graph: Any, made: Any, constants: Mapping[str, np.ndarray]) -> list
 
 
 def _constants(graph: Any) -> dict[str, np.ndarray]:
-    """The small ones, by name."""
+    """Return the small constants (at most 1024 elements) by name."""
     from onnx import numpy_helper
 
     return {
@@ -156,7 +157,7 @@ def _readers(graph: Any, name: str) -> list[Any]:
 
 
 def _attribute(node: Any, name: str) -> int:
-    """An integer; 0, which is ONNX's default for axes, where it is not set."""
+    """Return an integer attribute; 0, ONNX's default for axes, if it is not set."""
     found: Iterator[int] = (attribute.i for attribute in node.attribute if attribute.name == name)
     return next(found, 0)
 
@@ -169,7 +170,7 @@ def _drop(graph: Any, nodes: list[Any]) -> None:
 
 
 def _rename(graph: Any, names: Mapping[str, str]) -> None:
-    """Everywhere that a node reads or makes them."""
+    """Rename values wherever a node reads or produces them."""
     for node in graph.node:
         for values in (node.input, node.output):
             for place, name in enumerate(values):

@@ -1,8 +1,7 @@
-"""A whole replay predicted at once: frame by frame in the streaming form, as fast as the machine does it.
+"""Offline prediction of a whole replay, as fast as the machine allows, into a `PredictionFile`.
 
-In: a predictor and a packed game. Out: a `PredictionFile`, whole, or none. What a reader gets wrong: the state is
-carried through the game one step a frame, as a player meets it; only what does not depend on the frame before
-(encoding, sampling, probabilities) is done for some frames at once.
+The state is carried through the game one step per frame, as in play; only work that does not depend on the previous
+frame (encoding, sampling, probabilities) is batched over several frames.
 """
 
 import time
@@ -10,15 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from exphil_core.config.preset import Preset
+from exphil_core.inference.ego_frames import build_ego_frames
 from exphil_core.inference.predictor import Predictor
-from exphil_core.inference.sides import sides_of
 from exphil_core.melee import characters
 from exphil_core.replays.pack import PackedGame
-from exphil_core.runs.predictions import Meta, PredictionFile, Side
+from exphil_core.runs.predictions import Meta, PredictedSide, PredictionFile
 
 _FIRST_STRETCH, _LONGEST_STRETCH = 8, 64
 _STRETCH_SECONDS = 0.25
-"""A stretch takes about this long at most, so that who reads the file meanwhile sees it grow."""
+"""Upper bound on the time of a stretch, in seconds, so that a reader sees the file grow."""
 
 
 def describe(
@@ -30,7 +29,7 @@ def describe(
     slots: Sequence[int] = (0, 1),
     since: int = 0,
 ) -> Meta:
-    """What the predictions of a replay by this predictor are of."""
+    """Return the metadata of this predictor's predictions for a replay."""
     learned = {characters.by_name(name).external_id for name in preset.data.characters}
     sides = [(slot, game.sides[slot]) for slot in slots]
     return Meta(
@@ -44,12 +43,12 @@ def describe(
         seed=predictor.seed,
         since=since,
         sides=tuple(
-            Side(
+            PredictedSide(
                 slot=slot,
                 port=side.port_index + 1,
                 external_id=side.external_id,
                 type=side.type,
-                # A preset that names nobody learns from everybody.
+                # A preset without characters learns from all of them.
                 known=not learned or side.external_id in learned,
             )
             for slot, side in sides
@@ -66,12 +65,14 @@ def predict_replay(
     progress: Callable[[int], None] = lambda done: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PredictionFile:
-    """Predicts every frame of the game from `meta.since` on, for all of its sides side by side.
+    """Predict every frame of the game from `meta.since` on, for all of its sides at once.
 
-    `progress` hears how many frames are done; what it raises ends the work, and the unfinished file goes with it.
+    Args:
+        path: The finished file; until then it is named `PATH.partial`.
+        progress: Called with the number of frames done. An exception from it ends the work and removes the file.
     """
     slots = tuple(side.slot for side in meta.sides)
-    sides = sides_of(game, slots, predictor.codec, horizon=predictor.policy.horizon)
+    sides = build_ego_frames(game, slots, predictor.codec, horizon=predictor.policy.horizon)
     file = PredictionFile.create(path, predictor.layout, meta)
     try:
         state = predictor.initial_state(len(slots))
@@ -80,7 +81,7 @@ def predict_replay(
             began = clock()
             stop = min(start + length, game.frames)
             seen, state = predictor.watch(
-                sides.stretch(start, stop, since=meta.since), state, predictor.chance(sides, start, stop)
+                sides.stretch(start, stop, since=meta.since), state, predictor.uniform(sides, start, stop)
             )
             records = predictor.records(seen, sides, start, since=meta.since)
             for row, slot in enumerate(slots):

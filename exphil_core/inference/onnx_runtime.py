@@ -1,8 +1,7 @@
-"""Plays an ONNX graph of `graph.py` through ONNX Runtime, on the CPU.
+"""ONNX Runtime on the CPU: plays an exported graph of `graph.py`, described by the header in its file.
 
-In: the bytes or the path of the file, and nothing else: its header says what it is. Out: a `Runtime`. A state is a
-tuple of ONNX Runtime's own tensors: what a frame gives is bound to the next one as it lies there, never copied. What
-a reader gets wrong: the rows are those that the graph was built for.
+A state is a tuple of ONNX Runtime's own tensors, bound to the next step without a copy. The number of rows is fixed
+by the graph.
 
 Legend: B rows, K components, V the sizes of all components together.
 """
@@ -21,16 +20,23 @@ from exphil_core.inference.exported import read_header
 from exphil_core.inference.graph import INPUTS, act_inputs, require
 
 SPIN_US = 200
-"""Microseconds that a thread waits awake for more work. It bridges the gaps within a frame (tens of microseconds) and
-ends with it: with ONNX Runtime's default, a thread stays awake from one frame to the next and takes a whole core from
-the game. Measured at 60 Hz on two cores, GRU of 20 million parameters: 0.52 cores busy instead of 1.23, and a p99 of
-4.9 ms instead of 7.4 ms."""
+"""Microseconds that a thread spins while waiting for work: longer than the gaps within a frame (tens of
+microseconds), shorter than those between frames. By default, ONNX Runtime's threads spin from one frame to the next
+and take a whole core from the game. Measured at 60 Hz on two cores, GRU of 20 million parameters: 0.52 cores busy
+instead of 1.23, and a p99 of 4.9 ms instead of 7.4 ms."""
 
 OnnxState = tuple[Any, ...]
-"""`onnxruntime.OrtValue`s, in the order of the header's state; `.numpy()` copies one out."""
+"""`onnxruntime.OrtValue`s in the order of the header's state; `.numpy()` copies one out."""
 
 
 class OnnxRuntime:
+    """A `Runtime` on an ONNX graph, with a fixed number of rows.
+
+    Raises:
+        CheckpointError: ONNX Runtime cannot read the graph, or its header is missing or damaged.
+        UsageError: The package onnxruntime is not installed.
+    """
+
     def __init__(self, model: bytes | Path, *, threads: int) -> None:
         require("onnxruntime", what="playing an ONNX file")
         import onnxruntime
@@ -43,7 +49,7 @@ class OnnxRuntime:
         options.add_session_config_entry("session.intra_op.spin_duration_us", str(SPIN_US))
         try:
             self._session = onnxruntime.InferenceSession(
-                # By its bytes and not by its name, which has to be UTF-8.
+                # Read as bytes: a path would have to be UTF-8.
                 model.read_bytes() if isinstance(model, Path) else model,
                 options,
                 providers=["CPUExecutionProvider"],
@@ -56,7 +62,7 @@ class OnnxRuntime:
         self.delay = self.header.preset.policy.delay
         self._binding = self._session.io_binding()
         self._make = onnxruntime.OrtValue.ortvalue_from_numpy
-        # What a policy has no use for (where `mirror` is, without a stage that moves) is not in its graph.
+        # The exporter drops inputs that the policy does not use (such as `mirror` without a moving stage).
         present = {given.name for given in self._session.get_inputs()}
         self._inputs = tuple(name for name in INPUTS if name in present)
 
@@ -71,31 +77,55 @@ class OnnxRuntime:
     def step(
         self, frame: TensorBatch, reset_B: Tensor, state: OnnxState, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, OnnxState]:
-        tokens_BK, _, state = self.step_and_logits(frame, reset_B, state, uniform_BK, temperature)
-        return tokens_BK, state
+        (tokens,), state = self._run(("tokens",), frame, reset_B, state, uniform_BK, temperature)
+        return tokens, state
 
     def step_and_logits(
         self, frame: TensorBatch, reset_B: Tensor, state: OnnxState, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Tensor, OnnxState]:
+        names = ("tokens", "logits")
+        (tokens_BK, logits_BV), state = self._run(names, frame, reset_B, state, uniform_BK, temperature)
+        return tokens_BK, logits_BV, state
+
+    def step_and_features(
+        self, frame: TensorBatch, reset_B: Tensor, state: OnnxState, uniform_BK: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, OnnxState]:
+        names = ("tokens", "features")
+        (tokens_BK, y_BD), state = self._run(names, frame, reset_B, state, uniform_BK, temperature)
+        return tokens_BK, y_BD, state
+
+    def _run(
+        self,
+        names: tuple[str, ...],
+        frame: TensorBatch,
+        reset_B: Tensor,
+        state: OnnxState,
+        uniform_BK: Tensor,
+        temperature: Tensor,
+    ) -> tuple[list[Tensor], OnnxState]:
+        """Run the graph once; return the outputs of these names and the next state."""
         if reset_B.any():
             state = self._cleared(state, reset_B)
         binding = self._binding
         given = act_inputs(frame, reset_B, uniform_BK, temperature)
-        # Held until the run is over: the binding has only their addresses.
+        # Keep the arrays alive during the run: the binding stores only their addresses.
         arrays = {name: np.ascontiguousarray(getattr(given, name).numpy()) for name in self._inputs}
         for name, array in arrays.items():
             binding.bind_cpu_input(name, array)
         for part, value in zip(self.header.state, state, strict=True):
             binding.bind_ortvalue_input(f"state_{part.name}", value)
-        # Bound anew at every step, so that each run makes new outputs and a state that is kept stays what it was.
-        for name in ("tokens", "logits", *(f"next_{part.name}" for part in self.header.state)):
+        # Rebind outputs at every step: each run then allocates new ones, and a state that the caller keeps stays
+        # valid.
+        binding.clear_binding_outputs()
+        for name in (*names, *(f"next_{part.name}" for part in self.header.state)):
             binding.bind_output(name)
         self._session.run_with_iobinding(binding)
-        tokens, logits, *after = binding.get_outputs()
-        return torch.from_numpy(tokens.numpy()), torch.from_numpy(logits.numpy()), tuple(after)
+        outputs = binding.get_outputs()
+        found = [torch.from_numpy(value.numpy()) for value in outputs[: len(names)]]
+        return found, tuple(outputs[len(names) :])
 
     def _cleared(self, state: OnnxState, reset_B: Tensor) -> OnnxState:
-        """The state with the rows that reset as in a fresh start."""
+        """Return the state with the rows that reset set to zero."""
         parts = [part.numpy().copy() for part in state]
         for part in parts:
             part[reset_B.numpy()] = 0

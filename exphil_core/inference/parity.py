@@ -1,12 +1,9 @@
-"""How far a runtime, one frame at a time, is from the policy's `forward` over the whole chunk at once.
+"""Parity check: the largest difference between a runtime, frame by frame, and the policy's `forward` over the chunk.
 
-In: a runtime, the policy whose weights it has, and frames with resets. Out: the largest difference, as one number.
-It covers the whole act. Logits: the log-probability of every token, of every component, at every frame. Sampling:
-`uniform` has to lie between the cumulated probabilities below and at the token that was drawn, by `forward`'s
-distribution, and how far outside it lies counts too.
-
-What a reader gets wrong: the components after the first are compared given the tokens that the *runtime* drew, so a
-token that fell on the other side of a rounding error does not make everything after it look wrong.
+Logits are compared as log-probabilities of every token of every component at every frame. Sampling is checked with
+`forward`'s distribution: `uniform` must lie between the cumulative probabilities below and at the drawn token, and
+the distance outside counts as an error. Later components are compared given the tokens that the *runtime* drew, so
+that one token on the other side of a rounding error does not make everything after it look wrong.
 
 Legend: B rows, T frames, K components, V the sizes of all components together.
 """
@@ -22,25 +19,25 @@ from exphil_core.models.policy import Policy, slice_frames
 from exphil_core.replays.pack import PackedGame
 
 TOLERANCE = 1e-4
-"""Of float32: what is further off computes something else."""
+"""Largest error that float32 rounding explains; anything above is a different computation."""
 
 RESETS = 3
-"""Of each row, beside the one at its first frame; all in the first `RESET_SHARE` of the frames, so that after the
-last one there is time for bands to fill up and slide on."""
+"""Resets of each row besides the one at its first frame; all within the first `RESET_SHARE` of the frames, so that
+bands have time to fill up and move on afterwards."""
 
 RESET_SHARE = 0.4
 
 
 @torch.no_grad()
 def max_abs_error(runtime: Runtime, policy: Policy, game: PackedGame, *, rows: int, frames: int) -> float:
-    """The largest difference over `frames` frames of `game`; inf where anything is not a number."""
-    chance = np.random.default_rng(0)
+    """Return the largest difference over `frames` frames of `game`; inf if any value is not finite."""
+    uniform = np.random.default_rng(0)
     reset_BT = np.zeros((rows, frames), np.bool_)
     for row in range(rows):
-        reset_BT[row, [0, *chance.integers(1, max(2, int(RESET_SHARE * frames)), RESETS)]] = True
+        reset_BT[row, [0, *uniform.integers(1, max(2, int(RESET_SHARE * frames)), RESETS)]] = True
     observed = to_tensors(rows_of(game, rows=rows, frames=frames, reset_BT=reset_BT), "cpu")
     sizes = policy.head.sizes
-    uniform_TBK = torch.from_numpy(chance.random((frames, rows, len(sizes)), np.float32))
+    uniform_TBK = torch.from_numpy(uniform.random((frames, rows, len(sizes)), np.float32))
     temperature = torch.tensor(1.0)
 
     state, tokens, logits = runtime.initial_state(rows), [], []
@@ -64,9 +61,9 @@ def max_abs_error(runtime: Runtime, policy: Policy, game: PackedGame, *, rows: i
 
 
 def _log_probs(policy: Policy, observed: TensorBatch, tokens_BTK: Tensor) -> list[Tensor]:
-    """Per component [B, T, size], by the policy's pass over all frames at once, on the host."""
+    """Return log-probabilities per component [B, T, size] from one pass over all frames, on the CPU."""
     device = policy.device
-    # cuDNN's recurrent layers round to ten bits of mantissa unless told otherwise.
+    # cuDNN's recurrent layers use TF32 (ten bits of mantissa) unless it is disabled.
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         moved = frame_to(device, observed)
         log_probs, _ = policy.distributions(moved, tokens_BTK.to(device))
@@ -74,8 +71,8 @@ def _log_probs(policy: Policy, observed: TensorBatch, tokens_BTK: Tensor) -> lis
 
 
 def _outside(log_probs_BTV: Tensor, token_BT: Tensor, uniform_BT: Tensor) -> Tensor:
-    """How far each uniform lies outside of what its token covers of [0, 1), in float64."""
-    chance_BTV = log_probs_BTV.double().exp()
-    above_BT = chance_BTV.cumsum(dim=-1).gather(-1, token_BT[..., None])[..., 0]
-    below_BT = above_BT - chance_BTV.gather(-1, token_BT[..., None])[..., 0]
+    """Return how far each uniform lies outside its token's interval of [0, 1), in float64."""
+    uniform_BTV = log_probs_BTV.double().exp()
+    above_BT = uniform_BTV.cumsum(dim=-1).gather(-1, token_BT[..., None])[..., 0]
+    below_BT = above_BT - uniform_BTV.gather(-1, token_BT[..., None])[..., 0]
     return torch.maximum(below_BT - uniform_BT, uniform_BT - above_BT).clamp(min=0)

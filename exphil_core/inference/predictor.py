@@ -1,14 +1,11 @@
-"""A predictor: the one place where a frame becomes a record of what a policy says about it.
+"""Predictor: computes prediction records, what a policy predicts and samples for a frame, from its observation.
 
-In: frames of a game, one at a time as they are played (`act`) or a stretch at once (`watch`), and what the human held
-`horizon` frames after each. Out: `Seen`, and records as `runs.predictions` keeps them. What a reader gets wrong: what
-is *sampled* is drawn token by token given the tokens that were drawn; what is *likeliest*, and every probability and
-nat, is given the human's tokens before it, as `exphil eval` counts them. Where no target counts, the human's tokens
-are still those that condition, and nats and human are marked as unknown.
+`act` is the part that a player waits for; `records` computes the rest afterwards. Tokens are *sampled* one by one
+given the sampled tokens before them; the *likeliest* tokens, all probabilities and nats are given the human's
+previous tokens, as in `exphil eval`. Where no target counts, the human's tokens still condition the rest, but nats
+and human are marked as unknown.
 
-`act` is what a player waits for. Everything else about a frame comes later, from what `act` has kept.
-
-Legend: B rows, T frames of a stretch (1 in play), K components, D width, N = B * T records.
+Legend: B rows, T frames of a stretch (1 in play), K components, D width.
 """
 
 import hashlib
@@ -21,37 +18,44 @@ from torch import Tensor
 
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.encoding.codecs import Codec, ControllerTensors
-from exphil_core.inference.runtime import frame_to
-from exphil_core.inference.sides import Sides
+from exphil_core.inference.ego_frames import EgoFrames
+from exphil_core.inference.runtime import EagerRuntime, Runtime, frame_to
 from exphil_core.melee.controller import BUTTON_BITS, BUTTONS
 from exphil_core.models.policy import Policy
 from exphil_core.replays.columns import MISSING
-from exphil_core.runs.predictions import UNKNOWN, ComponentLayout, Kind, Layout
+from exphil_core.runs.prediction_layout import UNKNOWN, ComponentLayout, Kind, Layout
 
 _AXES = ControllerTensors._fields[:6]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """Frames that were observed, and what was drawn."""
+class ObservedFrames:
+    """Observed frames: the head's input and the sampled tokens."""
 
     y_BTD: Tensor
-    """What the head reads."""
-    previous_BTK: Tensor
+    """The head's input."""
     sampled_BTK: Tensor
 
     def controllers(self, codec: Codec) -> ControllerTensors:
-        """What was drawn for `horizon` frames after the last one, [B]: what a player's buttons would do."""
+        """Decode the tokens sampled for `horizon` frames after the last frame, [B]."""
         return codec.decode(self.sampled_BTK[:, -1])
 
 
 class Predictor:
-    """A policy with the name that its weights have. It holds no state: a caller passes it in and gets it back."""
+    """A policy with its step and weight checksum. Stateless: the caller passes the state in and gets it back."""
 
-    def __init__(self, policy: Policy, *, weights: int, step: int, seed: int = 0) -> None:
-        """`weights`: their checksum, which every record carries."""
+    def __init__(
+        self, policy: Policy, *, weights: int, step: int, seed: int = 0, runtime: Runtime | None = None
+    ) -> None:
+        """Wrap a policy in eval mode.
+
+        Args:
+            weights: The checksum that every record carries.
+            runtime: What `act` plays with, a runtime of this policy; None means eager torch.
+        """
         assert not policy.training, "a policy plays without dropout: call policy.eval() first"
         self.policy = policy
+        self.runtime = EagerRuntime(policy) if runtime is None else runtime
         self.codec = policy.codec
         self.weights = weights
         self.step = step
@@ -59,45 +63,56 @@ class Predictor:
         self.layout = layout_of(policy.codec, horizon=policy.horizon)
         self._dtype = self.layout.dtype
         self._held = tuple(table.to(policy.device) for table in _held_buttons(policy.codec))
-        self._temperature = torch.ones((), device=policy.device)
+        self._temperature = torch.ones(())
 
     def initial_state(self, rows: int) -> Any:
-        return self.policy.initial_state(rows)
+        """Return the state for `act` at the start of a game."""
+        return self.runtime.initial_state(rows)
 
     @torch.inference_mode()
-    def act(self, frame: TensorBatch, state: Any, chance_BK: Tensor) -> tuple[Seen, Any]:
-        """One frame of every row, on the host: encode, step and sample. Rows with `frame.reset` start afresh."""
-        seen, state = self._features(frame, state)
-        return self._draw(*seen, chance_BK[:, None]), state
+    def act(self, frame: TensorBatch, state: Any, uniform_BK: Tensor) -> tuple[ObservedFrames, Any]:
+        """Encode, step and sample one frame of every row, given on the CPU. Rows with `frame.reset` restart.
+
+        Args:
+            uniform_BK: Uniform random numbers in [0, 1).
+        """
+        tokens_BK, y_BD, state = self.runtime.step_and_features(
+            frame, frame.reset[:, 0], state, uniform_BK, self._temperature
+        )
+        return ObservedFrames(y_BTD=y_BD[:, None], sampled_BTK=tokens_BK[:, None]), state
 
     @torch.inference_mode()
-    def watch(self, frames: TensorBatch, state: Any, chance_BTK: Tensor) -> tuple[Seen, Any]:
-        """`act` on each of the frames in turn, with all that does not depend on the frame before done at once."""
-        seen, state = self._features(frames, state)
-        return self._draw(*seen, chance_BTK), state
+    def watch(self, frames: TensorBatch, state: Any, uniform_BTK: Tensor) -> tuple[ObservedFrames, Any]:
+        """Do the same as `act` on each frame in turn, batching all that does not depend on the previous frame.
 
-    def _features(self, frames: TensorBatch, state: Any) -> tuple[tuple[Tensor, Tensor], Any]:
+        Runs in eager torch, whatever the runtime; `state` is the policy's own, None at the start.
+        """
         policy = self.policy
         frames = frame_to(policy.device, frames)
         y_BTD, state = policy.unroll_features(frames, state)
-        return (y_BTD, policy.previous(frames)), state
-
-    def _draw(self, y_BTD: Tensor, previous_BTK: Tensor, chance_BTK: Tensor) -> Seen:
-        sampled = self.policy.head.sample(
+        sampled = policy.head.sample(
             y_BTD.flatten(0, 1),
-            previous_BTK.flatten(0, 1),
-            chance_BTK.to(y_BTD.device).flatten(0, 1),
-            self._temperature,
+            policy.previous(frames).flatten(0, 1),
+            uniform_BTK.to(y_BTD.device).flatten(0, 1),
+            self._temperature.to(y_BTD.device),
         )
-        return Seen(y_BTD=y_BTD, previous_BTK=previous_BTK, sampled_BTK=sampled.view(previous_BTK.shape))
+        return ObservedFrames(y_BTD=y_BTD, sampled_BTK=sampled.view(*y_BTD.shape[:2], -1)), state
 
     @torch.inference_mode()
-    def records(self, seen: Seen, sides: Sides, start: int, *, since: int) -> np.ndarray:
-        """Records [B, T] of the frames from `start` on. Times are NaN: whoever has measured them fills them in."""
-        rows, frames = seen.previous_BTK.shape[:2]
+    def records(self, seen: ObservedFrames, sides: EgoFrames, start: int, *, since: int) -> np.ndarray:
+        """Return records [B, T] of the frames from `start` on.
+
+        Args:
+            since: Frame index of the first observed frame.
+
+        Returns:
+            Records in the layout's dtype. `took_ms` and `late_ms` are NaN, for the caller to fill in.
+        """
+        rows, frames = seen.sampled_BTK.shape[:2]
         span = slice(start, start + frames)
-        tokens_BTK = sides.tokens_BTK[:, span].to(seen.y_BTD.device)
-        log_probs = self.policy.head.log_probs(seen.y_BTD, seen.previous_BTK, tokens_BTK)
+        device = seen.y_BTD.device
+        tokens_BTK = sides.tokens_BTK[:, span].to(device)
+        log_probs = self.policy.head.log_probs(seen.y_BTD, sides.previous_BTK[:, span].to(device), tokens_BTK)
         nll_BTK = -torch.stack(
             [
                 part.gather(-1, token[..., None])[..., 0]
@@ -122,7 +137,7 @@ class Predictor:
         found["likeliest"] = likeliest_BTK.cpu().numpy()
         found["sampled"] = seen.sampled_BTK.cpu().numpy()
         found["nll"] = np.where(mask_BT[..., None], nll_BTK.cpu().numpy(), np.nan)
-        # The sum of a rounded softmax may be a little above 1.
+        # The sum of a rounded softmax may slightly exceed 1.
         found["presses"] = presses_BT8.clamp(max=1).cpu().numpy()
         found["probabilities"] = torch.cat(probabilities, dim=-1).half().cpu().numpy()
         for who, tokens in (
@@ -140,12 +155,12 @@ class Predictor:
         found["took_ms"] = found["late_ms"] = np.nan
         return found
 
-    def chance(self, sides: Sides, start: int, stop: int) -> Tensor:
-        """What `act` and `watch` draw with [B, T, K], for the frames from `start` to before `stop`."""
+    def uniform(self, sides: EgoFrames, start: int, stop: int) -> Tensor:
+        """Return the uniform random numbers [B, T, K] for `act` and `watch`, for frames `start` to `stop` - 1."""
         count = len(self.layout.components)
         return torch.from_numpy(
             np.stack(
-                [chance(self.seed, sides.game.content_id, slot, start, stop, count) for slot in sides.slots]
+                [uniform(self.seed, sides.game.content_id, slot, start, stop, count) for slot in sides.slots]
             )
         )
 
@@ -153,13 +168,13 @@ class Predictor:
 _GAMMA = 0x9E3779B97F4A7C15
 
 
-def chance(seed: int, content_id: str, slot: int, start: int, stop: int, components: int) -> np.ndarray:
-    """Float32 [stop - start, K] in [0, 1): a function of what it is given and of each frame's index alone.
+def uniform(seed: int, content_id: str, slot: int, start: int, stop: int, components: int) -> np.ndarray:
+    """Return float32 [stop - start, K] in [0, 1), a function of the arguments and each frame's index alone.
 
-    SplitMix64 (Steele, Lea and Flood, 2014), whose n-th number needs none of the numbers before it.
+    SplitMix64 (Steele, Lea and Flood, 2014), whose n-th number does not depend on the numbers before it.
     """
     key = hashlib.blake2b(f"{seed} {content_id} {slot}".encode(), digest_size=8).digest()
-    # A frame has the same chance whatever the codec: 64 numbers are more than any codec has components.
+    # 64 numbers per frame, more than any codec has components: a frame's numbers do not depend on the codec.
     place = np.arange(start, stop, dtype=np.uint64)[:, None] * np.uint64(64) + np.arange(
         1, components + 1, dtype=np.uint64
     )
@@ -167,12 +182,13 @@ def chance(seed: int, content_id: str, slot: int, start: int, stop: int, compone
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     mixed ^= mixed >> np.uint64(31)
-    # The 24 bits that a float32 below 1 has.
-    return ((mixed >> np.uint64(40)) * 2.0**-24).astype(np.float32)
+    # A float32 below 1 has 24 bits.
+    uniform: np.ndarray = ((mixed >> np.uint64(40)) * 2.0**-24).astype(np.float32)
+    return uniform
 
 
 def layout_of(codec: Codec, *, horizon: int) -> Layout:
-    """What each token of the codec stands for, found by decoding it with all others neutral."""
+    """Describe what each token of the codec stands for, by decoding it with all others neutral."""
     components = tuple(
         _component(component.name, codec.decode(tokens))
         for component, tokens in zip(codec.components, _alone(codec), strict=True)
@@ -181,7 +197,7 @@ def layout_of(codec: Codec, *, horizon: int) -> Layout:
 
 
 def _alone(codec: Codec) -> list[Tensor]:
-    """Per component, tokens [size, K]: each of its own, beside neutral ones."""
+    """Return tokens [size, K] per component: each of its tokens beside neutral ones."""
     zero = torch.zeros(1)
     neutral_1K = codec.encode(ControllerTensors(zero, zero, zero, zero, zero, zero, zero.long()))
     found = []
@@ -193,7 +209,7 @@ def _alone(codec: Codec) -> list[Tensor]:
 
 
 def _held_buttons(codec: Codec) -> list[Tensor]:
-    """Per component, float32 [size, 8]: which buttons each token holds, in the order of `BUTTON_BITS`."""
+    """Return float32 [size, 8] per component: the buttons that each token holds, in the order of `BUTTON_BITS`."""
     found = []
     for tokens in _alone(codec):
         bits = codec.decode(tokens).buttons
@@ -211,7 +227,7 @@ def _component(name: str, held: ControllerTensors) -> ComponentLayout:
         labels = tuple(_buttons_label(bits) for bits in held.buttons.tolist())
     elif moves[0].startswith("trigger"):
         kind, points = "trigger", _points(held.trigger_l, held.trigger_r)
-        # One component for both shoulders alone does not say which it is that is held.
+        # A single component for both triggers does not say which one is held.
         both = len(moves) == 2
         labels = tuple(_trigger_label(*levels) if both else _number(max(levels)) for levels in points)
     else:
@@ -225,7 +241,7 @@ def _component(name: str, held: ControllerTensors) -> ComponentLayout:
 
 
 NOTHING = "–"
-"""The label of a token that holds nothing."""
+"""Label of a token that holds nothing."""
 
 
 def _points(one: Tensor, two: Tensor) -> tuple[tuple[float, float], ...]:

@@ -1,11 +1,9 @@
-"""A runtime: what computes a policy's act, from one frame of every row to the tokens of its next controller.
+"""The `Runtime` interface, one frame of every row to the tokens of its next controller, and its eager torch version.
 
-In: a frame, the state, the chance to draw with and a temperature, all on the host but the state. Out: tokens on the
-host, and the state to go on with. There are three: eager torch here, ONNX Runtime in `onnx_runtime.py`, CUDA graphs
-in `cuda_graph.py`. All are the same function, so the same chance draws the same tokens (int8 weights: nearly).
-
-What a reader gets wrong: a state belongs to the kind of runtime that made it. It is a value: a caller may keep it, go
-on from it twice, or hold many of them beside one runtime.
+All inputs but the state are on the CPU, and so are the tokens. ONNX Runtime is in `onnx_runtime.py`, CUDA graphs in
+`cuda_graph.py`. All compute the same function, so the same uniform numbers draw the same tokens (int8 weights:
+nearly). A state works only with the kind of runtime that made it. It is a value: a caller may keep it, continue from
+it twice, or hold many of them.
 
 Legend: B rows, K components, V the sizes of all components together.
 """
@@ -24,33 +22,51 @@ from exphil_core.models.policy import Policy
 
 
 class Runtime(Protocol):
+    """Computes a policy's step: observation and state to tokens and next state."""
+
     @property
     def codec(self) -> Codec: ...
 
     @property
     def delay(self) -> int:
-        """Of the policy: frames between an observation and what it causes, beyond the next frame."""
+        """The policy's delay: frames between an observation and its effect, beyond the next frame."""
         ...
 
     def initial_state(self, rows: int) -> Any:
-        """A fresh start of `rows` rows."""
+        """Return the state of `rows` rows at the start of a game."""
         ...
 
     def step(
         self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Any]:
-        """What `Policy.step` gives: tokens [B, K] and the state."""
+        """Compute one step as `Policy.step` does.
+
+        Args:
+            frame: One frame of every row.
+            reset_B: bool; rows that restart with this frame.
+            uniform_BK: Uniform random numbers in [0, 1) to sample with.
+            temperature: Sampling temperature, a scalar tensor.
+
+        Returns:
+            Tokens [B, K] on the CPU, and the next state.
+        """
         ...
 
     def step_and_logits(
         self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Tensor, Any]:
-        """`step`, and the logits [B, V] that the tokens were drawn from, component after component."""
+        """Return tokens, the logits [B, V] they were drawn from (components concatenated), and the next state."""
+        ...
+
+    def step_and_features(
+        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
+        """Return tokens, the head's input [B, D] on the policy's device, and the next state."""
         ...
 
 
 class EagerRuntime:
-    """Torch as it is, on the policy's own device."""
+    """Eager torch on the policy's own device."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -64,12 +80,19 @@ class EagerRuntime:
     def step(
         self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
     ) -> tuple[Tensor, Any]:
+        tokens_BK, _, state = self.step_and_features(frame, reset_B, state, uniform_BK, temperature)
+        return tokens_BK, state
+
+    @torch.inference_mode()
+    def step_and_features(
+        self, frame: TensorBatch, reset_B: Tensor, state: Any, uniform_BK: Tensor, temperature: Tensor
+    ) -> tuple[Tensor, Tensor, Any]:
         assert not self.policy.training, "a policy plays without dropout: call policy.eval() first"
         device = self.policy.device
-        tokens_BK, state = self.policy.step(
+        tokens_BK, y_BD, state = self.policy.step_and_features(
             frame_to(device, frame), reset_B.to(device), state, uniform_BK.to(device), temperature.to(device)
         )
-        return tokens_BK.cpu(), state
+        return tokens_BK.cpu(), y_BD, state
 
     @torch.inference_mode()
     def step_and_logits(
@@ -94,7 +117,7 @@ def frame_to(device: torch.device, frame: TensorBatch) -> TensorBatch:
 
 @contextmanager
 def recorded_logits(policy: Policy) -> Iterator[list[Tensor]]:
-    """A list that fills with each component's logits as the policy's head computes them."""
+    """Collect each component's logits in the yielded list as the policy's head computes them."""
     found: list[Tensor] = []
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], logits: Tensor) -> None:

@@ -1,7 +1,6 @@
-"""The runtimes by name: which of them this machine has, and a policy played by one of them.
+"""Runtimes by name: which of them this machine has, and a factory that builds a policy's runtime.
 
-In: a name, a policy and its preset. Out: a `Runtime`. What a reader gets wrong: nothing falls back. A runtime that is
-not there is a UsageError that says what to install or what to ask for instead.
+There is no fallback: a missing runtime raises a UsageError that says what to install or use instead.
 """
 
 from functools import cached_property
@@ -12,7 +11,7 @@ import torch
 
 from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
-from exphil_core.inference.cores import player_cores
+from exphil_core.inference.cpu_affinity import player_cores
 from exphil_core.inference.cuda_graph import CudaGraphRuntime
 from exphil_core.inference.graph import ONNX_PACKAGES, build_graph, quantized, require
 from exphil_core.inference.onnx_runtime import OnnxRuntime
@@ -25,7 +24,7 @@ RUNTIMES: tuple[RuntimeName, ...] = get_args(RuntimeName)
 
 
 def has_runtime(name: RuntimeName) -> bool:
-    """Whether this machine can play with it."""
+    """Return whether this machine can play with the runtime."""
     match name:
         case "eager":
             return True
@@ -38,7 +37,7 @@ def has_runtime(name: RuntimeName) -> bool:
 
 
 def require_runtime(name: RuntimeName) -> None:
-    """UsageError where this machine does not have it."""
+    """Raise UsageError if this machine lacks the runtime."""
     if has_runtime(name):
         return
     if name == "cuda_graph":
@@ -50,13 +49,17 @@ def require_runtime(name: RuntimeName) -> None:
 
 
 class PolicyRuntimes:
-    """One policy in every runtime. The ONNX graph takes some seconds to make, and is made once."""
+    """Builds one policy's runtimes. The ONNX graph takes seconds to build and is cached."""
 
     def __init__(self, policy: Policy, preset: Preset, *, rows: int, threads: int) -> None:
-        """`threads`: of ONNX Runtime. Torch's are set for the whole process."""
+        """Set up runtimes for `rows` rows.
+
+        Args:
+            threads: Threads of ONNX Runtime. Torch's threads are set for the whole process.
+        """
         self.policy = policy
         self.cores = player_cores(threads)
-        """Of the thread that plays, then of those that help it."""
+        """Cores of the playing thread and its helpers, in that order."""
         self._preset, self._rows, self._threads = preset, rows, threads
 
     @cached_property
@@ -64,7 +67,7 @@ class PolicyRuntimes:
         return build_graph(self.policy, self._preset, rows=self._rows)
 
     def build(self, name: RuntimeName, device: torch.device) -> Runtime:
-        """The policy in a runtime, moved to where that computes. UsageError where the runtime is not there."""
+        """Move the policy to `device` and build the runtime. UsageError if this machine lacks it."""
         require_runtime(name)
         self.policy.to(device)
         match name:

@@ -1,1 +1,1 @@
-"""The game's vocabulary: characters, stages, action states, controller, frames. No torch, no I/O."""
+"""Melee's vocabulary: characters, stages, action states, controller, frames. No torch, no I/O."""

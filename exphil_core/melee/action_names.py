@@ -1,11 +1,11 @@
-"""What people call an action state: "jump squat", "forward air", "Shadow Ball".
+"""Readable names of action states: "jump squat", "forward air", "Shadow Ball".
 
-In: an action state and whose it is. Out: a few words. What one gets wrong: above `action_states.LAST_COMMON` an id
-means nothing without its character, and one that nobody has a name for is "special 341".
+Above `action_states.LAST_COMMON` an id means nothing without its character; an unnamed one is "special 341".
 
-Source of the common states: the names in `action_states` and what they are called in play. Source of a character's
-own: the motion state enums of the Melee decompilation (doldecomp/melee, `src/melee/ft/chara/*/forward.h`) and the
-community's data sheet of action states (as in Walnut356/SlpProcess, `ssbm-utils/src/enums/state.rs`).
+Source of the common states: the names in `action_states` and the terms that players use. Source of the
+character-specific ones: the motion state enums of the Melee decompilation (doldecomp/melee,
+`src/melee/ft/chara/*/forward.h`) and the community's data sheet of action states (as in Walnut356/SlpProcess,
+`ssbm-utils/src/enums/state.rs`).
 """
 
 from exphil_core.melee.action_states import COMMON, LAST, LAST_COMMON
@@ -149,7 +149,7 @@ _COMMON_WORDS: dict[str, str] = {
     "PASSIVE_STAND_F": "tech roll",
     "PASSIVE_STAND_B": "tech roll back",
     "PASSIVE_WALL": "wall tech",
-    # The game has one state for a jump off a wall, teched or not.
+    # The game has one state for a wall jump, with or without a tech.
     "PASSIVE_WALL_JUMP": "wall jump",
     "PASSIVE_CEIL": "ceiling tech",
     "SHIELD_BREAK_FLY": "shield break",
@@ -245,7 +245,7 @@ _COMMON_WORDS: dict[str, str] = {
     "KIRBY_YOSHI_EGG": "in an egg",
     "DOWN_REFLECT": "wall bounce",
 }
-"""By the game's name; one that is not here is its own words ("barrel wait")."""
+"""Name by the game's own name. A state that is missing here uses the game's name in words ("barrel wait")."""
 
 _FALCON = "347 {}, 349 {}, 353 {}, 357 {}, 364"
 _SPACE_ANIMAL = "341 Blaster, 347 {}, 353 {}, 360 Reflector, 370 taunt, 376"
@@ -315,8 +315,8 @@ _OWN: dict[str, str] = {
     "zelda": "341 Nayru's Love, 343 Din's Fire, 349 Farore's Wind, 355 Transform, 359",
     "sheik": "341 Needle Storm, 349 Chain, 355 Vanish, 361 Transform, 365",
 }
-"""Character → the moves that are its own, each with the first of its states: it has those up to the next move's. A
-number alone begins states that nobody has words for."""
+"""Character → its own moves. Each starts at the given state and ends before the next; a number without a name starts
+unnamed states."""
 
 
 def _own_names() -> dict[int, dict[int, str]]:
@@ -336,7 +336,14 @@ _OWN_NAMES = _own_names()
 
 
 def action_name(action_state: int, internal_id: int | None) -> str:
-    """What people call the state. ValueError for an id that no character has."""
+    """Return the readable name of an action state.
+
+    Args:
+        internal_id: the character, needed above `LAST_COMMON`; None gives "special N" there.
+
+    Raises:
+        ValueError: no character has this id.
+    """
     if 0 <= action_state <= LAST_COMMON:
         return _COMMON[action_state]
     if not 0 <= action_state <= LAST:

@@ -1,11 +1,10 @@
-"""The animation states that a character can be in: the outcome half of a frame names one.
+"""Melee's action states (animation states), as a post-frame event names them.
 
-Ids up to `LAST_COMMON` mean the same for every character. Those above, up to `LAST`, belong to the
-character: 341 is the start of Fox's blaster and the first of Mewtwo's Shadow Ball alike, so such an id
-means nothing without its `internal_id`.
+Ids up to `LAST_COMMON` mean the same for every character. Ids above, up to `LAST`, are character-specific: 341
+starts Fox's blaster and Mewtwo's Shadow Ball, so such an id means nothing without its `internal_id`.
 
-Names are the game's own, in capitals (Slippi's specification and the community's data sheets list them).
-Hi, Lw, S, N, F and B are up, down, side, neutral, forward and back.
+Names are the game's own, in capitals (source: Slippi's specification and the community's data sheets). Hi, Lw, S,
+N, F and B are up, down, side, neutral, forward and back.
 """
 
 from exphil_core.melee.characters import by_internal_id
@@ -76,15 +75,15 @@ CAPTURE_CRAZY_HAND CAPTURE_DAMAGE_CRAZY_HAND CAPTURE_WAIT_CRAZY_HAND THROWN_CRAZ
 """
 
 COMMON: tuple[str, ...] = tuple(_COMMON_NAMES.split())
-"""Names of the states that all characters share, by id."""
+"""Names of the states that all characters share; the index is the id."""
 
 LAST_COMMON = len(COMMON) - 1
 """340."""
 
 LAST = 543
-"""The highest id that any character has: Kirby's, with a copy of Giga Bowser's breath in the air. His copied moves
-begin at 399, those of Pichu, Ganondorf and Roy at 526, 528 and 530 (the game's own table of his motions, as it was
-decompiled: doldecomp/melee, ftKirby). Tables need `COUNT` rows, and one for missing."""
+"""The highest id: Kirby's copy of Giga Bowser's breath in the air. Kirby's copied moves start at 399, those of Pichu,
+Ganondorf and Roy at 526, 528 and 530 (source: doldecomp/melee, ftKirby). Embedding tables need `COUNT` rows and one
+for missing."""
 
 COUNT = LAST + 1
 
@@ -93,7 +92,7 @@ BY_NAME: dict[str, int] = {common: action_state for action_state, common in enum
 WAIT = BY_NAME["WAIT"]
 DASH = BY_NAME["DASH"]
 KNEE_BEND = BY_NAME["KNEE_BEND"]
-"""The frames between a jump's press and its take-off."""
+"""Jump squat: the frames between the press and take-off."""
 LANDING = BY_NAME["LANDING"]
 GUARD_ON = BY_NAME["GUARD_ON"]
 GUARD_REFLECT = BY_NAME["GUARD_REFLECT"]
@@ -103,9 +102,10 @@ CLIFF_WAIT = BY_NAME["CLIFF_WAIT"]
 
 
 def name(action_state: int, internal_id: int | None = None) -> str:
-    """What people read. Character-specific states are named by character and number: `MEWTWO_341`.
+    """Return the game's name of a state. Character-specific states are character and number: `MEWTWO_341`.
 
-    ValueError for an id that no character has.
+    Raises:
+        ValueError: no character has this id.
     """
     if 0 <= action_state <= LAST_COMMON:
         return COMMON[action_state]

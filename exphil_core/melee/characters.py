@@ -1,17 +1,17 @@
-"""The characters of Melee, under both of the game's numberings.
+"""Melee's characters with external and internal ids.
 
-Game-start data uses *external* ids (select-screen order); post frames and libmelee use *internal* ids.
-Both are small integers and some coincide, so a number without its numbering is a bug that nothing reports.
-Zelda and Sheik change the internal id within a game; a game-start block only says what was selected.
+Game-start data uses *external* ids (select-screen order); post frames and libmelee use *internal* ids. Both are
+small integers and some coincide, so mixing them up raises no error. Zelda and Sheik change the internal id within a
+game; a game-start block only holds the selected character.
 
 Source of the ids: the Slippi replay specification and the Melee community's data sheets.
 """
 
 import unicodedata
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from exphil_core.errors import UsageError
+from exphil_core.suggest import nearest_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,11 +19,11 @@ class Character:
     name: str
     """The key in presets, on the command line and in reports."""
     title: str
-    """What people read."""
+    """The display name."""
     external_id: int
     internal_id: int
     aliases: tuple[str, ...] = ()
-    """Other spellings in lower-case letters and digits, with `and` for `&`."""
+    """Other spellings, in lower-case letters and digits, with `and` for `&`."""
 
 
 def _character(name: str, title: str, external_id: int, internal_id: int, *aliases: str) -> Character:
@@ -74,28 +74,28 @@ CHARACTERS: tuple[Character, ...] = (
     _character("sandbag", "Sandbag", 31, 32),
     _character("nana", "Nana", 32, 11),
 )
-"""Every character, in external order: `CHARACTERS[i].external_id == i`."""
+"""All characters, in external order: `CHARACTERS[i].external_id == i`."""
 
 PLAYABLE_COUNT = 26
 """External ids below this are on the select screen."""
 
 INTERNAL_ID_COUNT = 33
-"""Internal ids are 0 to 32; the width of the one-hot character input."""
+"""Number of internal ids (0 to 32); the width of the one-hot character input."""
 
 TRANSFORMS: dict[int, int] = {18: 19, 19: 18}
-"""External id of a character that can transform within a game → that of what it becomes: Zelda and Sheik."""
+"""External id → external id after a transformation within a game: Zelda and Sheik."""
 
 LOW_TIER: tuple[str, ...] = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
-"""The characters that exphil puts first, in the order in which it names them."""
+"""The characters that exphil lists first, in display order."""
 
 
 def low_tier_first(name: str) -> tuple[int, str]:
-    """Sorts names for people: the low tier in its order, then the others by name."""
+    """Sort key: the low tier in its order, then the others by name."""
     return (LOW_TIER.index(name) if name in LOW_TIER else len(LOW_TIER), name)
 
 
 def _key(name: str) -> str:
-    """What two spellings of one name have in common."""
+    """Normalise a name, so that all its spellings are equal."""
     folded = unicodedata.normalize("NFKD", name).casefold().replace("&", "and")
     return "".join(letter for letter in folded if letter.isalnum())
 
@@ -109,29 +109,37 @@ _BY_NAME = {
 
 
 def by_external_id(external_id: int) -> Character:
-    """The character that a game-start block means. ValueError where there is none."""
+    """Return the character of a game-start block's id.
+
+    Raises:
+        ValueError: no character has this id.
+    """
     if not 0 <= external_id < len(CHARACTERS):
         raise ValueError(f"external character id {external_id}: expected 0 to {len(CHARACTERS) - 1}")
     return CHARACTERS[external_id]
 
 
 def by_internal_id(internal_id: int) -> Character:
-    """The character that a post frame means. ValueError where there is none."""
+    """Return the character of a post frame's id.
+
+    Raises:
+        ValueError: no character has this id.
+    """
     if internal_id not in _BY_INTERNAL:
         raise ValueError(f"internal character id {internal_id}: expected 0 to {INTERNAL_ID_COUNT - 1}")
     return _BY_INTERNAL[internal_id]
 
 
 def by_name(name: str) -> Character:
-    """The character of a name, title or alias; case, accents, spaces and punctuation don't matter.
+    """Return the character of a name, title or alias, ignoring case, accents, spaces and punctuation.
 
-    UsageError with the nearest name where there is none.
+    Raises:
+        UsageError: unknown name; the message suggests the nearest one.
     """
     key = _key(name)
     if key in _BY_NAME:
         return _BY_NAME[key]
-    near = get_close_matches(key, _BY_NAME, n=1)
-    if near:
-        raise UsageError(f"unknown character '{name}'; did you mean '{_BY_NAME[near[0]].name}'?")
+    if (near := nearest_name(key, _BY_NAME)) is not None:
+        raise UsageError(f"unknown character '{name}'; did you mean '{_BY_NAME[near].name}'?")
     known = ", ".join(sorted(character.name for character in CHARACTERS[:PLAYABLE_COUNT]))
     raise UsageError(f"unknown character '{name}'; expected one of {known}")

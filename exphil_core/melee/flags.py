@@ -1,7 +1,6 @@
-"""The yes-or-no facts that a post frame packs into five bytes, by name. Since Slippi 2.0.
+"""State bit flags of a post frame (five bytes, since Slippi 2.0), by name.
 
-In: nothing. Out: `Flag` values: the column that holds the bit, and the bit. A column's missing value (255) has all
-bits set, so it is to be told from a flag before a bit is looked at.
+A column's missing value (255) has all bits set, so test for missing before reading a bit.
 
 Source of the bits: Slippi replay specification, "State Bit Flags".
 """
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flag:
+    """A bit in a column."""
+
     column: str
     """Name in `replays.columns.POST_COLUMNS`."""
     bit: int
@@ -18,8 +19,8 @@ class Flag:
 
 FASTFALLING = Flag(column="flags_2", bit=0x08)
 STRUCK = Flag(column="flags_2", bit=0x10)
-"""In hitlag as the one who was hit."""
+"""In hitlag after being hit."""
 SHIELDING = Flag(column="flags_3", bit=0x80)
 HITSTUN = Flag(column="flags_4", bit=0x02)
-"""While it is set, `misc_as` holds the frames that are left."""
+"""While it is set, `misc_as` holds the remaining frames of hitstun."""
 OFFSCREEN = Flag(column="flags_5", bit=0x80)

@@ -1,11 +1,10 @@
-"""Items and projectiles: what people call each of the game's item types, and which of them fly at somebody.
+"""Item types by id: readable names, and which items are projectiles.
 
-In: nothing. Out: names by type id. What one gets wrong: to the game a laser, Link's bow in his hand and a Pokémon are
-all items; only some are projectiles, and an id nobody has named is "item 123".
+To the game a laser, the bow in Link's hand and a Pokémon are all items. An unnamed id is "item 123".
 
 Source of the ids: the order of `ItemKind` in the Melee decompilation (doldecomp/melee, `src/melee/it/forward.h`),
-which follows VetriTheRetri's data sheet. libmelee's `ProjectileType` has the same numbers; it takes the bows for
-arrows and PK Fire's pillar for PK Flash.
+which follows VetriTheRetri's data sheet. libmelee's `ProjectileType` has the same numbers, but names the bows arrows
+and PK Fire's pillar PK Flash.
 """
 
 from dataclasses import dataclass
@@ -13,13 +12,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemType:
+    """An item type of the game."""
+
     type_id: int
     name: str
     projectile: bool
-    """Sent out by an attack and hurts who it touches, rather than held in a hand or waiting to be picked up."""
+    """Launched by an attack and hurts on contact; not held in a hand or waiting to be picked up."""
 
 
-# First id, then the names from it on; `*` marks a projectile, `-` an id that nothing in the game uses.
+# First id, then the names from it on; `*` marks a projectile, `-` an unused id.
 _BLOCKS: tuple[tuple[int, str], ...] = (
     (
         0x00,  # picked up
@@ -30,13 +31,13 @@ _BLOCKS: tuple[tuple[int, str], ...] = (
         "Cloaking Device, Poké Ball",
     ),
     (
-        0x23,  # of what is picked up
+        0x23,  # made by picked-up items
         "ray gun recoil, Star Rod star*, Lip's Stick spores*, Super Scope shot*, ray gun shot*, hammer head,"
         "Fire Flower flame*, Yoshi egg",
     ),
     (0x2B, "Goomba, ReDead, Octorok, Ottosea, Octorok stone*"),
     (
-        0x30,  # fighters' own
+        0x30,  # fighters' items
         "fireball*, Megavitamin*, Final Cutter beam*, Kirby's hammer, -, -, laser*, laser*, Illusion trail,"
         "Phantasm trail, bomb*, bomb*, boomerang*, boomerang*, hookshot, hookshot, arrow*, fire arrow*,"
         "PK Fire*, PK Fire pillar*, PK Flash*, PK Thunder*, PK Thunder tail*, PK Thunder tail*,"
@@ -89,10 +90,10 @@ def _types() -> dict[int, ItemType]:
 
 
 ITEM_TYPES: dict[int, ItemType] = _types()
-"""Every type that has a name, by id."""
+"""Named item types by id."""
 
 
 def item_type(type_id: int) -> ItemType:
-    """The type of an id; "item 123", no projectile, where nobody has a name for it."""
+    """Return the type of an id; an unnamed id gives "item 123", not a projectile."""
     known = ITEM_TYPES.get(type_id)
     return known or ItemType(type_id=type_id, name=f"item {type_id}", projectile=False)

@@ -1,24 +1,27 @@
-"""The tournament stages of Melee, under both numberings, with the measures that viewers and inputs need.
+"""Melee's tournament stages: external and internal ids, ledges, platforms, blast lines, Randall.
 
-Replays carry *external* stage ids, libmelee *internal* ones.
-Source of ids and measures: the Slippi specification and the community's stage data sheets.
+Replays use *external* stage ids, libmelee *internal* ones.
+Source of ids and geometry: the Slippi specification and the community's stage data sheets.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from itertools import pairwise
+
+from exphil_core.suggest import nearest_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
+    """A supported stage; lengths are in game units."""
+
     name: str
     title: str
     external_id: int
     internal_id: int
     edge: float
-    """Distance of each ledge from the centre, in game units."""
+    """Distance of each ledge from the centre."""
     platforms: tuple[tuple[float, float, float], ...] = ()
-    """(left, right, height) of each platform that never moves."""
+    """(left, right, height) of each static platform."""
     blast: tuple[float, float, float, float]
     """Left, right, bottom and top blast lines."""
     aliases: tuple[str, ...] = ()
@@ -87,7 +90,7 @@ STAGES: tuple[Stage, ...] = (
 )
 
 RANDALL_PERIOD = 1200
-"""Frames in which Randall, the cloud of Yoshi's Story, flies once around the stage."""
+"""Frames that Randall, the cloud of Yoshi's Story, takes for one round of the stage."""
 
 RANDALL_WIDTH = 11.9
 
@@ -106,13 +109,12 @@ _RANDALL_PATH: tuple[tuple[float, float, float], ...] = (
     (1072.0, -103.08, -32.54),
     (1076.0, -101.85, -33.25),
 )
-"""(frame, left edge, height) where Randall's path bends; between them it is flown at 0.3548 units a frame.
-Measured by the community; within 0.3 units of libmelee's `randall_position`."""
+"""(frame, left edge, height) of the corners of Randall's path; the speed between them is 0.3548 units per frame.
+Source: community measurements; within 0.3 units of libmelee's `randall_position`."""
 
 
 def randall_position(frame_id: int) -> tuple[float, float]:
-    """(centre, height) of Randall at a frame. The path starts anew in every game, so the frame alone says
-    it."""
+    """Return (centre, height) of Randall at a frame. The path restarts in every game."""
     frame = (frame_id + 124) % RANDALL_PERIOD - 124
     for (start, left, low), (end, right, high) in pairwise(_RANDALL_PATH):
         if start <= frame <= end:
@@ -127,14 +129,22 @@ _BY_NAME = {name: stage for stage in STAGES for name in (stage.name, *stage.alia
 
 
 def by_external_id(external_id: int) -> Stage:
-    """The supported stage that a replay means. ValueError where exphil does not support it."""
+    """Return the stage of a replay's id.
+
+    Raises:
+        ValueError: the stage is not supported.
+    """
     if external_id not in _BY_EXTERNAL:
         raise ValueError(f"external stage id {external_id}: expected one of {sorted(_BY_EXTERNAL)}")
     return _BY_EXTERNAL[external_id]
 
 
 def by_internal_id(internal_id: int) -> Stage:
-    """The supported stage that libmelee means. ValueError where exphil does not support it."""
+    """Return the stage of a libmelee id.
+
+    Raises:
+        ValueError: the stage is not supported.
+    """
     if internal_id not in _BY_INTERNAL:
         raise ValueError(f"internal stage id {internal_id}: expected one of {sorted(_BY_INTERNAL)}")
     return _BY_INTERNAL[internal_id]
@@ -145,11 +155,14 @@ def is_supported(external_id: int) -> bool:
 
 
 def by_name(name: str) -> Stage:
-    """The stage of a name or alias. ValueError with the nearest name where there is none."""
+    """Return the stage of a name or alias.
+
+    Raises:
+        ValueError: unknown name; the message suggests the nearest one.
+    """
     key = "".join(letter for letter in name.lower().replace("é", "e") if letter.isalnum())
     if key in _BY_NAME:
         return _BY_NAME[key]
-    near = get_close_matches(key, _BY_NAME, n=1)
-    if near:
-        raise ValueError(f"unknown stage '{name}'; did you mean '{_BY_NAME[near[0]].name}'?")
+    if (near := nearest_name(key, _BY_NAME)) is not None:
+        raise ValueError(f"unknown stage '{name}'; did you mean '{_BY_NAME[near].name}'?")
     raise ValueError(f"unknown stage '{name}'; expected one of {', '.join(s.name for s in STAGES)}")

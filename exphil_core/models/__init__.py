@@ -1,1 +1,1 @@
-"""Backbones, controller heads and the policy made of them."""
+"""Backbones, controller heads and the policy that combines them."""

@@ -1,11 +1,7 @@
-"""The backbone: a sequence model between the encoder and the head, with two faces of one meaning.
+"""Backbone interface and registry: the sequence model between encoder and head.
 
-In: features `x_BTD` and the frames at which rows reset. Out: features of the same width and the state to go
-on with. `forward` is for chunks (training, evaluation), `step` for play; they agree to float tolerance, for
-every backbone, over resets and across chunks (`tests/laws/test_streaming.py`).
-
-What a reader gets wrong: a reset at frame t clears the state *before* frame t is consumed. It is the first
-frame of something new, not the last of something old.
+`forward` processes chunks (training, evaluation), `step` single frames (play); both agree to float tolerance, over
+resets and across chunks (`tests/laws/test_streaming.py`). A reset at frame t clears the state *before* frame t.
 
 Legend: B batch, T time, D width, H heads.
 """
@@ -42,27 +38,38 @@ StateT = TypeVar("StateT", bound=tuple[Tensor, ...])
 
 
 class Backbone(Protocol[StateT]):
-    """An `nn.Module` whose input and output have the same width. Its state is a NamedTuple of tensors, batch
-    first; `state.py` has what is done to rows of any state."""
+    """An `nn.Module` whose input and output have the same width.
+
+    Its state is a NamedTuple of tensors, batch first; `models/state.py` has the operations on rows of any state.
+    """
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> StateT:
-        """A fresh start: nothing seen yet. All zeros."""
+        """Return the state before any frame: all zeros."""
         ...
 
     def forward(self, x_BTD: Tensor, reset_BT: Tensor, state: StateT | None = None) -> tuple[Tensor, StateT]:
-        """A chunk of frames. `state` None is a fresh start. The state carries gradients: detach it where a
-        training chunk should not reach into the one before."""
+        """Process a chunk of frames.
+
+        Args:
+            x_BTD: Features.
+            reset_BT: bool; True where the state is cleared before the frame.
+            state: State after the previous chunk; None starts fresh. It carries gradients: detach it to stop
+                backpropagation at the chunk border.
+
+        Returns:
+            y_BTD and the state after the chunk.
+        """
         ...
 
     def step(self, x_BD: Tensor, reset_B: Tensor, state: StateT) -> tuple[Tensor, StateT]:
-        """One frame."""
+        """Process one frame: y_BD and the next state."""
         ...
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
 
 def build_backbone(config: BackboneConfig) -> Backbone[Any]:
-    """The registry: a backbone is one file, one configuration and one case here."""
+    """Build the backbone for a configuration, with fresh weights. This `match` is the registry of backbones."""
     match config:
         case MlpConfig():
             return MlpBackbone(config)
@@ -87,9 +94,10 @@ def build_backbone(config: BackboneConfig) -> Backbone[Any]:
 
 
 def resolve_kernel(config: BackboneConfig, device: torch.device) -> str | None:
-    """The name of what will run the backbone's scan in training on this device; None where there is no scan.
+    """Name the implementation of the backbone's scan in training on this device; None for backbones without a scan.
 
-    Raises UsageError when the configuration asks for one that is not there.
+    Raises:
+        UsageError: The configured implementation is not available.
     """
     match config:
         case MambaConfig() | JambaConfig():

@@ -1,10 +1,7 @@
-"""exphil's C++ for the CPU: built where it first runs, kept in the user's cache, loaded as operators of torch.
+"""Build, cache and load the C++ extension for CPUs (`scan.cpp`) as torch operators, `torch.ops.exphil`.
 
-In: `scan.cpp` beside this file. Out: `torch.ops.exphil`, or the sentence that says why it can't be had.
-
-What a reader gets wrong: a compiler is needed once and not again. The library's name is made of everything that
-makes it fit, the source, torch, Python, the kind of CPU, and not of the compiler: a library that is there loads
-where the compiler has gone, and gives the same numbers after the compiler's next update.
+The cache key covers source, flags, torch, Python and CPU features, but not the compiler: a cached library loads
+without a compiler, and a compiler update does not change results.
 """
 
 import hashlib
@@ -16,6 +13,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -25,25 +23,29 @@ from typing import cast
 
 import torch
 
-from exphil_core.dataset.catalog import cache_root
+from exphil_core.dataset.discovery import cache_root
 from exphil_core.errors import UsageError
 from exphil_core.lock import hold
 
 SOURCE = Path(__file__).with_name("scan.cpp")
 FLAGS = (
     "-O3",
-    # Apple's compiler knows a machine's own instructions by this name on ARM.
+    # Apple's compiler spells this option -mcpu=native on ARM.
     "-mcpu=native" if platform.machine() == "arm64" else "-march=native",
     *([] if sys.platform == "darwin" else ["-fopenmp"]),
 )
 
 
 class _MissingError(Exception):
-    """A sentence: what is missing for it."""
+    """Something that the extension needs is missing; the message says what."""
 
 
 def operators() -> ModuleType:
-    """`scan_forward` and `scan_backward`. UsageError where they can't be had."""
+    """Load the operators `scan_forward` and `scan_backward`, building them if needed.
+
+    Raises:
+        UsageError: They cannot be built or loaded.
+    """
     reason = why_not()
     if reason:
         raise UsageError(reason)
@@ -52,7 +54,10 @@ def operators() -> ModuleType:
 
 @cache
 def why_not() -> str | None:
-    """Why the compiled operators can't be had; None where they are loaded now. The first call may build them."""
+    """Explain why the compiled operators are unavailable; None if they are loaded now.
+
+    The first call may build them, which takes about half a minute.
+    """
     try:
         library = cache_root() / "compiled" / f"scan-{_fingerprint()}.so"
         built = not library.is_file() and _build_once(library)
@@ -61,7 +66,7 @@ def why_not() -> str | None:
     except _MissingError as missing:
         return str(missing)
     except (OSError, UsageError) as error:
-        return f"the compiled scan cannot be kept or loaded ({error}): mend that, or delete the file if it is damaged"
+        return f"the compiled scan cannot be kept or loaded ({error}): fix that, or delete the file if it is damaged"
     return None
 
 
@@ -71,7 +76,7 @@ def _fingerprint() -> str:
 
 
 def _cpu() -> str:
-    """What the CPU can do: a library for another kind would end this process without a word."""
+    """Feature flags of the CPU: a library built for other features would crash the process."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -80,7 +85,7 @@ def _cpu() -> str:
 
 
 def _build_once(library: Path) -> bool:
-    """Waits for another process that builds the library, or builds and loads it: whether it was this one."""
+    """Build and load the library unless another process builds it first; return whether this process built it."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with hold(library.with_suffix(".lock"), "the build of the compiled scan", waiting=_tell):
         missing = not library.is_file()
@@ -94,8 +99,13 @@ def _tell(sentence: str) -> None:
 
 
 def _build(library: Path) -> None:
-    # A folder of its own, because torch's lock on one stays behind when its process is killed.
-    with _tools_on_path(), tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
+    # A temporary folder, because torch's lock file in a build folder outlives a killed process.
+    # What torch's build tools warn of is not the caller's, who may turn warnings into errors.
+    with (
+        _tools_on_path(),
+        warnings.catch_warnings(action="ignore"),
+        tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder,
+    ):
         print(
             "exphil: building the compiled scan for this machine; it takes about half a minute, once",
             file=sys.stderr,
@@ -107,7 +117,7 @@ def _build(library: Path) -> None:
             built = load(
                 name="exphil_scan",
                 sources=[str(SOURCE)],
-                # Not linked with OpenMP: torch has brought its own, and a second one would have its own threads.
+                # Not linked with OpenMP: torch has loaded its own, and a second copy would start its own threads.
                 extra_cflags=list(FLAGS),
                 build_directory=folder,
                 is_python_module=False,
@@ -118,7 +128,7 @@ def _build(library: Path) -> None:
 
 
 def _gist(output: str) -> str:
-    """The line of a failed build that says most."""
+    """First error line of a failed build's output."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     says = next((line for line in lines if "error:" in line), lines[0] if lines else "it says nothing")
     return says.rstrip(".")
@@ -126,7 +136,7 @@ def _gist(output: str) -> str:
 
 @contextmanager
 def _tools_on_path() -> Iterator[None]:
-    """PATH with ninja on it, which is beside this Python where a virtual environment is not activated."""
+    """Put this Python's scripts on PATH, since ninja lies there when the virtual environment is not activated."""
     before = os.environ.get("PATH", "")
     path = os.pathsep.join([sysconfig.get_path("scripts"), before])
     compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]

@@ -1,8 +1,6 @@
-"""A backbone over two tokens a frame: `a₀, s₀, a₁, s₁, …`, read where the states stand.
+"""Interleaved backbone: runs an inner backbone over two tokens per frame, `a₀, s₀, a₁, s₁, …`.
 
-In: frames as `InterleavedEncoder` makes them, x [B, T, 2D]. Out: what the backbone within says at the states, y_BTD.
-It is a backbone itself, so whatever plays or trains one needs not know. What a reader gets wrong: windows are frames
-everywhere but in the backbone within, whose band holds twice as many tokens.
+Window sizes count frames everywhere except in the inner backbone, where they count tokens, twice as many.
 
 Legend: B batch, T time, D width.
 """
@@ -15,10 +13,12 @@ from torch import Tensor, nn
 from exphil_core.models.backbone import Backbone
 
 TOKENS = 2
-"""A frame."""
+"""Tokens per frame."""
 
 
-class Interleaved(nn.Module):
+class InterleavedBackbone(nn.Module):
+    """A backbone from the frames of `InterleavedEncoder`, x [B, T, 2D], to the outputs at the state tokens, y_BTD."""
+
     def __init__(self, tokens: Backbone[Any]) -> None:
         super().__init__()
         assert isinstance(tokens, nn.Module)
@@ -28,7 +28,7 @@ class Interleaved(nn.Module):
         return self.tokens.initial_state(batch_size, device, dtype)
 
     def forward(self, x_BTD: Tensor, reset_BT: Tensor, state: Any = None) -> tuple[Tensor, Any]:
-        # A game begins with its first action: the state that follows it belongs to the same frame.
+        # Reset before the action token only: the state token belongs to the same frame.
         reset_BT2 = torch.stack((reset_BT, torch.zeros_like(reset_BT)), dim=-1)
         y_BTD, state = self.tokens.forward(
             x_BTD.unflatten(-1, (TOKENS, -1)).flatten(1, 2), reset_BT2.flatten(1, 2), state

@@ -1,11 +1,10 @@
-"""Jamba (Lieber et al., 2024) in small: layers of Mamba and of banded attention, each with a gated feed-forward part.
+"""Jamba (Lieber et al., 2024) without experts: Mamba and banded attention layers with gated feed-forward parts.
 
-In: `x_BTD`. Out: `y_BTD`, the Mamba layers' state and the attention layers' ring. There are no experts. What a
-reader gets wrong: attention has no positions here (the Mamba layers tell the order), but it does have the band, so
-a frame hears through each attention layer of `window_size` frames, and through the Mamba layers of all.
+Attention has no positional encoding (the Mamba layers convey the order). It is limited to `window_size` frames per
+layer; the Mamba layers are not.
 
-Legend: B batch, T time, D width, I inner channels, N state values of a channel, K earlier frames that a convolution
-sees, L Mamba layers, A attention layers, H heads, S slots of the ring (window_size), E width of a head, F width of
+Legend: B batch, T time, D width, I inner channels, N state values of a channel, K earlier frames in a convolution's
+window, L Mamba layers, A attention layers, H heads, S slots of the ring (window_size), E width of a head, F width of
 the feed-forward part.
 """
 
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exphil_core.config.backbones import JambaConfig
-from exphil_core.models.attention import BandedAttention, BandedChunk, BandedFrame, Ring, fresh_ring
+from exphil_core.models.attention import BandedAttention, BandedChunk, BandedFrame, KVCache, empty_kv_cache
 from exphil_core.models.mamba import MambaMixer
 from exphil_core.models.norm import RmsNorm
 from exphil_core.models.scan import resolve_scan
@@ -24,27 +23,29 @@ from exphil_core.models.state import clear_rows, pieces
 from exphil_core.models.state_space import StateSpaceState
 
 EPSILON = 1e-6
-"""Of the norms: the one that published weights were trained with."""
+"""Epsilon of the norms, as in published weights."""
 
 
 class JambaState(NamedTuple):
+    """State of the Mamba layers and of the attention layers."""
+
     conv_BLKI: Tensor
-    """As in `StateSpaceState`, of the Mamba layers alone."""
+    """As in `StateSpaceState`, for the Mamba layers only."""
     ssm_BLIN: Tensor
     keys_BAHSE: Tensor
-    """As in `Ring`, of the attention layers alone."""
+    """As in `KVCache`, for the attention layers only."""
     values_BAHSE: Tensor
     clock_B: Tensor
 
     def mamba(self) -> StateSpaceState:
         return StateSpaceState(self.conv_BLKI, self.ssm_BLIN)
 
-    def ring(self) -> Ring:
-        return Ring(self.keys_BAHSE, self.values_BAHSE, self.clock_B)
+    def ring(self) -> KVCache:
+        return KVCache(self.keys_BAHSE, self.values_BAHSE, self.clock_B)
 
 
 class JambaMixer(MambaMixer):
-    """Mamba's, with norms on what it selects by: without them large activations make deep hybrids diverge."""
+    """Mamba mixer with norms on dt, B and C; without them, large activations make deep hybrids diverge."""
 
     def __init__(self, config: JambaConfig) -> None:
         super().__init__(config)
@@ -58,7 +59,7 @@ class JambaMixer(MambaMixer):
 
 
 class GatedFeedForward(nn.Module):
-    """SwiGLU: a wide layer, gated by another."""
+    """SwiGLU feed-forward part."""
 
     def __init__(self, width: int, inner: int) -> None:
         super().__init__()
@@ -72,7 +73,7 @@ class GatedFeedForward(nn.Module):
 
 
 class JambaLayer(nn.Module):
-    """norm → Mamba or attention, and norm → feed-forward: each is added to the residual stream."""
+    """Pre-norm residual layer: Mamba or attention, then the feed-forward part."""
 
     def __init__(self, config: JambaConfig, number: int) -> None:
         super().__init__()
@@ -87,21 +88,24 @@ class JambaLayer(nn.Module):
         self.feed_forward_norm = RmsNorm(config.width, epsilon=EPSILON)
         self.feed_forward = GatedFeedForward(config.width, round(config.ffn_factor * config.width))
         self.dropout = nn.Dropout(config.dropout)
-        # Residual branches start small, so that a deep stack starts near the identity. Mamba's mixer does it itself.
+        # Small residual branches start a deep stack near the identity. The Mamba mixer scales its own.
         with torch.no_grad():
             for branch in (*branches, self.feed_forward.back):
                 branch.weight.div_(config.layers**0.5)
 
     def finish(self, x: Tensor, added: Tensor) -> Tensor:
         x = x + self.dropout(added)
-        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        y: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+        return y
 
 
 class JambaBackbone(nn.Module):
+    """Stack of `JambaLayer` with a final norm."""
+
     def __init__(self, config: JambaConfig) -> None:
         super().__init__()
         self.config = config
-        # A cast because mypy sees a ModuleList's items as any module.
+        # Cast, because mypy types a ModuleList's items as Module.
         self.layers = cast(
             "list[JambaLayer]", nn.ModuleList(JambaLayer(config, number) for number in range(config.layers))
         )
@@ -111,7 +115,7 @@ class JambaBackbone(nn.Module):
         config = self.config
         attentions = sum(config.is_attention(number) for number in range(config.layers))
         mambas = config.layers - attentions
-        ring = fresh_ring(
+        ring = empty_kv_cache(
             batch_size,
             layers=attentions,
             heads=config.heads,
@@ -127,10 +131,10 @@ class JambaBackbone(nn.Module):
     def forward(
         self, x_BTD: Tensor, reset_BT: Tensor, state: JambaState | None = None
     ) -> tuple[Tensor, JambaState]:
-        # The residual stream is in the precision of the weights also where the encoder gives bfloat16.
+        # Keep the residual stream in the precision of the weights even if the encoder outputs bfloat16.
         x_BTD = x_BTD.to(self.norm.weight.dtype)
         kernel = resolve_scan(self.config.kernel, x_BTD.device)
-        # Without a ring, attention has fewer keys to look at.
+        # Without a ring, attention has fewer keys to process.
         ring = None if state is None else state.ring()
         state = state or self.initial_state(x_BTD.shape[0], x_BTD.device, x_BTD.dtype)
         outs = []
@@ -182,7 +186,7 @@ class JambaBackbone(nn.Module):
 
 
 def _stacked(before: StateSpaceState, convs: list[Tensor], ssms: list[Tensor]) -> StateSpaceState:
-    """The layers' states as one; where all layers are attention, there is nothing to stack."""
+    """Stack the states of the Mamba layers; return `before` if there are none."""
     if not convs:
         return before
     return StateSpaceState(torch.stack(convs, dim=1), torch.stack(ssms, dim=1))

@@ -1,10 +1,7 @@
-"""LSTM layers first, then banded causal attention over what they say.
+"""LSTM-attention hybrid backbone: LSTM layers, a linear projection, then banded causal attention layers.
 
-In: `x_BTD`. Out: `y_BTD`, what every LSTM remembers, and the attention's ring of keys and values. Between the two
-stands a dense projection; the attention layers are pre-norm and residual, without feed-forward parts.
-
-What a reader gets wrong: only the attention is banded. A frame hears of all frames since the row's last reset
-through the LSTM layers.
+The attention layers are pre-norm and residual, without feed-forward parts. Only attention is limited to `window_size`
+frames; the LSTM layers carry information from all frames since the last reset.
 
 Legend: B batch, T time, S slots (window_size), D width, H heads, E width of a head, N layers (of LSTM in `hidden`
 and `cell`, of attention in `keys` and `values`).
@@ -16,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from exphil_core.config.backbones import LstmConfig, LstmHybridConfig
-from exphil_core.models.attention import BandedAttention, BandedChunk, BandedFrame, Ring, fresh_ring
+from exphil_core.models.attention import BandedAttention, BandedChunk, BandedFrame, KVCache, empty_kv_cache
 from exphil_core.models.recurrent import LstmState, build_lstm
 
 
 class LstmHybridState(NamedTuple):
+    """State of the LSTM layers and of the attention layers."""
+
     hidden_BND: Tensor
     cell_BND: Tensor
     keys_BNHSE: Tensor
@@ -30,11 +29,13 @@ class LstmHybridState(NamedTuple):
     def lstm(self) -> LstmState:
         return LstmState(self.hidden_BND, self.cell_BND)
 
-    def ring(self) -> Ring:
-        return Ring(self.keys_BNHSE, self.values_BNHSE, self.clock_B)
+    def ring(self) -> KVCache:
+        return KVCache(self.keys_BNHSE, self.values_BNHSE, self.clock_B)
 
 
 class HybridAttentionLayer(nn.Module):
+    """Pre-norm residual attention without a feed-forward part."""
+
     def __init__(self, config: LstmHybridConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(config.width)
@@ -42,19 +43,23 @@ class HybridAttentionLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, x_BTD: Tensor, chunk: BandedChunk) -> Tensor:
-        return x_BTD + self.dropout(self.attention(self.norm(x_BTD), chunk))
+        y_BTD: Tensor = x_BTD + self.dropout(self.attention(self.norm(x_BTD), chunk))
+        return y_BTD
 
     def step(self, x_BD: Tensor, frame: BandedFrame) -> Tensor:
-        return x_BD + self.dropout(self.attention.step(self.norm(x_BD), frame))
+        y_BD: Tensor = x_BD + self.dropout(self.attention.step(self.norm(x_BD), frame))
+        return y_BD
 
 
 class LstmHybridBackbone(nn.Module):
+    """LSTM backbone followed by banded attention layers."""
+
     def __init__(self, config: LstmHybridConfig) -> None:
         super().__init__()
         self.config = config
         self.lstm = build_lstm(LstmConfig(width=config.width, layers=config.layers, dropout=config.dropout))
         self.project = nn.Linear(config.width, config.width)
-        # A cast because mypy sees a ModuleList's items as any module.
+        # Cast, because mypy types a ModuleList's items as Module.
         self.layers = cast(
             "list[HybridAttentionLayer]",
             nn.ModuleList(HybridAttentionLayer(config) for _ in range(config.attention_layers)),
@@ -62,7 +67,7 @@ class LstmHybridBackbone(nn.Module):
         self.norm = nn.LayerNorm(config.width)
 
     def initial_state(self, batch_size: int, device: torch.device, dtype: torch.dtype) -> LstmHybridState:
-        ring = fresh_ring(
+        ring = empty_kv_cache(
             batch_size,
             layers=self.config.attention_layers,
             heads=self.config.heads,
@@ -77,7 +82,7 @@ class LstmHybridBackbone(nn.Module):
         self, x_BTD: Tensor, reset_BT: Tensor, state: LstmHybridState | None = None
     ) -> tuple[Tensor, LstmHybridState]:
         x_BTD, lstm = self.lstm.forward(x_BTD, reset_BT, state and state.lstm())
-        # The residual stream is in the precision of the weights also where the projection gives bfloat16.
+        # Keep the residual stream in the precision of the weights even if the projection outputs bfloat16.
         x_BTD = self.project(x_BTD).to(self.norm.weight.dtype)
         chunk = BandedChunk(x_BTD, reset_BT, state and state.ring(), window_size=self.config.window_size)
         for layer in self.layers:

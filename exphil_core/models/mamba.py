@@ -1,11 +1,10 @@
-"""Mamba (Gu and Dao, 2023): residual layers of a short convolution and a selective state space.
+"""Mamba (Gu and Dao, 2023) mixer and backbone: a short convolution and a selective state space.
 
-Here is the mixer; the layers around it are `state_space.py`'s. Its parameters have the names and shapes of
-mamba-ssm's `Mamba`, so weights go both ways. What a reader gets wrong: the step sizes, the decays and the memory
-are float32 also where the products around them are bfloat16, because errors of a recurrence add up over a whole game.
+Parameters have the names and shapes of mamba-ssm's `Mamba`, so weights load in both directions. Step sizes, decays
+and state stay float32 under bfloat16 autocast, because errors of a recurrence accumulate over a whole game.
 
 Legend: B batch, T time, D width, I inner channels, N state values of a channel, R rank of the step sizes,
-K earlier frames that the convolution sees.
+K earlier frames in the convolution's window.
 """
 
 import math
@@ -21,7 +20,7 @@ from exphil_core.models.state_space import StateSpaceBackbone, convolve, convolv
 
 
 class MambaMixer(nn.Module):
-    """What a layer adds to the residual stream."""
+    """Mamba block without norm and residual connection."""
 
     def __init__(self, config: MambaConfig | JambaConfig) -> None:
         super().__init__()
@@ -39,13 +38,13 @@ class MambaMixer(nn.Module):
         with torch.no_grad():
             nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
             self.dt_proj.bias.copy_(fresh_step_bias(inner))
-            # Residual branches start small, so that a deep stack starts near the identity.
+            # Small residual branches start a deep stack near the identity.
             self.out_proj.weight.div_(config.layers**0.5)
 
     def forward(
         self, x_BTD: Tensor, conv_BKI: Tensor, ssm_BIN: Tensor, kernel: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A chunk without resets, and the state after it."""
+        """Process a chunk without resets: output, convolution state and SSM state after it."""
         u_BTI, gate_BTI = self.in_proj(x_BTD).chunk(2, dim=-1)
         u_BTI, conv_BKI = convolve(self.conv1d, u_BTI, conv_BKI, kernel)
         selected = self.x_proj(u_BTI)
@@ -65,7 +64,7 @@ class MambaMixer(nn.Module):
         return self.out_proj(y_BI * functional.silu(gate_BI)), conv_BKI, ssm_BIN
 
     def select(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Step sizes [..., I], inputs and readings [..., N] of the state space, from [..., R + 2 N]."""
+        """Split [..., R + 2 N] into step sizes [..., I], B [..., N] and C [..., N]."""
         dt, B, C = selected.split([self.rank, self.d_state, self.d_state], dim=-1)
         return functional.softplus(self.dt_proj(dt)), B, C
 
@@ -74,6 +73,8 @@ class MambaMixer(nn.Module):
 
 
 class MambaBackbone(StateSpaceBackbone):
+    """Stack of Mamba layers."""
+
     def __init__(self, config: MambaConfig) -> None:
         mixers = [MambaMixer(config) for _ in range(config.layers)]
         super().__init__(config, mixers, partial(resolve_scan, config.kernel))

@@ -1,15 +1,11 @@
-"""Mamba-2 (Dao and Gu, 2024): a state space with one decay per head, so that its scan is matrix products.
+"""Mamba-2 (Dao and Gu, 2024) mixer, chunked scan and backbone: one decay per head makes the scan matrix products.
 
-Here are the mixer and its scan; the layers around them are those of `state_space.py`. The mixer's parameters have the
-names and shapes of mamba-ssm's `Mamba2` with one group, so weights go both ways. What a reader gets wrong: the memory
-is laid out [N, I], so that a block's reading and writing of it is one matrix product for all heads; mamba-ssm has
-[H, P, N].
-
-A chunk is cut into blocks of Q frames. Within a block, what frame q hears of frame s is a matrix of Q × Q; between
-blocks only the memory is handed on.
+Parameters have the names and shapes of mamba-ssm's `Mamba2` with one group, so weights load in both directions. The
+state's layout differs: [N, I] here, [H, P, N] in mamba-ssm, so that one matrix product reads or writes the state of
+all heads. The scan works on blocks of Q frames: a Q × Q matrix within a block, the state between blocks.
 
 Legend: B batch, T time, D width, I inner channels, H heads, P channels of a head (I = H P), N state values of a
-channel, X what the convolution sees (x, B and C: I + 2 N), K earlier frames that it sees, G blocks,
+channel, X convolved channels (x, B and C: I + 2 N), K earlier frames in the convolution's window, G blocks,
 Q frames of a block.
 """
 
@@ -35,18 +31,18 @@ from exphil_core.models.state_space import (
 )
 
 BLOCK = 32
-"""Frames of a block, at most. Measured on two shared cores, forward and backward at [16, 120], 1024 channels by 64:
-46 ms, against 58 ms with blocks of 16 and 60 ms of 48; the same order at [8, 256]."""
+"""Maximum frames per block. Forward and backward on two shared cores at [16, 120], 1024 channels by 64: 46 ms,
+against 58 ms with blocks of 16 and 60 ms with 48; same ranking at [8, 256]."""
 
 FUSED_BLOCK = 256
-"""Frames of a block in mamba-ssm's kernels: its own default."""
+"""Frames per block in mamba-ssm's kernels: its default."""
 
 DECAYS = (1.0, 16.0)
-"""A fresh head's decay is drawn uniformly between these."""
+"""Initial decay rates of the heads: uniform between these."""
 
 
 class Mamba2Mixer(nn.Module):
-    """What a layer adds to the residual stream."""
+    """Mamba-2 block without norm and residual connection."""
 
     def __init__(self, config: Mamba2Config) -> None:
         super().__init__()
@@ -63,14 +59,14 @@ class Mamba2Mixer(nn.Module):
         self.D = nn.Parameter(torch.ones(self.heads))
         self.norm = RmsNorm(inner, epsilon=EPSILON)
         self.out_proj = nn.Linear(inner, config.width, bias=False)
-        # Residual branches start small, so that a deep stack starts near the identity.
+        # Small residual branches start a deep stack near the identity.
         with torch.no_grad():
             self.out_proj.weight.div_(config.layers**0.5)
 
     def forward(
         self, x_BTD: Tensor, conv_BKX: Tensor, ssm_BNI: Tensor, kernel: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A chunk without resets, and the state after it."""
+        """Process a chunk without resets: output, convolution state and SSM state after it."""
         gate_BTI, seen_BTX, dt_BTH = self.in_proj(x_BTD).split(self.parts, dim=-1)
         seen_BTX, conv_BKX = convolve(self.conv1d, seen_BTX, conv_BKX, kernel)
         x_BTHP, B_BTN, C_BTN = self._select(seen_BTX)
@@ -103,13 +99,19 @@ class Mamba2Mixer(nn.Module):
 
 
 class Mamba2Backbone(StateSpaceBackbone):
+    """Stack of Mamba-2 layers."""
+
     def __init__(self, config: Mamba2Config) -> None:
         mixers = [Mamba2Mixer(config) for _ in range(config.layers)]
         super().__init__(config, mixers, functools.partial(resolve_matmul, config.kernel))
 
 
 def resolve_matmul(kernel: MatmulKernel, device: torch.device) -> str:
-    """The name of what will run: `torch` or `fused`. Raises UsageError when the one asked for is not there."""
+    """Choose the scan implementation for a device: `torch` or `fused`.
+
+    Raises:
+        UsageError: `fused` was requested but is not available.
+    """
     if kernel == "torch":
         return "torch"
     there = device.type == "cuda" and _mamba_ssm() is not None
@@ -134,7 +136,7 @@ def _mamba_ssm() -> Callable[..., tuple[Tensor, Tensor]] | None:
 def fused_scan(
     x_BTHP: Tensor, dt_BTH: Tensor, A_H: Tensor, B_BTN: Tensor, C_BTN: Tensor, D_H: Tensor, state_BNI: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """`matmul_scan` by mamba-ssm, which multiplies in the precision of x and sums in float32."""
+    """Run `matmul_scan` with mamba-ssm, which multiplies in the precision of x and accumulates in float32."""
     scan = _mamba_ssm()
     assert scan is not None, "resolve_matmul says whether it is there"
     heads = x_BTHP.shape[2]
@@ -155,12 +157,15 @@ def fused_scan(
 def matmul_scan(
     x_BTHP: Tensor, dt_BTH: Tensor, A_H: Tensor, B_BTN: Tensor, C_BTN: Tensor, D_H: Tensor, state_BNI: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """y_BTI and the state to go on with, of a chunk without resets. `dt_BTH` after softplus, `A_H` negative.
+    """Scan a chunk without resets; `dt_BTH` is positive (after softplus), `A_H` negative.
 
     h_t = exp(dt_t A) h_{t-1} + dt_t B_t x_t        y_t = C_t h_t + D x_t
+
+    Returns:
+        y_BTI and the state after the chunk.
     """
     exact = A_H.dtype
-    out = _BlockScan.apply(
+    out = _BlockScan.apply(  # type: ignore[no-untyped-call]
         x_BTHP.to(exact), dt_BTH, A_H, B_BTN.to(exact), C_BTN.to(exact), D_H, state_BNI.to(exact)
     )
     y_BTI, last_BNI = cast("tuple[Tensor, Tensor]", out)
@@ -168,10 +173,10 @@ def matmul_scan(
 
 
 class _BlockScan(torch.autograd.Function):
-    """The scan with its gradient written out: autograd would keep every product of Q × Q and of the states.
+    """Scan with a hand-written gradient: autograd would keep every Q × Q product and every product of the states.
 
-    All decays are exp of a sum of logarithms that is at most 0, so nothing overflows. Blocks that are not full
-    end in frames of step size 0, which neither write nor forget.
+    All decays are exp of a sum of logarithms that is at most 0, so nothing overflows. Incomplete blocks are padded
+    with frames of step size 0, which leave the state unchanged.
     """
 
     @staticmethod
@@ -193,7 +198,7 @@ class _BlockScan(torch.autograd.Function):
         since_start_BGQH = log_BGQH.exp()
         until_end_BGQH = (log_BGQH[:, :, -1:] - log_BGQH).exp_()
         log_BGHQ = log_BGQH.transpose(2, 3).contiguous()
-        # Of frame q (row) upon frame s (column); the upper triangle is zero in `match_BG1QQ`.
+        # Decay from frame s (column) to frame q (row); `match_BG1QQ` zeroes the upper triangle.
         decay_BGHQQ = (log_BGHQ[..., :, None] - log_BGHQ[..., None, :]).clamp_(max=0).exp_()
         match_BG1QQ = torch.matmul(C_BGQN, B_BGQN.transpose(2, 3)).tril_()[:, :, None]
 
@@ -207,15 +212,15 @@ class _BlockScan(torch.autograd.Function):
             torch.mul(before_GBNI[g], whole_BG1I[:, g], out=after_BNI)
             after_BNI.baddbmm_(B_BGQN[:, g].transpose(1, 2), handed_on_BGQI[:, g])
 
-        heard_GBQI = torch.matmul(C_BGQN.transpose(0, 1), before_GBNI)
-        heard_BGQHP = heard_GBQI.transpose(0, 1).unflatten(-1, (heads, -1))
-        heard_BGQHP.mul_(since_start_BGQH[..., None])
+        read_GBQI = torch.matmul(C_BGQN.transpose(0, 1), before_GBNI)
+        read_BGQHP = read_GBQI.transpose(0, 1).unflatten(-1, (heads, -1))
+        read_BGQHP.mul_(since_start_BGQH[..., None])
         written_BGHQP = written_BGQHP.transpose(2, 3).contiguous()
-        y_BGQHP = torch.addcmul(heard_BGQHP, x_BGQHP, D_H[:, None])
+        y_BGQHP = torch.addcmul(read_BGQHP, x_BGQHP, D_H[:, None])
         y_BGQHP.add_(torch.matmul(decay_BGHQQ * match_BG1QQ, written_BGHQP).transpose(2, 3))
         ctx.save_for_backward(
             *(x_BTHP, dt_BTH, A_H, B_BTN, C_BTN, D_H, since_start_BGQH, until_end_BGQH, whole_BG1I),
-            *(decay_BGHQQ, match_BG1QQ, written_BGHQP, handed_on_BGQI, before_GBNI, heard_BGQHP),
+            *(decay_BGHQQ, match_BG1QQ, written_BGHQP, handed_on_BGQI, before_GBNI, read_BGQHP),
         )
         y_BTI = y_BGQHP.reshape(batch_size, blocks * block, -1)[:, :length]
         return y_BTI, after_BNI
@@ -231,14 +236,14 @@ def _block_gradients(
     saved: tuple[Tensor, ...], gradient_BTI: Tensor, gradient_BNI: Tensor
 ) -> tuple[Tensor, ...]:
     x_BTHP, dt_BTH, A_H, B_BTN, C_BTN, D_H, since_start_BGQH, until_end_BGQH, whole_BG1I = saved[:9]
-    decay_BGHQQ, match_BG1QQ, written_BGHQP, handed_on_BGQI, before_GBNI, heard_BGQHP = saved[9:]
+    decay_BGHQQ, match_BG1QQ, written_BGHQP, handed_on_BGQI, before_GBNI, read_BGQHP = saved[9:]
     length, heads = dt_BTH.shape[1:]
     x_BGQHP, dt_BGQH, B_BGQN, C_BGQN, g_BGQI = (
         _blocks(part) for part in (x_BTHP, dt_BTH, B_BTN, C_BTN, gradient_BTI)
     )
     g_BGQHP = g_BGQI.unflatten(3, (heads, -1))
 
-    # Through the memory that the blocks hand on, last block first.
+    # Gradient through the state between blocks, last block first.
     read_BGQI = (g_BGQHP * since_start_BGQH[..., None]).flatten(3)
     d_after_GBNI = torch.empty_like(before_GBNI)
     d_after_GBNI[-1] = gradient_BNI
@@ -255,7 +260,7 @@ def _block_gradients(
     d_written_BGQHP.mul_(until_end_BGQH[..., None])
     handed_on_BGQH = (d_written_BGQHP * x_BGQHP).sum(dim=-1) * dt_BGQH
 
-    # Within the blocks.
+    # Gradient within the blocks.
     g_BGHQP = g_BGQHP.transpose(2, 3).contiguous()
     d_written_BGQHP.add_(torch.matmul((decay_BGHQQ * match_BG1QQ).transpose(3, 4), g_BGHQP).transpose(2, 3))
     d_pair_BGHQQ = torch.matmul(g_BGHQP, written_BGHQP.transpose(3, 4)).mul_(decay_BGHQQ)
@@ -263,12 +268,12 @@ def _block_gradients(
     d_C_BGQN = d_C_GBQN.transpose(0, 1) + torch.matmul(d_match_BGQQ, B_BGQN)
     d_B_BGQN = d_B_GBQN.transpose(0, 1) + torch.matmul(d_match_BGQQ.transpose(2, 3), C_BGQN)
 
-    # The decay at a frame scales all that is heard from it on of what was written before it: pairs within the block,
-    # what was handed to the block, what the block hands on, and what it only passes on. Only such terms are summed:
-    # prefix sums of all terms would cancel what does not belong, and leave its rounding.
+    # The decay at a frame scales everything written before it and read at or after it: pairs within the block, the
+    # state that enters the block, the block's own contribution to the next state, and the state that passes through.
+    # Only such terms are summed: differences of prefix sums over all terms would leave rounding errors.
     d_log_BGHQ = d_pair_BGHQQ.mul_(match_BG1QQ).flatten(3) @ _spans(match_BG1QQ)
     d_log_BGQH = d_log_BGHQ.transpose(2, 3) + torch.stack(d_whole[::-1], dim=1)[:, :, None]
-    d_log_BGQH += (g_BGQHP * heard_BGQHP).sum(dim=-1).flip(2).cumsum(dim=2).flip(2)
+    d_log_BGQH += (g_BGQHP * read_BGQHP).sum(dim=-1).flip(2).cumsum(dim=2).flip(2)
     d_log_BGQH[:, :, 1:] += handed_on_BGQH[:, :, :-1].cumsum(dim=2)
 
     d_D_BGQH = (g_BGQHP * x_BGQHP).sum(dim=-1)
@@ -286,24 +291,25 @@ def _block_gradients(
 
 
 def _spans(like_BG1QQ: Tensor) -> Tensor:
-    """[Q * Q, Q]: 1 where frame t lies after frame s and not after frame q, for every pair (q, s)."""
+    """Build [Q * Q, Q], 1 where s < t <= q, for every pair (q, s) and frame t."""
     frame_Q = torch.arange(like_BG1QQ.shape[-1], device=like_BG1QQ.device)
     inside = (frame_Q <= frame_Q[:, None, None]) & (frame_Q > frame_Q[None, :, None])
     return inside.flatten(0, 1).to(like_BG1QQ.dtype)
 
 
 def _blocks(part: Tensor) -> Tensor:
-    """[B, T, ...] → [B, G, Q, ...], with zeros behind the last frame where the blocks don't come out even."""
+    """Split [B, T, ...] into blocks [B, G, Q, ...], zero-padded at the end."""
     length = part.shape[1]
     blocks = -(-length // BLOCK)
     block = -(-length // blocks)
     missing = blocks * block - length
     if missing:
         part = functional.pad(part, [0, 0] * (part.dim() - 2) + [0, missing])
-    return part.unflatten(1, (blocks, block))
+    parts: Tensor = part.unflatten(1, (blocks, block))
+    return parts
 
 
 def _by_channel(part: Tensor, inner: int) -> Tensor:
-    """[..., H] → [..., I], each head's value for each of its channels."""
+    """Repeat each head's value for its channels: [..., H] to [..., I]."""
     heads = part.shape[-1]
     return part[..., None].expand(*part.shape, inner // heads).flatten(-2)

@@ -1,6 +1,4 @@
-"""The backbone without memory: each frame on its own, through residual or plain layers.
-
-It reads and keeps no state; resets mean nothing to it.
+"""MLP backbone: residual or plain layers on each frame independently. It has no state and ignores resets.
 
 Legend: B batch, T time, D width.
 """
@@ -13,15 +11,15 @@ from torch import Tensor, nn
 from exphil_core.config.backbones import MlpConfig
 
 FACTOR = 4
-"""Width of a layer's inner part as a multiple of the backbone's."""
+"""Inner width of a layer as a multiple of the backbone's width."""
 
 
 class MlpState(NamedTuple):
-    """Nothing."""
+    """Empty state."""
 
 
 class FeedForward(nn.Module):
-    """norm → wide → GELU → back: what is added to the residual stream."""
+    """Residual branch: norm, widening linear layer, GELU, linear layer back."""
 
     def __init__(self, width: int, inner: int, dropout: float) -> None:
         super().__init__()
@@ -37,6 +35,8 @@ class FeedForward(nn.Module):
 
 
 class MlpBackbone(nn.Module):
+    """Stack of feed-forward layers; with `residual`, pre-norm and a final norm."""
+
     def __init__(self, config: MlpConfig) -> None:
         super().__init__()
         self.residual = config.residual

@@ -1,8 +1,7 @@
-"""Root mean square norm: features scaled to a mean square of 1, and by a learned weight.
+"""RMSNorm with a fast CPU backward: the same function and parameter as `nn.RMSNorm`.
 
-In and out: [..., D] in the precision of the weight. The same function as `nn.RMSNorm`, with the same parameter; what
-a reader gets wrong is why it exists: on a CPU torch puts that one's gradient together from a dozen passes over memory
-(6.7 ms against 1.6 ms here, forward and backward at [16, 120, 512] on two cores).
+torch's CPU backward makes a dozen passes over memory: 6.7 ms against 1.6 ms here, forward and backward at
+[16, 120, 512] on two cores.
 
 Legend: D width.
 """
@@ -16,6 +15,8 @@ from torch.nn import functional
 
 
 class RmsNorm(nn.Module):
+    """Root mean square normalisation of [..., D]; the output has the weight's dtype."""
+
     def __init__(self, width: int, *, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
@@ -24,7 +25,7 @@ class RmsNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.to(self.weight.dtype)
         if x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return cast("Tensor", _RmsNorm.apply(x, self.weight, self.epsilon))
+            return cast("Tensor", _RmsNorm.apply(x, self.weight, self.epsilon))  # type: ignore[no-untyped-call]
         return functional.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
@@ -35,7 +36,8 @@ class _RmsNorm(torch.autograd.Function):
         scale = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         scaled = x * scale
         ctx.save_for_backward(scaled, scale, weight_D)
-        return scaled * weight_D
+        y: Tensor = scaled * weight_D
+        return y
 
     @staticmethod
     @once_differentiable

@@ -1,13 +1,7 @@
-"""The recurrent backbones: pre-norm residual layers of gated recurrent units, or of long short-term memory.
+"""GRU and LSTM backbones: pre-norm residual recurrent layers.
 
-In: `x_BTD`. Out: `y_BTD` and what every layer remembers. A chunk runs through the fused `nn.GRU` or `nn.LSTM`, cut
-at the columns where any row resets: cheap where only the first frame resets (training), exact everywhere. A step
-takes the same parameters through `torch.gru_cell` or `torch.lstm_cell`.
-
-Residual layers rather than a plain stack: the encoder's features reach the head from the first step on, and
-each layer learns what memory adds to them.
-
-What a reader gets wrong: a layer knows nothing of resets. `RecurrentBackbone` clears the rows before it calls one.
+A chunk runs through the fused `nn.GRU` or `nn.LSTM`, split at the frames where any row resets; a step uses the same
+parameters with `torch.gru_cell` or `torch.lstm_cell`. Layers do not handle resets: `RecurrentBackbone` clears rows.
 
 Legend: B batch, T time, D width, N layers.
 """
@@ -23,10 +17,14 @@ from exphil_core.models.state import clear_rows, pieces
 
 
 class GruState(NamedTuple):
+    """Hidden state of every GRU layer."""
+
     hidden_BND: Tensor
 
 
 class LstmState(NamedTuple):
+    """Hidden and cell state of every LSTM layer."""
+
     hidden_BND: Tensor
     cell_BND: Tensor
 
@@ -34,13 +32,13 @@ class LstmState(NamedTuple):
 StateT = TypeVar("StateT", GruState, LstmState)
 
 Memory = tuple[Tensor, ...]
-"""One layer's part of a state, each [B, D]: (hidden,) of a GRU, (hidden, cell) of an LSTM."""
+"""State of one layer, each [B, D]: (hidden,) for a GRU, (hidden, cell) for an LSTM."""
 
 Face = Callable[[Tensor, Memory], tuple[Tensor, Memory]]
 
 
 class Layer(Protocol):
-    """An `nn.Module` of a `RecurrentBackbone`: called, it takes `x_BTD`."""
+    """A module in a `RecurrentBackbone`; a call processes x_BTD, `step` one frame."""
 
     def __call__(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Memory]: ...
 
@@ -48,20 +46,22 @@ class Layer(Protocol):
 
 
 class RecurrentLayer(nn.Module):
+    """Pre-norm residual GRU or LSTM layer. The residual passes the encoder's features to the head unchanged."""
+
     def __init__(self, kind: type[nn.GRU] | type[nn.LSTM], width: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.rnn = kind(width, width, batch_first=True)
         self.dropout = nn.Dropout(dropout)
-        # Remembering is the default: a gate near sigmoid(1) holds a value for several frames. It is the second
-        # in both, a GRU's update gate and an LSTM's forget gate.
+        # Remember by default: a gate near sigmoid(1) holds a value for several frames. It is the second gate in
+        # both: a GRU's update gate and an LSTM's forget gate.
         _, _, input_bias, _ = self.rnn.all_weights[0]
         with torch.no_grad():
             input_bias[width : 2 * width].fill_(1.0)
 
     def forward(self, x_BTD: Tensor, memory: Memory) -> tuple[Tensor, Memory]:
-        # Under autocast this runs in bfloat16, on a CPU too, where that is faster: forward and backward of six layers
-        # at [16, 120] take 0.62 (LSTM, width 624) and 0.90 (GRU, width 720) of float32's time.
+        # Under autocast this runs in bfloat16, also on a CPU, where it is faster: forward and backward of six layers
+        # at [16, 120] take 0.62 (LSTM, width 624) and 0.90 (GRU, width 720) of the float32 time.
         before = tuple(part[None].contiguous() for part in memory)
         if isinstance(self.rnn, nn.LSTM):
             out_BTD, after = self.rnn(self.norm(x_BTD), before)
@@ -79,10 +79,12 @@ class RecurrentLayer(nn.Module):
 
 
 class RecurrentBackbone(nn.Module, Generic[StateT]):
+    """Stack of recurrent layers with a final norm; clears rows at resets."""
+
     def __init__(self, width: int, layers: Iterable[nn.Module], state: type[StateT]) -> None:
         super().__init__()
         self.width = width
-        # A cast because mypy sees a ModuleList's items as any module.
+        # Cast, because mypy types a ModuleList's items as Module.
         self.layers = cast("list[Layer]", nn.ModuleList(layers))
         self.norm = nn.LayerNorm(width)
         self.state: type[StateT] = state
@@ -93,7 +95,7 @@ class RecurrentBackbone(nn.Module, Generic[StateT]):
 
     def forward(self, x_BTD: Tensor, reset_BT: Tensor, state: StateT | None = None) -> tuple[Tensor, StateT]:
         if state is None:
-            # Half precision would be too coarse for what adds up over a game.
+            # Half precision is too coarse for a state that accumulates over a game.
             dtype = torch.promote_types(x_BTD.dtype, torch.float32)
             state = self.initial_state(x_BTD.shape[0], x_BTD.device, dtype)
         outs = []
@@ -107,7 +109,7 @@ class RecurrentBackbone(nn.Module, Generic[StateT]):
         return self._run([layer.step for layer in self.layers], x_BD, clear_rows(state, reset_B))
 
     def _run(self, faces: Iterable[Face], x: Tensor, state: StateT) -> tuple[Tensor, StateT]:
-        """Through the same face of every layer; the state keeps its precision."""
+        """Run every layer through its `forward` or `step`; the state keeps its dtype."""
         memories = []
         for face, *memory in zip(faces, *[part.unbind(1) for part in state], strict=True):
             x, after = face(x, tuple(memory))
@@ -117,10 +119,12 @@ class RecurrentBackbone(nn.Module, Generic[StateT]):
 
 
 def build_gru(config: GruConfig) -> RecurrentBackbone[GruState]:
+    """Build a GRU backbone with fresh weights."""
     layers = (RecurrentLayer(nn.GRU, config.width, config.dropout) for _ in range(config.layers))
     return RecurrentBackbone(config.width, layers, GruState)
 
 
 def build_lstm(config: LstmConfig) -> RecurrentBackbone[LstmState]:
+    """Build an LSTM backbone with fresh weights."""
     layers = (RecurrentLayer(nn.LSTM, config.width, config.dropout) for _ in range(config.layers))
     return RecurrentBackbone(config.width, layers, LstmState)

@@ -1,15 +1,9 @@
-"""The selective scan of Mamba: a linear recurrence whose decay and input each frame chooses.
-
-In: inputs u, step sizes dt (positive: after softplus), A (negative), B, C, D, and the state before the first frame.
-Out: y and the state after the last.
+"""Mamba's selective scan: PyTorch with a hand-written backward, C++ on a CPU (`scan.cpp`), or mamba-ssm on CUDA.
 
     h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t        y_t = C_t h_t + D u_t
 
-`selective_scan` is for chunks, by one of three implementations of one meaning: PyTorch with a backward written by
-hand, C++ on a CPU (`scan.cpp`), mamba-ssm on CUDA. `scan_step` is for one frame, anywhere.
-
-What a reader gets wrong: the plain loop through autograd is right and useless, since each frame's graph costs more
-than its arithmetic. Here the backward keeps the state of every few frames and computes those between again.
+A plain loop under autograd is too slow: each frame's graph costs more than its arithmetic. The backward here stores
+the state of every few frames and recomputes those in between.
 
 Legend: B batch, T time, I inner channels, N state values of a channel, K frames of a block.
 """
@@ -30,14 +24,20 @@ from exphil_core.errors import UsageError
 from exphil_core.models import compiled
 
 BLOCK_BYTES = 4 << 20
-"""Of the states of a block of frames. Measured: smaller is slower where cores are shared, larger gains nothing."""
+"""Bytes of states per block of frames. Measured: smaller is slower on shared cores, larger gains nothing."""
 
 LONGEST_BLOCK = 32
+"""Maximum frames per block."""
 
 
 def resolve_scan(kernel: ScanKernel, device: torch.device) -> str:
-    """The implementation that will run. UsageError where the one that was asked for can't; a warning, once, where
-    'auto' has to do without the fastest."""
+    """Choose the scan implementation: `torch`, `compiled` or `fused`.
+
+    Warns once if `auto` cannot use the device's fastest implementation.
+
+    Raises:
+        UsageError: The requested implementation is not available.
+    """
     if kernel != "auto":
         reason = why_not(kernel, device)
         if reason:
@@ -54,7 +54,7 @@ def resolve_scan(kernel: ScanKernel, device: torch.device) -> str:
 
 
 def why_not(kernel: str, device: torch.device) -> str | None:
-    """What is missing for an implementation, None where it runs. Asking for 'compiled' may build it."""
+    """Explain why an implementation is unavailable; None if it is available. Asking for `compiled` may build it."""
     match kernel:
         case "torch":
             return None
@@ -83,15 +83,28 @@ def selective_scan(
     *,
     kernel: str,
 ) -> tuple[Tensor, Tensor]:
-    """A chunk of frames, and the state to go on with, which carries gradients. All of one dtype, float32 or
-    float64, under autocast too. `state_BIN` None is a fresh start; `kernel` comes from `resolve_scan`."""
+    """Scan a chunk of frames. All tensors have one dtype, float32 or float64, also under autocast.
+
+    Args:
+        u_BTI: Inputs.
+        dt_BTI: Step sizes, positive (after softplus).
+        A_IN: Decay rates, negative.
+        B_BTN: Input projections.
+        C_BTN: Output projections.
+        D_I: Skip weights.
+        state_BIN: State before the chunk; None starts fresh.
+        kernel: An implementation from `resolve_scan`.
+
+    Returns:
+        y_BTI and the state after the chunk, which carries gradients.
+    """
     inputs = (u_BTI, dt_BTI, A_IN, B_BTN, C_BTN, D_I, state_BIN)
     with torch.autocast(u_BTI.device.type, enabled=False):
         if kernel == "fused":
             return _fused(*inputs)
         implementation = _implementation(kernel)
         if torch.is_grad_enabled() and any(part is not None and part.requires_grad for part in inputs):
-            y_BTI, last_BIN = _Scan.apply(implementation, *inputs)
+            y_BTI, last_BIN = _Scan.apply(implementation, *inputs)  # type: ignore[no-untyped-call]
         else:
             y_BTI, last_BIN, _ = implementation.forward(*inputs, False)
     return y_BTI, last_BIN
@@ -100,17 +113,19 @@ def selective_scan(
 def scan_step(
     u_BI: Tensor, dt_BI: Tensor, A_IN: Tensor, B_BN: Tensor, C_BN: Tensor, D_I: Tensor, state_BIN: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """One frame: the output, and the state to go on with."""
+    """Scan one frame: y_BI and the next state."""
     decay_BIN = torch.exp(dt_BI[:, :, None] * A_IN)
     state_BIN = torch.addcmul(decay_BIN * state_BIN, (dt_BI * u_BI)[:, :, None], B_BN[:, None])
-    # A sum, not a product of matrices: autocast would take that in bfloat16.
+    # A sum, not a matrix product, which autocast would compute in bfloat16.
     y_BI = torch.addcmul((state_BIN * C_BN[:, None]).sum(-1), D_I, u_BI)
     return y_BI, state_BIN
 
 
 class Implementation(NamedTuple):
+    """Forward and backward of one scan implementation."""
+
     forward: Callable[..., tuple[Tensor, Tensor, Tensor]]
-    """(u, dt, A, B, C, D, state or None, keep) → y, the last state, and what the backward wants kept."""
+    """(u, dt, A, B, C, D, state or None, keep) → y, the last state, and stored states for the backward."""
     backward: Callable[..., tuple[Tensor, ...]]
     """(gradient of y, of the last state or None, u, dt, A, B, C, D, kept) → gradients of u to D and the state."""
 
@@ -155,8 +170,8 @@ class _Scan(torch.autograd.Function):
         return None, *(one if needed else None for one, needed in zip(found, wanted, strict=True))
 
 
-# PyTorch. Inside, time comes first and channels last, [K, B, N, I]: a frame is one piece of memory, and sums over
-# channels and over state values are products of matrices. States of a block stay in the cache between operations.
+# PyTorch implementation. Layout [K, B, N, I], time first and channels last: a frame is contiguous, and sums over
+# channels and over state values are matrix products. A block's states stay in the CPU cache between operations.
 
 
 def _block(u_BTI: Tensor, width: int) -> int:
@@ -172,7 +187,7 @@ def _by_time(part_BTX: Tensor) -> Tensor:
 def _advance(
     dt: Tensor, du: Tensor, A: Tensor, B: Tensor, before: Tensor, decays: Tensor, states: Tensor
 ) -> None:
-    """Fills the decays and the states of a block. dt, du [K, B, I]; A [N, I]; B [K, B, N]; before [B, N, I]."""
+    """Fill `decays` and `states` of a block. dt, du [K, B, I]; A [N, I]; B [K, B, N]; before [B, N, I]."""
     torch.mul(dt[:, :, None], A, out=decays).exp_()
     torch.mul(du[:, :, None], B[..., None], out=states)
     for state, decay in zip(states.unbind(0), decays.unbind(0), strict=True):
@@ -187,7 +202,7 @@ def _torch_forward(
     A_NI, dt_TBI, du_TBI, B_TBN, C_TBN = A.t().contiguous(), *map(_by_time, (dt, dt * u, B, C))
     decays, states = u.new_empty(2, block, batch, width, inner)
     y_TBI = torch.empty_like(dt_TBI)
-    # Copied: where an axis is 1, a contiguous transpose is still the caller's memory.
+    # A copy: where an axis is 1, a contiguous transpose still shares the caller's memory.
     last = u.new_zeros(batch, width, inner)
     if state is not None:
         last.copy_(state.transpose(1, 2))
@@ -225,7 +240,7 @@ def _torch_backward(
     gA_NI, gB_TBN, gC_TBN = torch.zeros_like(A_NI), torch.empty_like(B_TBN), torch.empty_like(C_TBN)
     all_decays, all_grads = u.new_empty(2, block, batch, width, inner)
     all_states = u.new_empty(block + 1, batch, width, inner)
-    # What arrives at a state from the frames after it.
+    # Gradient of a state from the frames after it.
     carry = torch.zeros_like(kept[0])
     if glast is not None:
         carry.copy_(glast.transpose(1, 2))
@@ -268,11 +283,11 @@ def _torch_backward(
     )
 
 
-# mamba-ssm. Its scan starts at zero and gives a last state without a gradient, so both are made of frames: some
-# before the chunk bring the state in, some after it read it out. It has time last, [B, I, T].
+# mamba-ssm implementation, time last: [B, I, T]. Its scan starts at zero, and its last state has no gradient. So
+# extra frames before the chunk load the initial state, and extra frames after it read out the last state.
 
 SMALL = 2.0**-40
-"""A step size with which nothing decays in float32 and by which products are exact."""
+"""Step size so small that nothing decays in float32; a power of two, so that multiplying by it is exact."""
 
 
 @cache
@@ -299,13 +314,13 @@ def _fused(
         C_BNT = pad(C_BNT, (entering, 0))
     y_BIT, last_BIN = _mamba_ssm()(u_BIT, dt_BIT, A, B_BNT, C_BNT, D, return_last_state=True)
     y_BTI = y_BIT[:, :, entering:].transpose(1, 2)
-    return y_BTI, _FusedLast.apply(last_BIN.detach(), u, dt, A, B, state)
+    return y_BTI, _FusedLast.apply(last_BIN.detach(), u, dt, A, B, state)  # type: ignore[no-untyped-call]
 
 
 def _entered(
     u_BIT: Tensor, dt_BIT: Tensor, B_BNT: Tensor, state_BIN: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """With a frame for each state value before the chunk: frame n adds value n of the state, and nothing decays."""
+    """Prepend a frame for each state value: frame n adds value n of the state; nothing decays."""
     batch, _, width = state_BIN.shape
     one_at_a_time = torch.eye(width, dtype=B_BNT.dtype, device=B_BNT.device).expand(batch, -1, -1)
     return (
@@ -316,8 +331,11 @@ def _entered(
 
 
 class _FusedLast(torch.autograd.Function):
-    """The last state as mamba-ssm gives it, with the gradient that it leaves out: where one arrives, the chunk runs
-    again with a frame for each state value after it, which reads that value and changes nothing."""
+    """The last state from mamba-ssm, with the gradient that mamba-ssm does not provide.
+
+    The backward runs the chunk again with an appended frame for each state value, which reads out that value and
+    leaves the state unchanged.
+    """
 
     @staticmethod
     def forward(ctx: Any, last: Tensor, *inputs: Tensor | None) -> Tensor:

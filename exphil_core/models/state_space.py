@@ -1,11 +1,9 @@
-"""What Mamba and Mamba-2 share: residual layers around a mixer, and the short convolution within it.
+"""Shared parts of Mamba and Mamba-2: the backbone of residual layers, and the short causal convolution.
 
-In: `x_BTD`. Out: `y_BTD` and, for each layer, the last frames before its convolution and the memory of its state
-space. What a reader gets wrong: a mixer says how its memory is laid out, and it never sees a reset: a chunk is cut
-there, and the rows that begin anew are cleared before.
+A mixer defines the layout of its SSM state. The backbone handles resets: it splits chunks and clears rows.
 
-Legend: B batch, T time, D width, I inner channels, X what the convolution sees, K earlier frames that it sees,
-W all of them (d_conv = K + 1), L layers, M the two dimensions of a mixer's memory.
+Legend: B batch, T time, D width, I inner channels, X convolved channels, K earlier frames in the convolution's
+window, W all frames in it (d_conv = K + 1), L layers, M the two dimensions of a mixer's SSM state.
 """
 
 import functools
@@ -23,20 +21,22 @@ from exphil_core.models.norm import RmsNorm
 from exphil_core.models.state import clear_rows, pieces
 
 EPSILON = 1e-5
-"""Of the norms: the one that published weights were trained with."""
+"""Epsilon of the norms, as in published weights."""
 
 STEP_SIZES = (1e-3, 1e-1)
-"""A fresh channel's step size is drawn between these, uniformly in its logarithm."""
+"""Initial step sizes of the channels: log-uniform between these."""
 
 
 class StateSpaceState(NamedTuple):
+    """Convolution state and SSM state of every layer."""
+
     conv_BLKX: Tensor
-    """What the convolutions saw last, before their activation. Oldest first."""
+    """Last inputs of the convolutions, oldest first."""
     ssm_BLMM: Tensor
 
 
 class Mixer(Protocol):
-    """What a layer adds to the residual stream."""
+    """Residual branch of a layer: convolution and scan."""
 
     conv_shape: tuple[int, int]
     """K, X."""
@@ -45,12 +45,14 @@ class Mixer(Protocol):
     def __call__(
         self, x_BTD: Tensor, conv_BKX: Tensor, ssm_BMM: Tensor, kernel: str
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """A chunk without resets, and the state after it."""
+        """Process a chunk without resets: output, convolution state and SSM state after it."""
 
     def step(self, x_BD: Tensor, conv_BKX: Tensor, ssm_BMM: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 class StateSpaceLayer(nn.Module):
+    """Pre-norm residual layer around a mixer."""
+
     mixer: Mixer
 
     def __init__(self, config: MambaConfig | Mamba2Config, mixer: nn.Module) -> None:
@@ -61,17 +63,25 @@ class StateSpaceLayer(nn.Module):
 
 
 class StateSpaceBackbone(nn.Module):
+    """Stack of `StateSpaceLayer` with a final norm."""
+
     def __init__(
         self,
         config: MambaConfig | Mamba2Config,
         mixers: Sequence[nn.Module],
         resolve: Callable[[torch.device], str],
     ) -> None:
-        """`resolve` names the kernel that runs on a device."""
+        """Build the backbone.
+
+        Args:
+            config: Width and dropout.
+            mixers: One mixer per layer.
+            resolve: Returns the kernel to use on a device.
+        """
         super().__init__()
         self.config = config
         self._resolve = resolve
-        # A cast because mypy sees a ModuleList's items as any module.
+        # Cast, because mypy types a ModuleList's items as Module.
         self.layers = cast(
             "list[StateSpaceLayer]", nn.ModuleList(StateSpaceLayer(config, mixer) for mixer in mixers)
         )
@@ -90,7 +100,7 @@ class StateSpaceBackbone(nn.Module):
     def forward(
         self, x_BTD: Tensor, reset_BT: Tensor, state: StateSpaceState | None = None
     ) -> tuple[Tensor, StateSpaceState]:
-        # The residual stream is in the precision of the weights also where the encoder gives bfloat16.
+        # Keep the residual stream in the precision of the weights even if the encoder outputs bfloat16.
         x_BTD = x_BTD.to(self.norm.weight.dtype)
         kernel = self._resolve(x_BTD.device)
         state = state or self.initial_state(x_BTD.shape[0], x_BTD.device, x_BTD.dtype)
@@ -125,16 +135,19 @@ class StateSpaceBackbone(nn.Module):
 
 
 def fresh_step_bias(channels: int) -> Tensor:
-    """What softplus makes step sizes of, drawn log-uniformly from `STEP_SIZES`."""
+    """Draw initial biases [channels] whose softplus is log-uniform in `STEP_SIZES`."""
     low, high = (math.log(size) for size in STEP_SIZES)
     dt = torch.empty(channels).uniform_(low, high).exp()
     return dt + (-(-dt).expm1()).log()
 
 
 def convolve(conv1d: nn.Conv1d, x_BTI: Tensor, before_BKI: Tensor, kernel: str) -> tuple[Tensor, Tensor]:
-    """Each channel's own causal convolution, with its activation, and the last inputs for the frames to come.
+    """Apply the depthwise causal convolution with SiLU to a chunk.
 
-    Where the scan is mamba-ssm's, this is its companion causal-conv1d, if that is there and takes the shape.
+    Uses causal-conv1d if `kernel` is `fused`, the package is installed and it supports the shape.
+
+    Returns:
+        The output [B, T, I] and the last K inputs, for the next chunk.
     """
     weight_IW, bias_I = conv1d.weight.squeeze(1), conv1d.bias
     earlier = before_BKI.shape[1]
@@ -144,9 +157,9 @@ def convolve(conv1d: nn.Conv1d, x_BTI: Tensor, before_BKI: Tensor, kernel: str) 
     if fused is not None and x_BTI.shape[-1] % 8 == 0 and weight_IW.shape[1] <= 4:
         out = fused(padded.transpose(1, 2), weight_IW, bias_I, activation="silu")
         return out.transpose(1, 2)[:, earlier:], after_BKI
-    # In two dimensions, because [B, I, 1, T] over memory of [B, T, I] is "channels last", which CPUs have fast
-    # convolutions for: 10 ms, against 18 ms of conv1d and 21 ms of shifted sums (forward and backward at
-    # [16, 120, 1024] on two cores); and in float32, because their gradient in bfloat16 is three times slower.
+    # conv2d, because [B, I, 1, T] over memory of [B, T, I] is "channels last", which has fast CPU kernels: 10 ms,
+    # against 18 ms with conv1d and 21 ms with shifted sums (forward and backward at [16, 120, 1024] on two cores).
+    # float32, because the bfloat16 gradient is three times slower.
     with torch.autocast(x_BTI.device.type, enabled=False):
         out = functional.conv2d(
             padded.to(weight_IW.dtype).transpose(1, 2)[:, :, None],
@@ -158,7 +171,7 @@ def convolve(conv1d: nn.Conv1d, x_BTI: Tensor, before_BKI: Tensor, kernel: str) 
 
 
 def convolve_step(conv1d: nn.Conv1d, x_BI: Tensor, before_BKI: Tensor) -> tuple[Tensor, Tensor]:
-    """`convolve` of one frame."""
+    """Apply `convolve` to one frame."""
     window = torch.cat([before_BKI, x_BI[:, None]], dim=1)
     assert conv1d.bias is not None
     out_BI = (window * conv1d.weight.squeeze(1).t()).sum(dim=1) + conv1d.bias

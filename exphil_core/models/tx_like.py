@@ -1,7 +1,6 @@
-"""slippi-ai's backbone: blocks shaped like a transformer's, with an LSTM where that has attention.
+"""slippi-ai's tx-like backbone: transformer blocks with an LSTM in place of attention.
 
-In: `x_BTD`. Out: `y_BTD` and what every LSTM remembers. A block adds first what its LSTM says, then what its
-feed-forward part makes of that: both pre-norm and residual.
+Each block is an LSTM followed by a feed-forward part, both pre-norm and residual.
 
 Legend: B batch, T time, D width.
 """
@@ -14,6 +13,8 @@ from exphil_core.models.recurrent import LstmState, Memory, RecurrentBackbone, R
 
 
 class TxLikeLayer(nn.Module):
+    """Residual LSTM, then residual feed-forward part."""
+
     def __init__(self, config: TxLikeConfig) -> None:
         super().__init__()
         self.lstm = RecurrentLayer(nn.LSTM, config.width, config.dropout)
@@ -29,4 +30,5 @@ class TxLikeLayer(nn.Module):
 
 
 def build_tx_like(config: TxLikeConfig) -> RecurrentBackbone[LstmState]:
+    """Build a tx-like backbone with fresh weights."""
     return RecurrentBackbone(config.width, (TxLikeLayer(config) for _ in range(config.layers)), LstmState)

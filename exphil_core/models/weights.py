@@ -1,16 +1,12 @@
-"""A policy's weights as one file for who plays them while others still learn, and the number that tells them apart.
+"""Weight file that the trainer publishes for the pilot: safetensors with the step and a checksum of the tensors.
 
-In: tensors by name. Out: a safetensors file with the step and a checksum of what lies in memory, and the same back. A
-checkpoint is complete and durable; this is neither: it holds the weights alone, is replaced every few seconds, and
-after a crash it is worth nothing.
-
-What a reader gets wrong: safetensors does not notice a flipped bit, and a name in a folder says nothing about what is
-behind it. So what was read is hashed tensor by tensor and believed only where the file's own checksum agrees.
+Unlike a checkpoint it holds only the weights, is replaced every few seconds and is not durable. safetensors does not
+detect flipped bits, so reading verifies the checksum.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +14,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from exphil_core.atomic import room_on_disk
+from exphil_core.atomic import disk_full_errors
 from exphil_core.errors import CheckpointError
 
 VERSION = 1
@@ -28,44 +24,41 @@ _LONGEST_HEADER = 1 << 24
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What such a file holds."""
+    """Content of a weight file."""
 
     step: int
     checksum: int
-    """Of the tensors: `checksum(tensors)`."""
+    """`checksum(tensors)`."""
     tensors: Mapping[str, Tensor]
 
 
 def checksum(weights: Mapping[str, Tensor]) -> int:
-    """64 bits that two different sets of weights do not share, wherever they lie."""
+    """Hash names, dtypes, shapes and values to 64 bits; the same on every device."""
     digest = hashlib.blake2b(digest_size=8)
-    for piece in hashed_pieces(weights):
-        digest.update(piece)
+    for name in sorted(weights):
+        tensor = weights[name].detach()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return int.from_bytes(digest.digest(), "big")
 
 
-def hashed_pieces(
-    weights: Mapping[str, Tensor], *, piece_bytes: int = 1 << 24
-) -> Iterator[bytes | memoryview]:
-    """What the checksum is of, in order: for each tensor by name its name, type and shape, then its bytes."""
-    for name in sorted(weights):
-        tensor = weights[name].detach()
-        yield f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode()
-        flat = tensor.contiguous().reshape(-1).view(torch.uint8)
-        for start in range(0, len(flat), piece_bytes):
-            yield flat[start : start + piece_bytes].cpu().numpy().data
-
-
 def write_weights(path: Path, weights: Mapping[str, Tensor], *, step: int) -> int:
-    """Replaces the file, whole or not at all, and returns the checksum. DiskFullError where there is no room."""
+    """Replace the file atomically.
+
+    Returns:
+        The checksum of the weights.
+
+    Raises:
+        DiskFullError: No space left.
+    """
     tensors = _apart({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
     found = checksum(tensors)
     content = save(tensors, {"v": str(VERSION), "step": str(step), "checksum": f"{found:016x}"})
-    # One name, since a run has one trainer: what a killed one left is written over, and nobody has to clear it away.
+    # A fixed name, since a run has one trainer: leftovers of a killed trainer are overwritten.
     partial = path.with_name(f"{path.name}.partial")
-    with room_on_disk(path):
+    with disk_full_errors(path):
         try:
-            # Not flushed to the disk: that would hold up the trainer, and a torn file is told by its checksum.
+            # No fsync: it would block the trainer, and the checksum detects a torn file.
             partial.write_bytes(content)
             partial.replace(path)
         except BaseException:
@@ -75,7 +68,7 @@ def write_weights(path: Path, weights: Mapping[str, Tensor], *, step: int) -> in
 
 
 def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """None in the memory of another: a table that two parts of a policy share has two names, and is saved twice."""
+    """Clone tensors that share memory, because safetensors refuses them: a shared table is saved under both names."""
     found: dict[int, Tensor] = {}
     return {
         name: tensor.clone() if found.setdefault(tensor.data_ptr(), tensor) is not tensor else tensor
@@ -84,9 +77,13 @@ def _apart(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def read_weights(path: Path) -> Weights:
-    """The weights in `path`. CheckpointError where they are missing, cut off, damaged or of another version."""
+    """Read and verify a weight file.
+
+    Raises:
+        CheckpointError: The file is missing, truncated, damaged or of another version.
+    """
     try:
-        # Not mapped: a file that somebody cuts short would end the process that looks at its missing end.
+        # Not memory-mapped: reading past the end of a truncated file would kill the process (SIGBUS).
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(f"{path}: there are no weights yet") from error
@@ -103,7 +100,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def read_step(path: Path) -> int | None:
-    """The step that the file says it is of, without a look at its weights; None where it cannot be told."""
+    """Read only the step from the file's header; None if the header cannot be read."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -114,12 +111,12 @@ def read_step(path: Path) -> int | None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Header:
+class _WeightsHeader:
     step: int
     checksum: int
 
 
-def _header(path: Path, content: bytes) -> _Header:
+def _header(path: Path, content: bytes) -> _WeightsHeader:
     length = int.from_bytes(content[:8], "little")
     if len(content) < 8 or length > min(_LONGEST_HEADER, len(content) - 8):
         raise CheckpointError(
@@ -128,7 +125,7 @@ def _header(path: Path, content: bytes) -> _Header:
     try:
         values = json.loads(content[8 : 8 + length])["__metadata__"]
         version = values["v"]
-        header = _Header(step=int(values["step"]), checksum=int(values["checksum"], 16))
+        header = _WeightsHeader(step=int(values["step"]), checksum=int(values["checksum"], 16))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"{path} is damaged or no weights for a pilot: its header cannot be read"

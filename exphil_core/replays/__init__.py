@@ -1,1 +1,1 @@
-"""Slippi replays and archives become games: the columns of one match. The only importer of peppi_py."""
+"""Parse Slippi replays and archives into games (the columns of one match). The only package that imports peppi_py."""

@@ -1,7 +1,7 @@
-"""The leak probe: of how many jumps on the ground does the observed state give the press away?
+"""Leak probe: the share of grounded jumps whose button press is already visible in the observed state.
 
-`pre[t]` acts within frame t and `post[t]` is its outcome, so a target taken from the frame of its observation can be
-read off it: the state is already the jump squat. With the right frame few are (a second press during the squat).
+`pre[t]` acts within frame t and `post[t]` is its outcome, so a target taken from the observation's own frame leaks:
+the state is already the jump squat. With the right frame few targets leak (a second press during the squat).
 """
 
 import math
@@ -13,13 +13,13 @@ from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.replays.columns import MISSING
 
 ALIGNED_SHARE, MISALIGNED_SHARE = 0.005, 0.91
-"""Of the onsets on the shared games, read with the right frame and with the one before it."""
+"""Measured shares of leaking onsets in the shared games, with the right target frame and with the one before it."""
 
 LEAK_LIMIT = 0.1
-"""Share of leaking onsets from where on games count as leaking, as where a tenth of them is misaligned."""
+"""Share of leaking onsets above which games count as leaking: about that of a tenth of them misaligned."""
 
 _Z = 1.959964
-"""Of a 95 % interval."""
+"""Normal quantile of a 95 % interval."""
 
 JUMP_BUTTONS = BUTTON_BITS["X"] | BUTTON_BITS["Y"]
 
@@ -27,11 +27,13 @@ JUMP_BUTTONS = BUTTON_BITS["X"] | BUTTON_BITS["Y"]
 def jump_onset_leak(
     action_state: np.ndarray, buttons: np.ndarray, airborne: np.ndarray, horizon: int = 1
 ) -> tuple[int, int]:
-    """(leaking, onsets) over pairs of the observation at t and the target `buttons[t + horizon]`.
+    """Count (leaking, onsets) over pairs of the observation at t and the target `buttons[t + horizon]`.
 
-    An onset is an X or Y held in the target that was not held the frame before, while the observed player
-    stands on the ground (`airborne` 0; missing counts as neither). It leaks where the observed state is
-    KNEE_BEND. `horizon` is 1 + delay; 0 is the leaking pairing, which a law needs to show that it can fail.
+    An onset is an X or Y held in the target that was not held the frame before, while the observed player is on the
+    ground (`airborne` 0; missing counts as neither). It leaks if the observed state is KNEE_BEND.
+
+    Args:
+        horizon: 1 + delay; 0 is the leaking pairing, with which a test shows that the probe can fail.
     """
     assert horizon >= 0
     held = np.where(buttons == MISSING["u16"], 0, buttons & JUMP_BUTTONS)
@@ -44,9 +46,10 @@ def jump_onset_leak(
 
 
 def leak_interval(leaking: int, onsets: int) -> tuple[float, float]:
-    """The 95 % interval of the share of leaking onsets (Wilson, 1927); 0 to 1 without any."""
+    """95 % interval of the share of leaking onsets (Wilson, 1927); (0, 1) without any onsets."""
     if not onsets:
         return 0.0, 1.0
+    # By hand: scipy.stats has it, but takes ten times as long to import as numpy.
     share, spread = leaking / onsets, _Z * _Z / onsets
     half = _Z * math.sqrt((share * (1 - share) + spread / 4) / onsets)
     low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
@@ -54,7 +57,7 @@ def leak_interval(leaking: int, onsets: int) -> tuple[float, float]:
 
 
 def leak_sentence(leaking: int, onsets: int) -> str:
-    """What so many jump onsets tell of how states and inputs are aligned."""
+    """Sentence with the result of the leak probe and its verdict on the alignment."""
     low, high = leak_interval(leaking, onsets)
     if high <= LEAK_LIMIT:
         verdict = "states and inputs are aligned"

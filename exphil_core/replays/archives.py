@@ -1,8 +1,7 @@
-"""Unpacks archives (`.zip`, `.7z`, `.tar` and compressed `.tar`) member by member.
+"""Unpack archives (`.zip`, `.7z`, `.tar` and compressed `.tar`) member by member.
 
-Members are written one by one to a folder of ours under names of ours, so that no name within an archive becomes a
-path. Limits are judged on the archive's directory before a byte is unpacked. A `.tar` has none: it is read through
-to be listed, and no further than the limits allow.
+Members go to our own folder under our own names, so no name in an archive becomes a path. Limits are checked against
+the archive's directory before anything is unpacked; a `.tar` has none and is read through, up to the limits.
 """
 
 import stat
@@ -15,37 +14,37 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from exphil_core.replays.compressed import READ_BYTES, decompressing
-from exphil_core.replays.kinds import TAR_SUFFIXES, kind_of, suffix_of, what_helps
+from exphil_core.replays.kinds import TAR_SUFFIXES, kind_of, suffix_of, unsupported_advice
 from exphil_core.replays.refusals import Refused
 from exphil_core.replays.regular_file import open_regular, read_failure
 
 Deliver = Callable[[int, "Path | Refused"], None]
-"""Takes a member's number and where it was unpacked to, or why it was not."""
+"""Called with a member's number and its unpacked path, or the reason why it was not unpacked."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArchiveLimits:
     member_bytes: int = 128 * 2**20
-    """A replay of eight minutes with four players has about 12 MB."""
+    """Maximum unpacked size of one member. An eight-minute replay with four players has about 12 MB."""
     total_bytes: int = 2**40
     members: int = 1_000_000
     ratio: float = 300.0
-    """Unpacked by packed size. Replays reach about 10, a game in which nothing happens 60; bombs 1000 and
-    more."""
+    """Maximum ratio of unpacked to packed size. Replays reach about 10, a game in which nothing happens 60;
+    decompression bombs 1000 and more."""
 
     def total(self, packed: int) -> float:
-        """Bytes that an archive of `packed` bytes may unpack to."""
+        """Maximum unpacked size, in bytes, of an archive of `packed` bytes."""
         return min(self.total_bytes, self.ratio * max(packed, 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A replay in an archive, or something there that is refused by name."""
+    """A replay in an archive, or a member that is refused by name."""
 
     number: int
-    """Its place in the archive, from 0: names may occur twice."""
+    """Index in the archive, from 0: names may occur twice."""
     name: str
-    """Its name; where that has occurred before, with `#2`, `#3` after it."""
+    """Name within the archive; repeated names get `#2`, `#3` appended."""
     size: int
     refused: Refused | None = None
 
@@ -54,9 +53,9 @@ class Member:
 class Listing:
     members: list[Member]
     ignored: int
-    """Files that are no replays by their names."""
+    """Number of files that are not replays by name."""
     damage: Refused | None = None
-    """Why the archive could not be listed to its end; what is listed is whole."""
+    """Why the listing is incomplete; the listed members are intact."""
 
 
 class SpoolError(Exception):
@@ -73,11 +72,15 @@ class _Entry(NamedTuple):
     packed: int
     encrypted: bool = False
     special: str = ""
-    """What it is where it is no regular file."""
+    """What the entry is if it is not a regular file."""
 
 
 def list_members(path: Path, limits: ArchiveLimits) -> Listing:
-    """The replays of an archive and what is refused by name. Raises `Refused` where the archive as a whole is."""
+    """List the replays of an archive and the members refused by name.
+
+    Raises:
+        Refused: The archive as a whole is refused.
+    """
     try:
         entries, damage = _entries(path, limits)
         packed = path.stat().st_size
@@ -85,7 +88,7 @@ def list_members(path: Path, limits: ArchiveLimits) -> Listing:
         raise
     except OSError as error:
         raise read_failure(error, str(path)) from error
-    except Exception as error:  # every format's reader raises what its parsing stumbles over
+    except Exception as error:  # every format's reader raises its own parsing errors
         raise _corrupt(path, error) from error
     if len(entries) > limits.members:
         raise Refused("archive_too_large", str(path), f"{len(entries)} members, at most {limits.members}")
@@ -97,10 +100,13 @@ def list_members(path: Path, limits: ArchiveLimits) -> Listing:
 
 
 def unpack(path: Path, numbers: Collection[int], into: Path, deliver: Deliver) -> None:
-    """Unpacks the members of these numbers one by one into files below `into`, in the archive's order.
+    """Unpack the members with these numbers one by one into files in `into`, in the archive's order.
 
-    `deliver` may wait, which holds the unpacking up. Raises `Refused` where the archive fails as a whole, SpoolError
-    where a file cannot be written; what was delivered before is good.
+    `deliver` may block, which pauses unpacking. Members delivered before an error are valid.
+
+    Raises:
+        Refused: The archive fails as a whole.
+        SpoolError: A file cannot be written.
     """
     name = path.name.lower()
     try:
@@ -123,7 +129,7 @@ def _corrupt(path: Path, error: Exception) -> Refused:
 
 
 def _entries(path: Path, limits: ArchiveLimits) -> tuple[list[_Entry], Refused | None]:
-    """All files of the archive, and what kept a tar from being read to its end."""
+    """All files of the archive, and why a tar could not be read to its end."""
     name = path.name.lower()
     if name.endswith(TAR_SUFFIXES):
         return _tar_entries(path, limits)
@@ -144,7 +150,7 @@ def _judge(path: Path, entries: list[_Entry], limits: ArchiveLimits) -> Iterator
         if kind == "archive":
             refused = Refused("nested_archive", subject)
         elif kind == "unsupported":
-            refused = Refused("unsupported_format", subject, what_helps(pure.name))
+            refused = Refused("unsupported_format", subject, unsupported_advice(pure.name))
         elif pure.is_absolute() or ".." in pure.parts or ":" in pure.parts[0]:
             refused = Refused("unsafe_member", subject)
         elif entry.special:
@@ -161,7 +167,7 @@ def _judge(path: Path, entries: list[_Entry], limits: ArchiveLimits) -> Iterator
 
 
 class SpoolFile:
-    """The file that one member is unpacked to. SpoolError where it cannot be written."""
+    """The file that one member is unpacked to. Raises SpoolError if it cannot be written."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -185,7 +191,7 @@ class SpoolFile:
 
 
 def spool_path(into: Path, number: int, name: str) -> Path:
-    """Where the member of this number is unpacked to; its suffix says how it is read."""
+    """Path that a member is unpacked to; its suffix tells how to read it."""
     return into / f"{number}{suffix_of(name)}"
 
 
@@ -233,7 +239,7 @@ def _unpack_zip(path: Path, numbers: set[int], into: Path, deliver: Deliver) -> 
                 raise
             except OSError as error:
                 unpacked = read_failure(error, subject)
-            except Exception as error:  # every method of compression has errors of its own
+            except Exception as error:  # every compression method has its own errors
                 unpacked = Refused("archive_corrupt", subject, str(error))
             deliver(number, unpacked)
 
@@ -246,7 +252,7 @@ def _open_7z(path: Path) -> Iterator[Any]:
         raise Refused("needs_archives_extra", str(path)) from error
     with open_regular(path) as file:
         try:
-            # Given a file and not its name, py7zr unpacks in order and in this thread.
+            # Given a file object instead of a name, py7zr unpacks in order and in this thread.
             archive = py7zr.SevenZipFile(file, "r")
         except py7zr.exceptions.PasswordRequired as error:
             raise Refused("archive_encrypted", str(path)) from error
@@ -285,7 +291,7 @@ def _unpack_7z(path: Path, numbers: set[int], into: Path, deliver: Deliver) -> N
 
 
 class _TarInfo(tarfile.TarInfo):
-    """A header; where one is damaged, tarfile takes it for the end of the archive, and this does not."""
+    """A tar header that raises if it is damaged; tarfile's own takes damage for the end of the archive."""
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> "_TarInfo":
@@ -295,13 +301,13 @@ class _TarInfo(tarfile.TarInfo):
             raise _ANOTHER_HEADER(str(error)) from error
 
 
-# Not among the documented names of the module, and there since Python 3.2.
+# Undocumented, but in the module since Python 3.2.
 _DAMAGED_HEADER = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # type: ignore[attr-defined]
 _ANOTHER_HEADER = tarfile.SubsequentHeaderError  # type: ignore[attr-defined]
 
 
 class _Limited:
-    """A stream that is read, at most up to a number of bytes."""
+    """A stream that raises `Refused` once more than `limit` bytes are read."""
 
     def __init__(self, stream: BinaryIO, path: Path, limit: float) -> None:
         self._stream, self._path, self._limit, self._size = stream, path, limit, 0
@@ -316,7 +322,7 @@ class _Limited:
 
 @contextmanager
 def _open_tar(path: Path, limit: float = float("inf")) -> Iterator[tuple[tarfile.TarFile, BinaryIO]]:
-    """The archive, whose members come in order, each to be read before the next, and the stream it is read from."""
+    """Open a tar in streaming mode (read each member before the next one); also yield its underlying stream."""
     with open_regular(path) as file:
         stream = cast(BinaryIO, _Limited(decompressing(file, path.name), path, limit))
         with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarInfo) as archive:
@@ -346,7 +352,7 @@ def _tar_entries(path: Path, limits: ArchiveLimits) -> tuple[list[_Entry], Refus
                 raise
             return entries, _corrupt(path, error)
         while stream.read(READ_BYTES):
-            pass  # to the checksum at its end: where that is wrong, any member may be
+            pass  # read up to the checksum at the end: if it is wrong, any member may be damaged
     return entries, None
 
 

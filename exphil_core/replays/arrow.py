@@ -1,7 +1,7 @@
-"""Arrow arrays as peppi gives them, read into clean numpy columns.
+"""Read peppi's Arrow arrays into clean numpy columns.
 
-A null row and a field that the version lacks are the missing value. Arrow keeps rubbish where a struct is null, so
-nothing is read past its validity.
+Null rows and fields that the version lacks become the missing value. Arrow values are undefined where a struct is
+null, so they are always masked by its validity.
 """
 
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ _NUMPY: dict[pa.DataType, np.dtype] = {
     pa.uint16(): np.dtype(np.uint16),
     pa.uint32(): np.dtype(np.uint32),
 }
-"""pyarrow's own table of these needs pandas."""
+"""pyarrow's own mapping of these types needs pandas."""
 
 
 class OutOfRange(Exception):
@@ -36,14 +36,15 @@ NOTHING_ABSENT: Mapping[Any, np.ndarray] = MappingProxyType({})
 
 
 def finalised_rows(frame_ids: np.ndarray) -> np.ndarray | None:
-    """Rows of the last occurrence of each frame id, in the order of the ids, or None where none repeats.
+    """Return the rows of the last occurrence of each frame id, in id order; None if no id repeats.
 
-    Frames after the one that was played last were rolled back and never played again: they are left out.
+    Frame ids above the last row's were rolled back and never played again: they are left out.
     """
     if (frame_ids[1:] > frame_ids[:-1]).all():
         return None
     ids, from_the_end = np.unique(frame_ids[::-1], return_index=True)
-    return (len(frame_ids) - 1 - from_the_end)[ids <= frame_ids[-1]]
+    rows: np.ndarray = (len(frame_ids) - 1 - from_the_end)[ids <= frame_ids[-1]]
+    return rows
 
 
 def field_names(struct: pa.StructArray) -> set[str]:
@@ -51,13 +52,13 @@ def field_names(struct: pa.StructArray) -> set[str]:
 
 
 def values_of(array: pa.Array) -> np.ndarray:
-    """The numbers of a primitive array without a copy; what is null in a struct above it holds rubbish."""
+    """Values of a primitive array without a copy; undefined where an enclosing struct is null."""
     dtype = _NUMPY[array.type]
     return np.frombuffer(array.buffers()[1], dtype, count=len(array), offset=array.offset * dtype.itemsize)
 
 
 def _find(struct: pa.StructArray, field: str) -> pa.Array | None:
-    """The array of a dotted field, or None where the replay's version does not have it."""
+    """Array of a dotted field, or None if the replay's version lacks it."""
     found: pa.Array = struct
     for name in field.split("."):
         if found.type.get_field_index(name) < 0:
@@ -74,9 +75,15 @@ def read_columns(
     length: int,
     absent_halves: Mapping[str, np.ndarray] = NOTHING_ABSENT,
 ) -> dict[str, np.ndarray]:
-    """Columns by name at `rows` (None: all). A null row, or a column that the version lacks, is missing.
+    """Read columns by name. Null rows and columns that the version lacks are missing.
 
-    So are the rows in which `absent_halves`, by the first part of a field, is True.
+    Args:
+        rows: Rows to read; None for all.
+        length: Number of rows read.
+        absent_halves: Additional missing rows (bool over all rows), keyed by the first part of a field.
+
+    Raises:
+        OutOfRange: A value is one that the game cannot have.
     """
     null = struct.is_null().to_numpy(zero_copy_only=False) if struct.null_count else None
     absences = {half: absent if null is None else absent | null for half, absent in absent_halves.items()}
@@ -98,9 +105,9 @@ def read_columns(
 def _clean(
     values: np.ndarray, column: Column, version: Version, absent: np.ndarray | None = None
 ) -> np.ndarray:
-    """`values` as the column's dtype, missing where `absent`. NaN stays NaN.
+    """Return `values` in the column's dtype, missing where `absent`. NaN stays NaN.
 
-    Raises OutOfRange for a value that the game cannot have. Where the column may hold garbage, that is missing.
+    Raises OutOfRange for a value that the game cannot have; if the column may hold garbage, it is missing instead.
     """
     low, high = column.low, column.high
     dtype = DTYPES[column.group]
@@ -125,7 +132,7 @@ def _clean(
 
 
 def read_events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """(frame index, fields) of the events of all kept rows, in the order of the frames."""
+    """Return (frame index, fields) of the events of all kept rows, in frame order."""
     counts = np.diff(values_of(table.offsets))
     index = np.arange(len(counts))
     if rows is not None:
@@ -141,7 +148,7 @@ def read_events(table: pa.ListArray, rows: np.ndarray | None) -> tuple[np.ndarra
 def forward_fill(
     filled: np.ndarray, row: np.ndarray, values: np.ndarray, column: Column, version: Version
 ) -> None:
-    """Sets `filled` from each row on to the value there. Raises OutOfRange, with a row of `filled`."""
+    """Set `filled` from each row onwards to that row's value. Raises OutOfRange with an index into `filled`."""
     if len(row) == 0:
         return
     try:

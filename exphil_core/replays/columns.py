@@ -1,13 +1,11 @@
-"""Every column of a game, declared once: name, peppi's field, dtype group, missing value, range, first version.
+"""Column schema of games and datasets: name, peppi field, dtype group, missing value, range, first version.
 
-A value that a replay does not have is its group's missing value, never zero: NaN in `f32`, 255 in `u8`, 65535 in
-`u16`.
-
-A *row* of a dataset is one frame of a two-player game. Its columns lie in blocks,
+A value that a replay lacks is its group's missing value, never zero: NaN in `f32`, 255 in `u8`, 65535 in `u16`.
+A dataset row is one frame of a two-player game, with the same blocks of columns in every dtype group:
 
     [player 0 | follower 0 | player 1 | follower 1 | items | stage]
 
-the same in every dtype group, so that choosing the ego swaps two halves and touches nothing else.
+Choosing the ego therefore only swaps two halves.
 """
 
 from dataclasses import dataclass
@@ -31,7 +29,7 @@ DTYPES: dict[Group, np.dtype] = {
 MISSING: dict[Group, float | int] = {"f32": float("nan"), "u16": 65535, "u8": 255}
 
 SCHEMA_VERSION = 2
-"""Raised whenever a column, a block or a meaning changes: a dataset of another version is refused."""
+"""Raise it whenever a column, a block or a meaning changes: a dataset of another version is refused."""
 
 
 class Version(NamedTuple):
@@ -46,7 +44,7 @@ class Version(NamedTuple):
 
 
 OLDEST = Version(0, 1)
-"""Of the columns that every replay has."""
+"""First version of the columns that every replay has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,11 +56,11 @@ class Column:
     since: Version = OLDEST
     low: float | None = None
     high: float | None = None
-    """What the game can do: a game with a value outside of [low, high] is refused. NaN is missing, never outside."""
+    """Range in the game: a replay with a value outside [low, high] is refused. NaN is missing, never outside."""
     garbage_before: Version = OLDEST
-    """Recorders of older versions wrote garbage here: there a value outside is missing, and nothing is refused."""
+    """Recorders before this version wrote garbage here: in their files a value outside is missing, not refused."""
     any_bits: bool = False
-    """The game keeps other things in the same place at times: a value outside is missing in every version."""
+    """The game also stores other data in this field: a value outside is missing in every version, not refused."""
 
     @property
     def missing(self) -> float | int:
@@ -83,9 +81,9 @@ def _u16(name: str, field: str, since: Version = OLDEST, *, high: int | None = N
 
 _ROUNDING = 1e-3
 _FASTEST = 100.0
-"""Units per frame. Knockback is capped at 2,500, which is 75; moves of their own reach 19."""
+"""Units per frame. Knockback is capped at 2,500, which is 75 units per frame; moves themselves reach 19."""
 _GARBAGE_IN_TRIGGERS = Version(1, 2)
-"""0.1.0 and 1.0.0 files hold 3.78e22 in the right one, which would read as "fully pressed"."""
+"""0.1.0 and 1.0.0 files hold 3.78e22 in the right trigger, which would read as "fully pressed"."""
 
 PRE_COLUMNS: tuple[Column, ...] = (
     *(
@@ -109,19 +107,19 @@ PRE_COLUMNS: tuple[Column, ...] = (
     ),
     _u16("buttons", "pre.buttons_physical"),
 )
-"""The controller that acts within the frame."""
+"""Controller inputs that act within the frame."""
 
 POST_COLUMNS: tuple[Column, ...] = (
-    # Wide enough for any stage; on a tournament stage `plausible.py` knows the blast lines.
+    # Wide enough for any stage; on tournament stages `plausible.py` checks against the blast lines.
     _f32("position_x", "post.position.x", low=-2e4, high=2e4),
     _f32("position_y", "post.position.y", low=-2e4, high=2e4),
     _f32("direction", "post.direction", low=-1.0, high=1.0),
     _f32("percent", "post.percent", low=0.0, high=999.0),
-    # The hit that breaks a shield may leave it below zero while the game stands still.
+    # The hit that breaks a shield may leave it below zero while the game is frozen.
     _f32("shield", "post.shield", low=-60.0, high=60.0 + _ROUNDING),
-    # Animations end or start anew long before.
+    # Animations end or restart long before this limit.
     _f32("state_age", "post.state_age", Version(0, 2), low=-3e4, high=3e4),
-    # Hitstun where the state has it; anything else, not even a float, in other states.
+    # Hitstun in states that have it; in other states other data, which need not be a float.
     _f32("misc_as", "post.misc_as", Version(2, 0), low=-1e5, high=1e5, any_bits=True),
     *(
         _f32(name, f"post.velocities.{field}", Version(3, 5), low=-_FASTEST, high=_FASTEST)
@@ -133,7 +131,7 @@ POST_COLUMNS: tuple[Column, ...] = (
             ("knockback_y", "knockback_y"),
         )
     ),
-    # Capped at 20 frames, half as many again for electric hits.
+    # Capped at 20 frames, 1.5 times that for electric hits.
     _f32("hitlag", "post.hitlag", Version(3, 8), low=0.0, high=60.0),
     _u16("action_state", "post.state", high=action_states.LAST),
     _u8("internal_id", "post.character", high=32),
@@ -151,7 +149,7 @@ POST_COLUMNS: tuple[Column, ...] = (
     _u8("l_cancel", "post.l_cancel", Version(2, 0), high=2),
     _u8("hurtbox_state", "post.hurtbox_state", Version(2, 1), high=2),
 )
-"""The outcome of the frame."""
+"""State after the frame."""
 
 PLAYER_COLUMNS: tuple[Column, ...] = PRE_COLUMNS + POST_COLUMNS
 
@@ -168,7 +166,7 @@ _FOLLOWER_NAMES = (
     "jumps",
 )
 FOLLOWER_COLUMNS: tuple[Column, ...] = tuple(c for c in POST_COLUMNS if c.name in _FOLLOWER_NAMES)
-"""What a dataset keeps of Nana. A missing `action_state` says that she is not there."""
+"""Columns of Nana in a dataset. A missing `action_state` means that she is absent."""
 
 ITEM_COLUMNS: tuple[Column, ...] = (
     _f32("position_x", "position.x", Version(3, 0), low=-2e4, high=2e4),
@@ -177,7 +175,7 @@ ITEM_COLUMNS: tuple[Column, ...] = (
     _f32("velocity_y", "velocity.y", Version(3, 0), low=-200.0, high=200.0),
     _u16("type", "type", Version(3, 0), high=max(ITEM_TYPES)),
     _u8("state", "state", Version(3, 0)),
-    # peppi's owner is a port index and -1 for none; a game stores the player's position in `players`.
+    # peppi's owner is a port index, or -1 for none; a game stores the index into `players`.
     _u8("owner", "owner", Version(3, 6), high=3, any_bits=True),
 )
 
@@ -189,7 +187,7 @@ STAGE_COLUMNS: tuple[Column, ...] = (
 )
 
 ITEM_SLOTS = 8
-"""Items a dataset keeps per frame: the nearest to either player, ordered by spawn id."""
+"""Items per frame in a dataset: those nearest to either player, ordered by spawn id."""
 
 
 def _block(prefix: str, columns: tuple[Column, ...], group: Group) -> list[str]:
@@ -209,8 +207,8 @@ LAYOUT: dict[Group, tuple[str, ...]] = {
     )
     for group in GROUPS
 }
-"""Per group, the full names of a dataset row's columns in order: `p0.main_x`, `n1.percent`, `item3.type`,
-`stage.fod_left`. After the ego is chosen, `p0`/`n0` are the ego's and `p1`/`n1` the opponent's."""
+"""Full column names of a dataset row, in order, by group: `p0.main_x`, `n1.percent`, `item3.type`, `stage.fod_left`.
+After the ego is chosen, `p0`/`n0` are the ego's columns and `p1`/`n1` the opponent's."""
 
 HALF: dict[Group, int] = {group: len(_half(0, group)) for group in GROUPS}
 """Columns of one player with its follower: rows start `[0:HALF] = player 0`, `[HALF:2*HALF] = player 1`."""

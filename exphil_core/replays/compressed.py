@@ -1,4 +1,4 @@
-"""Single compressed replays: `.slp.gz`, `.xz`, `.bz2`, `.zst`, and `.slpz`, as a plain `.slp` for the parser."""
+"""Decompress single replays (`.slp.gz`, `.xz`, `.bz2`, `.zst` and `.slpz`) to plain `.slp` files for the parser."""
 
 import bz2
 import gzip
@@ -27,11 +27,13 @@ _SLPZ_HEADER = struct.Struct(">6I")
 
 @contextmanager
 def plain_replay(path: Path, *, max_bytes: int, folder: Path | None = None) -> Iterator[Path]:
-    """A path that the parser can read: `path` itself where it is an uncompressed replay with a name of text, else a
-    temporary file in `folder`.
+    """Provide a path that the parser can read, for the duration of a `with` block.
 
-    Refused where the file is damaged, holds no replay, or unpacks to more than `max_bytes`. OSError where the
-    temporary file cannot be written.
+    This is `path` itself for an uncompressed replay whose name is UTF-8, else a temporary file in `folder`.
+
+    Raises:
+        Refused: The file is damaged, is not a replay, or unpacks to more than `max_bytes`.
+        OSError: The temporary file cannot be written.
     """
     if kind_of(path.name) != "compressed":
         if is_text(str(path)):
@@ -50,7 +52,7 @@ def plain_replay(path: Path, *, max_bytes: int, folder: Path | None = None) -> I
 
 
 def _plain_chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
-    """The bytes of the replay. Whatever is wrong with the file is Refused: other errors are those of writing."""
+    """Yield the bytes of the replay. Any problem with the file raises Refused; other errors come from writing."""
     subject = str(path)
     try:
         with open_regular(path) as packed:
@@ -77,7 +79,7 @@ def _plain_chunks(path: Path, max_bytes: int) -> Iterator[bytes]:
 
 
 def decompressing(packed: BinaryIO, name: str) -> BinaryIO:
-    """The content of an open file as a stream, decompressed where the suffix of its name says that it must be."""
+    """Return the content of an open file as a stream, decompressed according to the suffix of `name`."""
     lower = name.lower()
     if lower.endswith((".gz", ".tgz")):
         return gzip.GzipFile(fileobj=packed)  # type: ignore[return-value]
@@ -88,16 +90,17 @@ def decompressing(packed: BinaryIO, name: str) -> BinaryIO:
     if lower.endswith((".zst", ".tzst")):
         import pyarrow as pa
 
-        return pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+        stream: BinaryIO = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
+        return stream
     return packed
 
 
 def _from_slpz(data: bytes, max_bytes: int, subject: str) -> bytes:
-    """The replay in a `.slpz`. Format: https://github.com/AlexanderHarrison/slpz
+    """Decode a `.slpz` replay. Format: https://github.com/AlexanderHarrison/slpz
 
-    Six big-endian numbers (version, four offsets, size of the events), the table of event sizes, Game Start and the
-    metadata as they are, and the other events compressed: their count, their codes in order, and for each code its
-    payloads byte by byte, all first bytes before all second ones.
+    Six big-endian uint32 (version, four offsets, size of the events), then the table of event sizes, Game Start and
+    the metadata, uncompressed, and the other events compressed: their count, their codes in order, and for each code
+    its payloads transposed, all first bytes before all second bytes.
     """
     if len(data) > max_bytes:
         raise Refused("member_too_large", subject, f"more than {max_bytes} bytes")
@@ -123,7 +126,7 @@ def _from_slpz(data: bytes, max_bytes: int, subject: str) -> bytes:
 
 
 def _in_order(columns: np.ndarray, sizes: np.ndarray) -> bytes:
-    """The events as they were, from their codes and their transposed payloads. ValueError where they do not fit."""
+    """Rebuild the events from their codes and transposed payloads. Raises ValueError if their sizes do not fit."""
     count = int.from_bytes(columns[:4].tobytes(), "big")
     codes, position = columns[4 : 4 + count], 4 + count
     ends = np.cumsum(1 + sizes[codes])

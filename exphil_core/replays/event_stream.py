@@ -1,5 +1,7 @@
-"""The bytes of a replay as Slippi's specification lays them out: a UBJSON object whose `raw` is a stream of events
-and whose `metadata` follows it. Only salvage and repair read it themselves; everything else uses the parser."""
+"""Slippi's file format: a UBJSON object with the event stream `raw`, followed by `metadata`.
+
+Only salvage and repair read these bytes directly; everything else uses the parser.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -24,11 +26,11 @@ FRAME_EVENTS = frozenset(
 """Events whose payload starts with their frame id."""
 
 _SMALLEST: dict[int, int] = {GAME_START: 320, PRE_FRAME: 58, POST_FRAME: 33}
-"""Payload sizes in the oldest version; later ones only append."""
+"""Payload sizes in the oldest version; later versions only append."""
 
 
 def payload_sizes(data: bytes, subject: str) -> tuple[dict[int, int], int]:
-    """The size of every event's payload by its code, and where the first event starts."""
+    """Read the Event Payloads table: payload size by event code, and the position of the first event."""
     if len(data) < STREAM_START + 2 or not data.startswith(HEADER):
         raise Refused("not_slippi", subject)
     if data[STREAM_START] != PAYLOADS:
@@ -46,7 +48,7 @@ def payload_sizes(data: bytes, subject: str) -> tuple[dict[int, int], int]:
 def iterate_events(
     data: bytes, sizes: dict[int, int], position: int, end: int, subject: str
 ) -> Iterator[tuple[int, int, int]]:
-    """(code, start, end) of every whole event. Raises `Refused` where something else stands in the middle."""
+    """Yield (code, start, end) of every complete event. Raises `Refused` for an unknown event in mid-stream."""
     while position < end:
         code = data[position]
         if code not in sizes:

@@ -1,7 +1,7 @@
-"""Which games a dataset takes, and what is known of each side of them.
+"""Game filters for datasets, and the input quality of each player (side) of a game.
 
-A predicate removes a game; a side's quality never does. A game of an idle player or of a script is kept, as the other
-side may be worth imitating: who becomes an ego is decided where egos are selected.
+A predicate removes a game; a side's quality never does. A game with an idle player or a script is kept, since the
+opponent may be worth imitating: ego selection decides which sides to imitate.
 """
 
 from collections.abc import Callable
@@ -17,46 +17,45 @@ from exphil_core.replays.columns import MISSING
 from exphil_core.replays.game import Game, Player
 
 FILTERS_VERSION = 2
-"""Part of a dataset's cache key: rises when the same game would be judged otherwise."""
+"""Part of a dataset's cache key: raise it when the same game would be judged differently."""
 
 _MAX_MISSING = 0.05
 
 ACTIVE_SHARE = 0.08
-"""Inputs of a side that plays change on at least this share of frames (people's on 0.1 to 0.65 of them)."""
+"""Inputs of an active side change on at least this share of frames (humans: 0.1 to 0.65)."""
 
 _MAX_OFF_GRID = 0.02
-"""Human sticks lie on the grid of 1/80; 6 to 11 % of a CPU player's values do not."""
+"""Human stick values lie on a grid of 1/80; 6 to 11 % of a CPU player's values do not."""
 
 _MIN_STICK_POSITIONS = 4
-"""Players with a box controller use 13 or more positions of the main stick, people with a stick hundreds, a
-script that repeats one trick two or three."""
+"""Box controllers use 13 or more positions of the main stick, analog sticks hundreds, a script that repeats one
+trick two or three."""
 
 _MAX_PRESSES_PER_SECOND = 15.0
 
 _LOOP_WINDOW = 60
 _LOOP_CHANGES = 8
 _MAX_REPEATED = 0.5
-"""Of all windows of this many frames with at least so many changes of input, the share that occurred before
-to the last bit. People's is 0.001 at most, that of scripts 0.54 to 0.97."""
+"""Maximum share of repeated windows: among windows of `_LOOP_WINDOW` frames with at least `_LOOP_CHANGES` input
+changes, those that occurred before, bit for bit. Humans: 0.001 at most; scripts: 0.54 to 0.97."""
 
 _FULL_DEFLECTION, _NEUTRAL_DEFLECTION = 0.95, 0.01
-"""Distance of the main stick from its centre, at least and at most."""
+"""Minimum distance of the main stick from its centre that counts as full, and maximum that counts as neutral."""
 
 _MIN_DIGITAL_SHARE = 0.5
-"""Of the moves of the main stick, from where on a side is digital: the share that jump between neutral and full from
-one frame to the next. People's with a stick is 0.01 to 0.23, with a box controller 0.57 to 0.75; that of scripts is
-0.93 to 1."""
+"""Share of main stick moves that jump between neutral and full within one frame, from which a side is digital.
+Humans with an analog stick: 0.01 to 0.23; with a box controller: 0.57 to 0.75; scripts: 0.93 to 1."""
 
 _MIN_DIGITAL_DWELL = 4.0
-"""Frames that a digital side leaves the stick where it is, in the median. People with a box controller have 5 to 7,
-as fingers have to press and release; a script that decides every few frames has 1 to 3."""
+"""Minimum median number of frames between a digital side's stick moves. Humans with a box controller have 5 to 7,
+since fingers must press and release; a script that decides every few frames has 1 to 3."""
 
 _MAX_SAME_DWELL = 0.3
-"""Of a digital side's moves, the share that come after the one most common number of frames: people's 0.11 to 0.15,
-the dojo's bots' up to 0.18; that of a script that keeps time is 0.9."""
+"""Maximum share of a digital side's stick moves that follow after the most common number of frames. Humans: 0.11 to
+0.15; dojo bots: up to 0.18; a script with a fixed period: 0.9."""
 
 _FEW_MOVES = 30
-"""Fewer moves than this do not tell when a digital side moves."""
+"""With fewer stick moves than this, the timing of a side is not judged."""
 
 _MULTIPLIER = 0x9E3779B97F4A7C15
 
@@ -64,10 +63,10 @@ _MULTIPLIER = 0x9E3779B97F4A7C15
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SideQuality:
     human: bool
-    """Typed human in the replay, which idle players and scripts are, too."""
+    """The replay's player type is human; idle players and scripts have it, too."""
     active: bool
     plausible: bool
-    """Inputs as a hand gives them: on the grid, no faster than fingers, not a loop."""
+    """Inputs look human: on the stick grid, no faster than fingers, not a loop."""
     activity: float
     """Share of playable frames on which the inputs change."""
 
@@ -77,7 +76,7 @@ class Predicate:
     name: str
     sentence: str
     removes: Callable[[Game, int], bool]
-    """Of a game and the minimum number of frames."""
+    """Takes a game and the minimum number of frames."""
 
 
 def _player_missing(game: Game, min_frames: int) -> bool:
@@ -117,17 +116,18 @@ PREDICATES: tuple[Predicate, ...] = (
         sentence=f"a player is missing on more than {_MAX_MISSING:.0%} of the frames",
         removes=_player_missing,
     ),
-    Predicate(name="no_damage", sentence="nobody took damage", removes=_no_damage),
+    Predicate(name="no_damage", sentence="neither player took damage", removes=_no_damage),
 )
-"""In the order in which they are tried: a game is counted under the first that removes it."""
+"""Predicates in the order in which they are tried: a game is counted under the first that removes it."""
 
 
 def removed_by(game: Game, *, min_frames: int) -> Predicate | None:
-    """The first predicate that removes the game, or None."""
+    """Return the first predicate that removes the game, or None."""
     return next((predicate for predicate in PREDICATES if predicate.removes(game, min_frames)), None)
 
 
 def side_quality(game: Game, player: Player) -> SideQuality:
+    """Judge the inputs of one player over the playable frames of a game."""
     playable = game.frame_id >= FIRST_PLAYABLE_FRAME_ID
     buttons = player.leader["buttons"][playable]
     buttons = np.where(buttons == MISSING["u16"], 0, buttons & BUTTON_MASK)
@@ -165,7 +165,7 @@ def _is_plausible(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarr
 
 
 def _is_slow_script(main_x: np.ndarray, main_y: np.ndarray) -> bool:
-    """Whether the stick jumps as a box controller's, at times that no fingers keep."""
+    """Whether the stick jumps like a box controller's, with timing that no human has."""
     moved = np.flatnonzero((np.diff(main_x) != 0) | (np.diff(main_y) != 0))
     if len(moved) < _FEW_MOVES:
         return False
@@ -186,7 +186,7 @@ def _off_grid(axis: np.ndarray) -> float:
 
 
 def _repeated(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarray) -> float:
-    """Share of the busy windows whose inputs are, bit for bit, those of another busy window.
+    """Share of the busy windows whose inputs repeat those of another busy window, bit for bit.
 
     A window's hash is a difference of prefix sums: sum of token[i] * m**i over the window, divided by
     m**start, in arithmetic modulo 2**64, where the odd m has an inverse.
@@ -210,7 +210,7 @@ def _repeated(axes: list[np.ndarray], buttons: np.ndarray, changes: np.ndarray) 
 
 
 def _distinct(values: np.ndarray) -> int:
-    """How many different values there are. numpy's `unique` hashes them, which takes several times as long."""
+    """Number of different values. numpy's `unique` hashes them, which takes several times as long."""
     ordered = np.sort(values)
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(len(ordered))
 

@@ -1,7 +1,6 @@
-"""Where Slippi keeps replays on this machine, and how many there are, without opening one.
+"""Find Slippi's replay folders on this machine, and count their replays without opening any.
 
-In: the system, its folders and environment. Out: folders that are there, and counts. What a reader gets wrong: the
-Slippi Launcher's settings name the folder that its owner chose; it comes before the usual ones, which may be old.
+The folder set in the Slippi Launcher comes before the default folders, which may be out of date.
 """
 
 import json
@@ -20,10 +19,10 @@ from exphil_core.replays.kinds import kind_of
 from exphil_core.replays.listing import leads_back
 
 MOST_DEPTH = 6
-"""Folders below folders that are counted in: Slippi makes one a month, people sort by tournament and year."""
+"""Depth of subfolders that are counted: Slippi makes one a month, people sort by tournament and year."""
 
 MOST_ENTRIES = 200_000
-"""Directory entries looked at before a count is given up as 'at least'."""
+"""Directory entries read before a count stops and is reported as 'at least'."""
 
 MOST_SECONDS = 5.0
 
@@ -31,15 +30,15 @@ _SETTINGS_BYTES = 2**20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counted:
+class ReplayCount:
     replays: int = 0
     archives: int = 0
     bytes: int = 0
-    """Of both."""
+    """Total size of replays and archives."""
     newest: float | None = None
-    """When the newest of them was changed, in seconds since 1970."""
+    """Latest modification time of any of them, in seconds since 1970."""
     whole: bool = True
-    """False where the folder was too deep, large or slow to be counted to its end."""
+    """False if the folder was too deep, large or slow to count completely."""
 
 
 def usual_folders(
@@ -49,7 +48,7 @@ def usual_folders(
     documents: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
-    """Slippi's folders that are there: the launcher's own choice first, none within another that is listed."""
+    """Existing Slippi folders, those set in the launcher first; a folder within a listed one is left out."""
     home = home_folder() if home is None else home
     if home is None:
         return []
@@ -81,10 +80,10 @@ def count_replays(
     seconds: float = MOST_SECONDS,
     stopped: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.monotonic,
-) -> Counted:
-    """Replays and archives in a folder, or in the one file that it is. Nothing is opened.
+) -> ReplayCount:
+    """Count the replays and archives in a folder, or a single file, without opening any.
 
-    Linked folders are counted, each once, as a build reads them.
+    Linked folders are counted once each, as a build reads them.
     """
     replays = archives = size = looked = 0
     newest: float | None = None
@@ -97,7 +96,7 @@ def count_replays(
         for entry in _entries(current, entered):
             looked += 1
             if looked > entries or stopped() or clock() > until:
-                return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=False)
+                return ReplayCount(replays=replays, archives=archives, bytes=size, newest=newest, whole=False)
             try:
                 info = entry.stat()
                 if stat.S_ISDIR(info.st_mode):
@@ -117,11 +116,11 @@ def count_replays(
             replays += kind != "archive"
             size += info.st_size
             newest = info.st_mtime if newest is None else max(newest, info.st_mtime)
-    return Counted(replays=replays, archives=archives, bytes=size, newest=newest, whole=whole)
+    return ReplayCount(replays=replays, archives=archives, bytes=size, newest=newest, whole=whole)
 
 
 def _entries(path: Path, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, the first time that it is entered; or the one file that the path is."""
+    """Yield the entries of a folder the first time it is entered, or the entry of the single file at `path`."""
     try:
         info = path.stat()
         if not stat.S_ISDIR(info.st_mode):
@@ -136,7 +135,7 @@ def _entries(path: Path, entered: set[tuple[int, int]]) -> Iterator[os.DirEntry[
 
 
 def _settings_files(system: str, home: Path, environment: Mapping[str, str]) -> Iterator[Path]:
-    """Where the Slippi Launcher writes what its owner chose (Electron's userData folder)."""
+    """Yield the path of the Slippi Launcher's settings file (in Electron's userData folder)."""
     name = ("Slippi Launcher", "Settings")
     if system == "win32":
         yield Path(environment.get("APPDATA") or home / "AppData" / "Roaming").joinpath(*name)
@@ -147,7 +146,7 @@ def _settings_files(system: str, home: Path, environment: Mapping[str, str]) -> 
 
 
 def _chosen_in(file: Path) -> Iterator[Path]:
-    """The folders that a settings file names; none where it is not there or not what the launcher writes."""
+    """Yield the folders that a settings file names; none if the file is missing or not in the launcher's format."""
     try:
         with file.open("rb") as opened:
             said = json.loads(opened.read(_SETTINGS_BYTES))
@@ -162,6 +161,6 @@ def _chosen_in(file: Path) -> Iterator[Path]:
         settings.get("spectateSlpPath"),
         *(extra if isinstance(extra, list) else ()),
     ):
-        # A relative path would be looked for in whatever folder exphil was started in.
+        # A relative path would resolve against exphil's working directory.
         if isinstance(name, str) and "\0" not in name and Path(name).is_absolute():
             yield Path(name)

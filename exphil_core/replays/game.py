@@ -1,7 +1,6 @@
-"""A game: one replay's match as columns, before any ego is chosen.
+"""A parsed game: one replay's match as numpy columns, before any ego is chosen.
 
-Frozen values of numpy arrays, one entry a frame, of repeated frames the last occurrence. Two to four players, in
-port order.
+Arrays have one entry per frame; of repeated frames the last occurrence. Two to four players, in port order.
 """
 
 from collections.abc import Mapping
@@ -17,14 +16,14 @@ Columns = Mapping[str, np.ndarray]
 
 
 def frames_by_character(internal_id: np.ndarray, selected_external_id: int) -> dict[int, int]:
-    """External character id → frames on which a player has it on the stage, the one played most first.
+    """Map external character id to the frames on which the player has it on the stage, most played first.
 
     Zelda and Sheik transform, so a player has at most two characters. Frames without an internal id, or with one
-    that the player cannot have become, count for the one played most.
+    that the player cannot have, count for the character played most.
 
     Args:
         internal_id: uint8 [T], the `internal_id` column of the player's leader.
-        selected_external_id: The character that was selected; returned where no frame has an id.
+        selected_external_id: The selected character; used if no frame has an id.
     """
     counts = np.bincount(internal_id, minlength=256)[: characters.INTERNAL_ID_COUNT]
     frames = {
@@ -32,7 +31,7 @@ def frames_by_character(internal_id: np.ndarray, selected_external_id: int) -> d
         for internal, count in enumerate(counts.tolist())
         if count
     }
-    # Of two that are played equally long, the selected one.
+    # A tie goes to the selected character.
     main = max(
         frames or (selected_external_id,),
         key=lambda external_id: (
@@ -51,15 +50,15 @@ def frames_by_character(internal_id: np.ndarray, selected_external_id: int) -> d
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """What is known of a dojo bot's inputs: the loss that no honest model gets below. Nats per frame.
+    """Loss floor of a dojo bot's inputs, in nats per frame: no model can get below it without leaked information.
 
-    Counted over the frames from the first playable one (`FIRST_PLAYABLE_FRAME_ID`) to the last.
+    Averaged over the frames from the first playable one (`FIRST_PLAYABLE_FRAME_ID`) to the last.
     """
 
     entropy: float
-    """Mean entropy of the distributions that the inputs were drawn from."""
+    """Mean entropy of the distributions from which the inputs were drawn."""
     surprisal: float
-    """Mean of -log p of the inputs that were drawn: the same quantity as it came out in this game."""
+    """Mean of -log p of the inputs that were drawn: the realised value of `entropy` in this game."""
     stderr: float
     """Standard error of `surprisal` around `entropy`."""
     frames: int
@@ -69,31 +68,31 @@ class Floor:
 class Player:
     port_index: int
     external_id: int
-    """The character that was selected; `played` says which one is on the stage."""
+    """The selected character; `played` has those on the stage."""
     type: Literal["human", "cpu", "demo"]
     costume: int
     team: int | None
     start_stocks: int
     name: str
-    """Name tag or netplay name, sanitised; may be empty. Shown to people, never stored in a dataset."""
+    """Name tag or netplay name, sanitised; may be empty. For display only, never stored in a dataset."""
     code: str
     """Netplay connect code, sanitised; may be empty. Never stored in a dataset."""
     leader: Columns
     """`PLAYER_COLUMNS` by name, each [T]."""
     follower: Columns | None
-    """The same for Nana; all missing where she is not there."""
+    """The same columns for Nana; all missing on frames where she is absent."""
     floor: Floor | None = None
-    """Only in replays that the dojo wrote (`metadata.dojo`)."""
+    """Set only in replays that the dojo wrote (`metadata.dojo`)."""
 
     @property
     def played(self) -> dict[int, int]:
-        """External character id → frames on which it is on the stage, the one played most first."""
+        """External character id → frames on the stage, most played first."""
         return frames_by_character(self.leader["internal_id"], self.external_id)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Items:
-    """The items of every frame, as one table: those of frame t are rows `offsets[t]:offsets[t + 1]`."""
+    """The items of all frames in one table: frame t has rows `offsets[t]:offsets[t + 1]`."""
 
     offsets: np.ndarray
     """int64 [T + 1]."""
@@ -113,30 +112,30 @@ class Game:
     is_pal: bool | None
     random_seed: int
     match_id: str
-    """Slippi's session id where the version has it (3.14) and the game was netplay, else empty."""
+    """Slippi's session id of a netplay game, since version 3.14; else empty."""
     played_on: str
-    """The console or program that wrote the file, sanitised."""
+    """Console or program that wrote the file, sanitised."""
     end_method: str | None
-    """`game`, `no_contest`, `time`…; None where no Game End was written."""
+    """`game`, `no_contest`, `time`…; None if no Game End was written."""
     frame_id: np.ndarray
     """int32 [T], strictly increasing."""
     players: tuple[Player, ...]
     items: Items | None
-    """None where the version has no items."""
+    """None if the version has no items."""
     stage: Columns
     """`STAGE_COLUMNS` by name, each [T]."""
     rollback_rows: int
-    """Rows that netplay played again, or rolled back at the very end: dropped."""
+    """Number of rows that were dropped: frames that netplay played again, or rolled back at the very end."""
     salvaged: bool
-    """Cut to the last complete frame of a truncated file."""
+    """The file was truncated; the game is cut to its last complete frame."""
     repaired: tuple[str, ...] = ()
-    """What had to be repaired before the file could be read: keys of `repair.REPAIRS`."""
+    """Repairs made to the file before it was read: keys of `repair.REPAIRS`."""
     game_number: int | None = None
-    """Of the game within its match, from 1; None without a match id."""
+    """Number of the game within its match, from 1; None without a match id."""
     tiebreak_number: int | None = None
-    """0 where the game is no tiebreak; None without a match id."""
+    """0 if the game is not a tiebreak; None without a match id."""
     started_at: str = ""
-    """When it began, in ISO 8601, as the metadata has it, sanitised; may be empty. Never stored in a dataset."""
+    """Start time from the metadata, ISO 8601, sanitised; may be empty. Never stored in a dataset."""
 
     @property
     def frames(self) -> int:

@@ -1,5 +1,7 @@
-"""Identity of a game: its content id, and the keys by which two recordings of one game, or the games of one match,
-are recognised. No key holds a name, a connect code or a match id in plain text."""
+"""Game identity: content id, and hashed keys that match recordings of one game and games of one match.
+
+No key holds a name, a connect code or a match id in plain text.
+"""
 
 import hashlib
 from datetime import UTC, datetime, timedelta
@@ -28,17 +30,17 @@ IDENTITY_COLUMNS: tuple[str, ...] = (
     "internal_id",
     "stocks",
 )
-"""What a content id is taken over: columns that every version has, so that a new column changes no id."""
+"""Columns hashed into the content id: those that every version has, so that a new column changes no id."""
 
 _STICKS_AND_TRIGGERS: tuple[str, ...] = IDENTITY_COLUMNS[:6]
 
 _SHORTEST_PREFIX = 256
 _MIN_INPUT_CHANGES = 30
-"""A beginning with fewer frames of changing input identifies nothing: the players of two games may stand idle."""
+"""Minimum frames of changing input in a prefix that identifies a game: players of two games may both be idle."""
 
 
 def content_id(game: Game) -> str:
-    """BLAKE2b-128 over what was played: the same for a renamed, re-packed or re-annotated file."""
+    """BLAKE2b-128 hash of what was played: the same for a renamed, repacked or re-annotated file."""
     digest = hashlib.blake2b(digest_size=16)
     header = [game.external_stage_id, game.random_seed, game.is_teams]
     for player in game.players:
@@ -52,10 +54,10 @@ def content_id(game: Game) -> str:
 
 
 def match_key(game: Game) -> str:
-    """The same for all games of one match; empty where that is not known.
+    """Key shared by all games of one match; empty if unknown.
 
-    Netplay has match ids since 3.14. Before, the games of two connect codes on one evening are a match. Offline games
-    tell neither. The dojo's bots remember no game, so each of theirs is alone.
+    Netplay has match ids since 3.14; before, the games of two connect codes on one evening count as a match. Offline
+    games have neither. Games of dojo bots have no key, since the bots remember nothing between games.
     """
     if any(player.floor for player in game.players):
         return ""
@@ -67,7 +69,7 @@ def match_key(game: Game) -> str:
 
 
 def _evening(started_at: str) -> str:
-    """The date on which the evening of a time began: fewest games of netplay are played at 11:00 UTC."""
+    """Date on which the evening began. Days are split at 11:00 UTC, when the fewest netplay games are played."""
     try:
         started = datetime.fromisoformat(started_at)
     except ValueError:
@@ -78,11 +80,11 @@ def _evening(started_at: str) -> str:
 
 
 def twin_keys(game: Game) -> tuple[str, ...]:
-    """Keys of the game as both players recorded it: two recordings that share any key are one game.
+    """Keys that are equal in both players' recordings of a game: recordings that share any key are of one game.
 
-    One key is of match id, game number and tiebreak number, where the file has them. The other is of the random seed,
-    stage, characters and finalised inputs of the first playable frames: recordings may end some frames apart, or one
-    of them may be cut off, and still begin alike.
+    One key hashes match id, game number and tiebreak number, if the file has them. The other hashes the random seed,
+    stage, characters and finalised inputs of the first playable frames: two recordings may end some frames apart, or
+    one may be cut off, but they begin alike.
     """
     setting = (
         game.external_stage_id,
@@ -98,11 +100,11 @@ def twin_keys(game: Game) -> tuple[str, ...]:
 
 
 def _beginning(game: Game) -> str | None:
-    """A digest of the inputs of the first 256 playable frames, or 512, 1024, … until they say enough of a game.
+    """Digest of the inputs of the first 256 playable frames, or 512, 1024, … until enough of them change.
 
-    None where the players hardly move from its first to its last frame.
+    None if the inputs hardly change in the whole game.
     """
-    start = int(np.searchsorted(game.frame_id, FIRST_PLAYABLE_FRAME_ID))  # inputs before have no effect
+    start = int(np.searchsorted(game.frame_id, FIRST_PLAYABLE_FRAME_ID))  # earlier inputs have no effect
     length = _SHORTEST_PREFIX
     while start + length <= game.frames:
         prefix = slice(start, start + length)
@@ -114,12 +116,13 @@ def _beginning(game: Game) -> str | None:
 
 
 def _inputs(leader: Columns, rows: slice) -> np.ndarray:
-    """[T, 7] little-endian float32: sticks and triggers, and the buttons as a number."""
+    """[T, 7] little-endian float32: sticks, triggers, and the buttons as a number."""
     axes = [leader[name][rows] for name in _STICKS_AND_TRIGGERS]
     held = leader["buttons"][rows]
     buttons = np.where(held == MISSING["u16"], 0, held & BUTTON_MASK)
-    # Missing is 0, and so is -0.0, so that equal inputs have equal bytes.
-    return np.nan_to_num(np.stack((*axes, buttons), axis=1)).astype("<f4") + np.float32(0)
+    # Missing values and -0.0 become 0, so that equal inputs have equal bytes.
+    inputs: np.ndarray = np.nan_to_num(np.stack((*axes, buttons), axis=1)).astype("<f4") + np.float32(0)
+    return inputs
 
 
 def _key(kind: str, *parts: object) -> str:

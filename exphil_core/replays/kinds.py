@@ -1,4 +1,4 @@
-"""What a file is by its name: a replay, a compressed replay, an archive of replays, or something that is not read."""
+"""Classify files by name: replay, compressed replay, archive of replays, unsupported, other."""
 
 import re
 from typing import Literal
@@ -14,8 +14,10 @@ TAR_SUFFIXES = (
 )
 ARCHIVE_SUFFIXES = (".zip", ".7z", *TAR_SUFFIXES)
 
-READ_HERE = ".slp, .slp.gz, .slp.xz, .slp.bz2, .slp.zst and .slpz files, or .zip, .7z and .tar archives"
-"""For sentences that say what was expected."""
+SUPPORTED_FORMATS = (
+    ".slp, .slp.gz, .slp.xz, .slp.bz2, .slp.zst and .slpz files, or .zip, .7z and .tar archives"
+)
+"""Supported formats, for error messages."""
 
 _UNPACK_IT = "unpack it first, or pack it again as .zip, .7z or .tar.gz"
 _UNSUPPORTED = {
@@ -30,9 +32,9 @@ _PART = re.compile(r"\.(?:zip|7z|rar|tar|tgz|gz|xz|bz2|zst)\.\d{3}$|\.[zr]\d\d$"
 
 
 def kind_of(name: str) -> Kind:
-    """The kind of the file of this name, upper or lower case."""
+    """Return the kind of a file by its name, ignoring case."""
     lower = name.lower()
-    if lower.startswith("._"):  # what macOS leaves beside a file on foreign disks and in archives
+    if lower.startswith("._"):  # metadata files that macOS adds on foreign disks and in archives
         return "other"
     if lower.endswith(REPLAY_SUFFIX):
         return "replay"
@@ -45,8 +47,8 @@ def kind_of(name: str) -> Kind:
     return "other"
 
 
-def what_helps(name: str) -> str:
-    """What to do with an unsupported file of this name."""
+def unsupported_advice(name: str) -> str:
+    """Return advice on how to convert an unsupported file with this name."""
     lower = name.lower()
     return next(
         (helps for suffix, helps in _UNSUPPORTED.items() if lower.endswith(suffix)), "join its parts first"
@@ -54,6 +56,6 @@ def what_helps(name: str) -> str:
 
 
 def suffix_of(name: str) -> str:
-    """The suffix that a replay's kind is told by, for a file of ours that holds the same bytes."""
+    """Return the suffix that tells a replay's kind, for a copy under another name."""
     lower = name.lower()
     return next((suffix for suffix in COMPRESSED_SUFFIXES if lower.endswith(suffix)), REPLAY_SUFFIX)

@@ -1,6 +1,6 @@
-"""Finds the replays and archives below some paths, and names what it cannot look at.
+"""Find the replays and archives below given paths, and report what cannot be accessed.
 
-Linked folders are followed, each folder once. A link that leads back to a folder that it lies in is named instead.
+Linked folders are followed, each folder once. A link to a folder that contains the link is refused as a loop.
 """
 
 import errno
@@ -11,26 +11,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from exphil_core.errors import DataError
-from exphil_core.replays.kinds import kind_of, what_helps
+from exphil_core.replays.kinds import kind_of, unsupported_advice
 from exphil_core.replays.refusals import Refused
 from exphil_core.replays.regular_file import require_regular
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A file to be read, or a file, link or folder that is refused without being opened."""
+class FoundFile:
+    """A file to read, or a file, link or folder that is refused without being opened."""
 
     path: Path
-    """Absolute, links resolved but those that are refused."""
+    """Absolute path; links are resolved, except refused ones."""
     size: int = 0
     mtime_ns: int = 0
     refused: Refused | None = None
     inaccessible: bool = False
-    """What is there, or below it, could not be looked at: nothing is known of it now."""
+    """The path or something below it could not be accessed, so its current content is unknown."""
 
 
 def require_paths(paths: Sequence[Path]) -> None:
-    """DataError for the first path that is not there; OSError for one that cannot be looked at."""
+    """Raise DataError for the first path that does not exist, OSError for one that cannot be accessed."""
     for path in paths:
         try:
             os.lstat(path)
@@ -40,11 +40,18 @@ def require_paths(paths: Sequence[Path]) -> None:
             ) from error
 
 
-def find_files(paths: Sequence[Path], ignored: Callable[[int], None] = lambda count: None) -> Iterator[Found]:
-    """What the paths hold, folders searched through and in order of name, none twice.
+def find_files(
+    paths: Sequence[Path], ignored: Callable[[int], None] = lambda count: None
+) -> Iterator[FoundFile]:
+    """Yield the files at and below the paths, each once; folders are searched recursively in name order.
 
-    A file that is named outright is taken whatever its suffix. `ignored` hears how many other files a folder holds.
-    Raises DataError for a path that is not there; whatever happens below one is a refusal by name.
+    A file given directly is taken whatever its suffix. A failure below a path is yielded as a refusal.
+
+    Args:
+        ignored: Called with the number of files in folders that are not replays by name.
+
+    Raises:
+        DataError: A given path does not exist.
     """
     require_paths(paths)
     search = _Search(ignored)
@@ -53,20 +60,20 @@ def find_files(paths: Sequence[Path], ignored: Callable[[int], None] = lambda co
 
 
 def leads_back(link: str) -> bool:
-    """Whether a link to a folder leads to one that it lies in, also one above the folder that is searched."""
+    """Whether a link to a folder leads to one that contains the link, even above the searched folder."""
     target = os.path.realpath(link)
     return os.path.commonpath((os.path.realpath(Path(link).parent), target)) == target
 
 
 class _Search:
-    """What was found so far: nothing is given twice."""
+    """One search; remembers what it found, so that nothing is yielded twice."""
 
     def __init__(self, ignored: Callable[[int], None]) -> None:
         self._ignored = ignored
         self._folders: set[tuple[int, int]] = set()
         self._files: set[str] = set()
 
-    def named(self, path: Path) -> Iterator[Found]:
+    def named(self, path: Path) -> Iterator[FoundFile]:
         try:
             info = path.stat()
         except OSError as error:
@@ -80,8 +87,8 @@ class _Search:
         elif self._is_new_folder(info):
             yield from self._walk(resolved)
 
-    def _walk(self, top: str) -> Iterator[Found]:
-        """Depth first. No recursion: folders may lie deeper than Python's stack."""
+    def _walk(self, top: str) -> Iterator[FoundFile]:
+        """Search depth first, without recursion: folders may be nested deeper than Python's stack."""
         open_folders: list[Iterator[os.DirEntry[str]]] = []
         entering: str | None = top
         while entering is not None or open_folders:
@@ -100,15 +107,15 @@ class _Search:
                 found = self._look(entry)
             except OSError as error:
                 found = _not_there(entry.path, error, is_link=False, is_folder=False)
-            except Exception as error:  # what one entry does must not stop the others
+            except Exception as error:  # one entry must not stop the others
                 found = _refused(entry.path, "reader_failed", f"{type(error).__name__}: {error}")
             if isinstance(found, str):
                 entering = found
             elif found is not None:
                 yield found
 
-    def _look(self, entry: os.DirEntry[str]) -> Found | str | None:
-        """What an entry of a folder is: a file or a refusal, the path of a folder to enter, or nothing to be read."""
+    def _look(self, entry: os.DirEntry[str]) -> FoundFile | str | None:
+        """Classify a folder entry: a file or refusal, the path of a folder to enter, or None to skip it."""
         is_link, is_folder = entry.is_symlink(), entry.is_dir(follow_symlinks=False)
         kind = kind_of(entry.name)
         if kind == "other" and not is_link and not is_folder:
@@ -128,7 +135,7 @@ class _Search:
             return None
         return self._file(resolved, info)
 
-    def _file(self, resolved: str, info: os.stat_result) -> Found | None:
+    def _file(self, resolved: str, info: os.stat_result) -> FoundFile | None:
         if resolved in self._files:
             return None
         self._files.add(resolved)
@@ -139,8 +146,8 @@ class _Search:
         except Refused as error:
             refused = error
         if refused is None and kind_of(path.name) == "unsupported":
-            refused = Refused("unsupported_format", resolved, what_helps(path.name))
-        return Found(path=path, size=info.st_size, mtime_ns=info.st_mtime_ns, refused=refused)
+            refused = Refused("unsupported_format", resolved, unsupported_advice(path.name))
+        return FoundFile(path=path, size=info.st_size, mtime_ns=info.st_mtime_ns, refused=refused)
 
     def _is_new_folder(self, info: os.stat_result) -> bool:
         identity = info.st_dev, info.st_ino
@@ -149,10 +156,10 @@ class _Search:
         return new
 
 
-def _entries(folder: str) -> tuple[list[os.DirEntry[str]], Found | None]:
-    """What the folder holds by name, and the refusal where it cannot be read, or not to its end."""
+def _entries(folder: str) -> tuple[list[os.DirEntry[str]], FoundFile | None]:
+    """Entries of a folder in name order, and a refusal if it could not be read completely."""
     entries: list[os.DirEntry[str]] = []
-    failed: Found | None = None
+    failed: FoundFile | None = None
     try:
         with os.scandir(folder) as found:
             for entry in found:
@@ -164,17 +171,17 @@ def _entries(folder: str) -> tuple[list[os.DirEntry[str]], Found | None]:
     return sorted(entries, key=lambda entry: entry.name), failed
 
 
-def _not_there(path: str, error: OSError, *, is_link: bool, is_folder: bool) -> Found:
-    """Why nothing is known of a path that was listed or named."""
+def _not_there(path: str, error: OSError, *, is_link: bool, is_folder: bool) -> FoundFile:
+    """The refusal of a listed or given path that cannot be accessed."""
     if error.errno == errno.ELOOP:
         return _refused(path, "link_loop")
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return _refused(path, "broken_link" if is_link else "vanished")
-    # Where the link leads is how an earlier build knew what is there.
+    # An earlier build recorded the target of the link, not the link.
     resolved = os.path.realpath(path) if is_link else path
     reason = "unreadable_folder" if is_folder else "unreadable"
     return _refused(resolved, reason, error.strerror or "", inaccessible=True)
 
 
-def _refused(path: str, reason: str, detail: str = "", *, inaccessible: bool = False) -> Found:
-    return Found(path=Path(path), refused=Refused(reason, path, detail), inaccessible=inaccessible)
+def _refused(path: str, reason: str, detail: str = "", *, inaccessible: bool = False) -> FoundFile:
+    return FoundFile(path=Path(path), refused=Refused(reason, path, detail), inaccessible=inaccessible)

@@ -1,7 +1,7 @@
-"""A two-player game as the rows a dataset stores: one array per dtype group, `columns.LAYOUT` wide.
+"""Pack a two-player game into dataset rows: one array per dtype group, with the columns of `columns.LAYOUT`.
 
-In: a `Game`. Out: a `PackedGame`, which is all that travels from a worker process to the dataset's writer.
-Side 0 is the player of the lower port, whoever is imitated later; no ego is chosen here.
+A worker process sends only the `PackedGame` to the dataset writer. Side 0 is the player with the lower port; the ego
+is chosen later.
 """
 
 from collections.abc import Mapping
@@ -25,19 +25,19 @@ from exphil_core.replays.game import Columns, Floor, Game, Items, Player
 from exphil_core.replays.identity import match_key, twin_keys
 
 PARSER_VERSION = "peppi-py-vladfi 0.9.2, reader 2"
-"""Part of a dataset's cache key: the number rises when the same file would give other columns."""
+"""Part of a dataset's cache key: raise the reader's number when the same file would give other columns."""
 
 _ROWS_AT_A_TIME = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PackedSide:
-    """One player of a game: what it plays, and what the game's header says of it. No names: a dataset holds none."""
+    """One player of a game: its characters and header fields. Without names: a dataset stores none."""
 
     port_index: int
     selected_external_id: int
     frames_by_character: Mapping[int, int]
-    """External character id → frames on which it is on the stage, the one played most first."""
+    """External character id → frames on the stage, most played first."""
     type: Literal["human", "cpu", "demo"]
     floor: Floor | None = None
 
@@ -59,13 +59,13 @@ class PackedGame:
     frame_id: np.ndarray
     """int32 [T], strictly increasing."""
     groups: Mapping[Group, np.ndarray]
-    """[T, len(LAYOUT[group])] each, C-contiguous, of the group's dtype."""
+    """One array [T, len(LAYOUT[group])] per group, C-contiguous, in the group's dtype."""
     repaired: tuple[str, ...] = ()
-    """What had to be repaired before the file could be read: keys of `repair.REPAIRS`."""
+    """Repairs made to the file before it was read: keys of `repair.REPAIRS`."""
     match_key: str = ""
-    """Shared by all games of one match; empty where that is not known."""
+    """Key shared by all games of one match; empty if unknown."""
     twin_keys: tuple[str, ...] = ()
-    """Two recordings that share any of these are of one game."""
+    """Keys of the game: two recordings that share any of them are of the same game."""
 
     @property
     def frames(self) -> int:
@@ -73,7 +73,7 @@ class PackedGame:
 
 
 def pack_game(game: Game) -> PackedGame:
-    """The rows of a two-player game. Of more than `ITEM_SLOTS` items, the nearest to a player are kept."""
+    """Pack a two-player game. Of more than `ITEM_SLOTS` items in a frame, those nearest to a player are kept."""
     first, second = game.players
     blocks: dict[str, Columns] = {"p0": first.leader, "p1": second.leader, "stage": game.stage}
     for name, player in (("n0", first), ("n1", second)):
@@ -109,14 +109,14 @@ def _side(player: Player) -> PackedSide:
 
 
 def _rows(group: Group, blocks: Mapping[str, Columns], frames: int) -> np.ndarray:
-    """[T, columns of the group]; what no block gives is missing."""
+    """[T, columns of the group]; columns that no block provides are missing."""
     rows = np.full((frames, len(LAYOUT[group])), MISSING[group], DTYPES[group])
     columns: list[tuple[int, np.ndarray]] = []
     for index, full_name in enumerate(LAYOUT[group]):
         block, name = full_name.split(".")
         if block in blocks:
             columns.append((index, blocks[block][name]))
-    # Some rows at a time, so that the strided writes of all columns stay within the processor's cache.
+    # In chunks of rows, so that the strided writes of all columns stay within the CPU cache.
     for start in range(0, frames, _ROWS_AT_A_TIME):
         stop = min(start + _ROWS_AT_A_TIME, frames)
         for index, column in columns:
@@ -125,14 +125,14 @@ def _rows(group: Group, blocks: Mapping[str, Columns], frames: int) -> np.ndarra
 
 
 def _fill_items(groups: Mapping[Group, np.ndarray], game: Game, items: Items) -> None:
-    """Writes items into their frames' slots, by spawn id: an item mostly keeps its slot while it lives."""
+    """Write items into the slots of their frames, by spawn id: an item mostly keeps its slot while it exists."""
     counts = np.diff(items.offsets)
     frame = np.repeat(np.arange(len(counts)), counts)
     order = np.lexsort((items.spawn_id, frame))
     if counts.max() > ITEM_SLOTS:
         order = order[_nearest(game, items, frame)[order]]
     frame = frame[order]
-    # The slot is the position among the frame's items that are left.
+    # The slot is the index among the kept items of the frame.
     slot = np.arange(len(frame)) - np.searchsorted(frame, frame, side="left")
     for column in ITEM_COLUMNS:
         first = POSITION[f"item0.{column.name}"][1]
@@ -141,7 +141,7 @@ def _fill_items(groups: Mapping[Group, np.ndarray], game: Game, items: Items) ->
 
 
 def _nearest(game: Game, items: Items, frame: np.ndarray) -> np.ndarray:
-    """[N] whether an item is among its frame's `ITEM_SLOTS` nearest to either player."""
+    """[N] bool: whether an item is among the `ITEM_SLOTS` items of its frame nearest to either player."""
     distance = np.full(len(frame), np.inf, np.float32)
     for player in game.players:
         x = items.columns["position_x"] - player.leader["position_x"][frame]

@@ -1,8 +1,7 @@
-"""Reads one replay into a `Game`. The only importer of peppi_py.
+"""Parse a `.slp` replay into a `Game`. The only module that imports peppi_py.
 
-Of repeated frames the last occurrence is kept, which holds the inputs that were really pressed. peppi reads a whole
-file at once, holds the GIL while it does, may panic with a `BaseException` and prints to file descriptor 2: outside
-of tests and the replay pane, call it in a worker.
+Of repeated (rolled back) frames the last occurrence is kept, which has the inputs that were really pressed. peppi
+holds the GIL, may panic with a `BaseException` and prints to file descriptor 2: see `isolation` for subprocesses.
 """
 
 import tempfile
@@ -13,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from peppi_py._peppi import read_slippi  # the public reader builds an object per field, twice the time
+from peppi_py._peppi import read_slippi  # the public reader builds an object per field, twice as slow
 
 from exphil_core.melee import stages
 from exphil_core.melee.frames import FIRST_FRAME_ID
@@ -50,7 +49,7 @@ _PARSER_ERRORS: tuple[tuple[str, str], ...] = (
     ("invalid payload size", "bad_payload_size"),
     ("zero-size event payload", "bad_payload_size"),
 )
-"""What peppi says, and our stable name for it. Whatever else it says is `corrupt`."""
+"""Substring of peppi's error message, and the reason it stands for. Any other message is `corrupt`."""
 
 _TYPES: dict[str, Literal["human", "cpu", "demo"]] = {"Human": "human", "Cpu": "cpu", "Demo": "demo"}
 
@@ -64,21 +63,24 @@ _END_METHODS = {
 
 
 _PASSING = (OSError, MemoryError, KeyboardInterrupt, SystemExit)
-"""What is not the replay's fault: a full disk, too little memory, an interrupt."""
+"""Errors that are not the replay's fault: a full disk, too little memory, an interrupt."""
 
 _FRAME_ENDS_SINCE = Version(3, 0)
 _CODES = {"pre": PRE_FRAME, "post": POST_FRAME}
 
 FOUNTAIN = stages.by_name("fountain").external_id
 FOUNTAIN_PLATFORMS: dict[str, tuple[int, float]] = {"fod_right": (0, 28.0), "fod_left": (1, 20.0)}
-"""The event's number of each platform and the height that it has until its first event, the same in every game."""
+"""Platform number in the events, and height until the first event, which is the same in every game."""
 
 
 def parse_replay(path: str | Path) -> Game:
-    """The game of a replay. A truncated file is cut to its last complete frame and marked `salvaged`; one that the
-    parser refuses, or reads wrongly, is repaired where that is possible, and marked with what was.
+    """Parse a replay.
 
-    Raises `Refused` (a DataError) with a stable reason. A panic of the parser passes through.
+    A truncated file is cut to its last complete frame and marked `salvaged`. A file that the parser refuses or
+    misreads is repaired if possible; `Game.repaired` lists the repairs. A parser panic propagates.
+
+    Raises:
+        Refused: The file is not a readable game; `reason` is stable.
     """
     subject = str(path)
     try:
@@ -96,7 +98,7 @@ def parse_replay(path: str | Path) -> Game:
         raw = _read(subject, subject) if data is None else _read_rewritten(data, subject)
     except _PASSING:
         raise
-    except BaseException as error:  # pyo3's PanicException is no Exception
+    except BaseException as error:  # pyo3's PanicException derives from BaseException
         failure = error
     else:
         if not _gaps_were_closed(raw):
@@ -110,7 +112,7 @@ def parse_replay(path: str | Path) -> Game:
 
 
 def _read_repaired(data: bytes, subject: str, salvaged: bool, error: BaseException | None = None) -> Game:
-    """The game of the repaired file. Where that cannot be read either, raises `error`: what was met before."""
+    """Parse the repaired file. If that fails too, raise `error`, the failure of the first attempt."""
     try:
         repaired = repair(data, subject)
     except Refused as refusal:
@@ -151,8 +153,11 @@ def _read(path: str, subject: str) -> Any:
 
 
 def _gaps_were_closed(raw: Any) -> bool:
-    """Whether rows may no longer belong to their frames: before 3.0 the parser writes the rows of a character that
-    was away for a while one after another, and has nulls at the end only."""
+    """Whether rows may be assigned to the wrong frames.
+
+    Before 3.0 the parser writes the rows of a character that was temporarily absent without gaps, and puts all
+    nulls at the end.
+    """
     if raw.frames is None or Version(*raw.start["slippi"]["version"]) >= _FRAME_ENDS_SINCE:
         return False
     ports = raw.frames.field("ports")
@@ -174,7 +179,7 @@ def _game(
     try:
         return _checked_game(raw, subject, salvaged=salvaged, repaired=repaired, absent=absent)
     except (KeyError, IndexError, TypeError, AttributeError, pa.ArrowException) as error:
-        # A flipped bit can parse: a field that is not what the format says shows only here.
+        # A file with a flipped bit may still parse; a field that violates the format fails only here.
         raise Refused("corrupt", subject, sanitise(f"{type(error).__name__}: {error}", limit=160)) from error
 
 
@@ -208,7 +213,7 @@ def _checked_game(
     match = start.get("match") or {}
     match_id = sanitise(match.get("id"), limit=64)
     game = Game(
-        content_id="",  # taken over the finished game below
+        content_id="",  # computed from the finished game below
         version=version,
         external_stage_id=start["stage"],
         is_teams=bool(start["is_teams"]),
@@ -234,14 +239,14 @@ def _checked_game(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """What every column of one file is read with."""
+    """Shared inputs for reading the columns of one file."""
 
     subject: str
     version: Version
     rows: np.ndarray | None
-    """The parser's rows that are kept; None for all."""
+    """Indices of the parser's rows that are kept; None for all."""
     frame_id: np.ndarray
-    """Of the kept rows."""
+    """Frame ids of the kept rows."""
     absent: Mapping[Half, np.ndarray]
 
     def impossible(self, error: OutOfRange, whose: str, frame_index: int) -> Refused:
@@ -305,7 +310,7 @@ def _mapping(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _floors(metadata: Mapping[str, Any], subject: str) -> dict[int, Floor]:
-    """By port index, what the dojo wrote of its bots. Its numbers are decimal strings."""
+    """Loss floors that the dojo wrote for its bots, by port index. Its numbers are decimal strings."""
     if "dojo" not in metadata:
         return {}
     try:
@@ -330,7 +335,7 @@ def _items(table: pa.ListArray, source: _Source, slots: Mapping[int, int]) -> It
     if rows is not None:
         counts = np.diff(offsets)[rows]
         kept = np.concatenate(([0], np.cumsum(counts)))
-        # The n-th entry of a kept row is the n-th of the same row before.
+        # The n-th entry of a kept row is the n-th entry of the same row in the parser's table.
         entries = np.repeat(offsets[rows] - kept[:-1], counts) + np.arange(kept[-1])
         offsets = kept
     length = int(offsets[-1])
@@ -350,7 +355,7 @@ def _items(table: pa.ListArray, source: _Source, slots: Mapping[int, int]) -> It
 
 
 def _stage(frames: pa.StructArray, source: _Source, external_stage_id: int) -> dict[str, np.ndarray]:
-    """Events happen on single frames; what they set holds until the next, so columns are filled forward."""
+    """Read the stage columns. An event's value holds until the next event, so columns are filled forward."""
     length = len(source.frame_id)
     stage = {column.name: np.full(length, column.missing, DTYPES[column.group]) for column in STAGE_COLUMNS}
     columns = {column.name: column for column in STAGE_COLUMNS if source.version >= column.since}

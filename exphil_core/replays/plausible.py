@@ -1,4 +1,4 @@
-"""What a game cannot be although each value by itself is one that some game has: a replay has no checksum."""
+"""Plausibility checks: values that are valid one by one but impossible in this game. Replays have no checksum."""
 
 import numpy as np
 
@@ -8,12 +8,15 @@ from exphil_core.replays.game import Columns, Game, Player
 from exphil_core.replays.refusals import Refused
 
 _BEYOND_BLAST_LINES = 100.0
-"""Units. Who crosses one dies in that frame, and nothing is faster."""
+"""Units. A player who crosses a blast line dies in that frame, and nothing moves faster than this."""
 
 
 def check_plausible(game: Game, subject: str) -> None:
-    """Raises `Refused` where a side has more stocks than it started with, is far beyond the blast lines of a
-    tournament stage, or is a character that was not selected."""
+    """Raise `Refused` for a game with impossible values.
+
+    These are a player with more stocks than at the start, far beyond the blast lines of a tournament stage, or
+    with a character that was not selected.
+    """
     for player in game.players:
         for follower, columns in ((False, player.leader), (True, player.follower)):
             if columns is None:
@@ -31,18 +34,18 @@ def check_plausible(game: Game, subject: str) -> None:
 def impossible(
     subject: str, frame_id: np.ndarray, row: int, what: str, value: float, expected: str
 ) -> Refused:
-    """A refusal that names the value, where it is and what would be possible."""
+    """Return a refusal that names the value, its frame and what was expected."""
     detail = f"{what} is {value:g} in frame {frame_id[row]}; expected {expected}"
     return Refused("impossible_values", subject, detail)
 
 
 _Wrong = tuple[str, int, str]
-"""Column, row, and what was expected."""
+"""Column, row and what was expected."""
 
 
 def _too_many_stocks(player: Player, columns: Columns) -> _Wrong | None:
     stocks = columns["stocks"]
-    if player.start_stocks == 0:  # a match that is not about stocks
+    if player.start_stocks == 0:  # not a stock match
         return None
     rows = np.flatnonzero((stocks > player.start_stocks) & (stocks != MISSING["u8"]))
     return ("stocks", int(rows[0]), f"at most the {player.start_stocks} of the start") if len(rows) else None

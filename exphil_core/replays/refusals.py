@@ -1,4 +1,4 @@
-"""Why a file is not a game: one stable short name and a sentence for every reason.
+"""Reasons for refusing a file: a stable short name and a sentence for each.
 
 The names are an interface: `exphil data build --json` counts by them, and datasets store them.
 """
@@ -9,9 +9,9 @@ REASONS: dict[str, str] = {
     "not_slippi": "the file does not start as a Slippi replay does",
     "unreadable": "the file could not be opened or read",
     "unreadable_folder": "the folder could not be opened or read",
-    "vanished": "there is no such file, or it is gone by now",
+    "vanished": "the file does not exist or was removed",
     "not_a_file": "it is no regular file",
-    "link_loop": "the link leads back to itself or to a folder that it lies in",
+    "link_loop": "the link leads back to itself or to a folder that contains it",
     "broken_link": "the link leads to nothing",
     "unsupported_format": "files of this kind are not read",
     "no_frames": "no complete frame was written",
@@ -22,7 +22,7 @@ REASONS: dict[str, str] = {
     "impossible_values": "it holds a value that the game cannot have: the file is damaged",
     "bad_dojo_metadata": "its `dojo` metadata cannot be read",
     "parser_panic": "the parser panicked on it",
-    "reader_failed": "reading it failed in a way that nobody expected: please report it",
+    "reader_failed": "reading it failed unexpectedly: please report it",
     "parser_died": "the parser's process died on it",
     "out_of_time": "parsing it took longer than the time limit",
     "out_of_memory": "parsing it took more memory than the limit",
@@ -37,8 +37,7 @@ REASONS: dict[str, str] = {
 
 
 class Refused(DataError):
-    """A file that is no game. `reason` is a key of `REASONS`; the message names the file and what was
-    met."""
+    """A file is refused. `reason` is a key of `REASONS`; the message names the file and what was found."""
 
     def __init__(self, reason: str, subject: str, detail: str = "") -> None:
         assert reason in REASONS, reason

@@ -1,4 +1,4 @@
-"""Opens files that a stranger's folder may hold: regular ones only, so that no read blocks or never ends."""
+"""Open only regular files in untrusted folders, so that no read blocks or runs forever."""
 
 import os
 import stat
@@ -9,20 +9,25 @@ from exphil_core.replays.refusals import Refused
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """The file, to be read. Refused for a pipe, a socket, a device or a folder; OSError where it cannot be opened."""
+    """Open a regular file for reading.
+
+    Raises:
+        Refused: The path is a pipe, a socket, a device or a folder.
+        OSError: The file cannot be opened.
+    """
     require_regular(Path(path).stat(), str(path))
-    # A pipe that takes the file's place in between must not block, either.
+    # Non-blocking, in case a pipe replaces the file in between.
     return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
 
 
 def require_regular(info: os.stat_result, subject: str) -> None:
-    """Refused where `info` is of anything but a regular file."""
+    """Raise Refused unless `info` is that of a regular file."""
     if not stat.S_ISREG(info.st_mode):
         raise Refused("not_a_file", subject, _what_it_is(info.st_mode))
 
 
 def read_failure(error: OSError, subject: str) -> Refused:
-    """What an error of reading says of the file: the decompressors raise OSError, too, and then without a number."""
+    """Return the refusal for a read error. Decompressors raise OSError, too, but without an errno."""
     if error.errno is None:
         return Refused("archive_corrupt", subject, str(error))
     if isinstance(error, FileNotFoundError):

@@ -1,7 +1,7 @@
-"""Rebuilds the event stream of a replay that the parser refuses, or reads wrongly, frame by frame.
+"""Rebuild, frame by frame, the event stream of a replay that the parser refuses or misreads.
 
-The parser wants both halves of every frame for every player, and before 3.0 it closes the gaps that an absent
-follower leaves. Here every gap is filled with a placeholder, and the caller is told which rows to read as missing.
+The parser needs both halves (Pre and Post) of every frame for every player, and before 3.0 it closes the gaps that an
+absent follower leaves. Gaps are filled with placeholders, and `Repaired.absent` marks the rows to read as missing.
 """
 
 import struct
@@ -39,14 +39,14 @@ REPAIRS: dict[str, str] = {
     "frame_bounds": "the start or the end of a frame was not written",
     "unknown_event": "events that no version of the format has were left out",
     "older_version": "its events are shorter than those of its version: it was read as an older one",
-    "text": "names or identifiers that are no text were left out",
+    "text": "names or identifiers that are not text were left out",
     "end_method": "it ends by a method that is not known",
     "metadata": "its metadata is missing or cannot be read, and was left out",
 }
-"""What may be repaired, by the name that a game is marked with. The names are an interface: datasets store them."""
+"""Repairs by the name that a game is marked with. The names are an interface: datasets store them."""
 
 Half = tuple[int, bool, int]
-"""Port index, whether it is the follower's, and the code of its event: PRE_FRAME or POST_FRAME."""
+"""Port index, whether it is the follower's, and the event code: PRE_FRAME or POST_FRAME."""
 
 _KNOWN_EVENTS = FRAME_EVENTS | {GAME_START, GAME_END}
 _NOT_NEEDED = (SPLIT_MESSAGE, GECKO_CODES)
@@ -77,7 +77,7 @@ _SIZES_SINCE: tuple[tuple[Version, Mapping[int, int]], ...] = (
     (Version(3, 16), {POST_FRAME: 84, ITEM: 44}),
     (Version(3, 17), {PRE_FRAME: 66}),
 )
-"""Payload sizes that grew with a version: Slippi's specification."""
+"""Payload sizes that grew with a version, from Slippi's specification."""
 
 _STAGE_AT = 0x13
 _PORT_TYPE_AT, _PORT_SIZE, _EMPTY_PORT = 0x66, 0x24, 3
@@ -88,11 +88,11 @@ _TEXTS: tuple[tuple[int, int, int, str], ...] = (
     (0x249, 4, 29, "utf-8"),  # user ids
     (0x2BE, 1, 51, "utf-8"),  # match id
 )
-"""Offset in the Game Start event, how many there are, bytes of one, encoding."""
+"""Offset in the Game Start event, number of texts, bytes per text, encoding."""
 
 _END_METHODS = (0, 1, 2, 3, 7)
 _LAST_VERSUS_STAGE = 32
-"""External ids above are those of target tests, the adventure and the home-run contest."""
+"""Higher external ids are target tests, adventure mode and the home-run contest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,17 +100,21 @@ class Repaired:
     stream: bytes
     """The file up to the end of its events."""
     metadata: bytes
-    """What follows them in the file, unread."""
+    """The rest of the file after the events, unread."""
     marks: tuple[str, ...]
     """Keys of `REPAIRS`."""
     absent: Mapping[Half, np.ndarray]
-    """[rows as the parser will number them] where a half has a placeholder, of the halves that have any."""
+    """Bool array over the parser's rows, True where the half is a placeholder; only for halves that have any."""
 
 
 def repair(data: bytes, subject: str = "replay") -> Repaired:
-    """The replay with a stream that the parser can read. Raises `Refused` where that is no match, or damaged beyond.
+    """Rebuild a replay so that the parser can read it.
 
-    `data` is a whole file: cut a truncated one with `salvage` before.
+    Args:
+        data: A whole file; cut a truncated one with `salvage` first.
+
+    Raises:
+        Refused: The replay is not a match, or is damaged beyond repair.
     """
     sizes, position = payload_sizes(data, subject)
     (length,) = struct.unpack_from(">I", data, len(HEADER))
@@ -173,7 +177,7 @@ def repair(data: bytes, subject: str = "replay") -> Repaired:
 
 
 def _version(start: bytes, sizes: Mapping[int, int]) -> Version:
-    """The version of the file, or the newest older one whose events are no longer than the file's."""
+    """Version of the file, or the newest older version whose events are no longer than the file's."""
     said = Version(*start[1:4])
     fitting = Version(0, 1)
     for version, needed in _SIZES_SINCE:
@@ -186,7 +190,7 @@ def _version(start: bytes, sizes: Mapping[int, int]) -> Version:
 
 
 def _with_readable_texts(start: bytes) -> tuple[bytes, bool]:
-    """The Game Start event with the texts blanked that are not in their encoding."""
+    """Blank undecodable texts in the Game Start event; also return whether there were any."""
     repaired = bytearray(start)
     for first, count, size, encoding in _TEXTS:
         for at in range(first, min(first + count * size, len(start) - size + 1), size):
@@ -207,7 +211,7 @@ def _frame_id(event: bytes) -> bytes:
 
 
 def _group(events: Iterable[bytes]) -> list[list[bytes]]:
-    """The events of every time that a frame was played. Before 3.0 nothing marks where one starts."""
+    """Group events by frame; a frame that is played again gets a new group. Before 3.0 no event marks a start."""
     found: list[list[bytes]] = []
     for event in events:
         if (
@@ -222,7 +226,7 @@ def _group(events: Iterable[bytes]) -> list[list[bytes]]:
 
 
 def _check_ids(frames: list[list[bytes]], subject: str) -> None:
-    """Refuses a stream that lacks a whole frame: no half of it is known."""
+    """Refuse a stream that lacks a whole frame: it has no half to build the frame from."""
     ids = np.frombuffer(b"".join(_frame_id(frame[0]) for frame in frames), ">i4")
     gaps = np.flatnonzero(np.diff(ids) > 1)
     if len(gaps):
@@ -232,13 +236,17 @@ def _check_ids(frames: list[list[bytes]], subject: str) -> None:
 def _rebuild(
     frames: list[list[bytes]], bound_sizes: Mapping[int, int], marks: set[str]
 ) -> tuple[list[bytes], dict[Half, np.ndarray]]:
-    """Events in which every player has both halves of every frame, and where placeholders stand for them.
+    """Rebuild the events so that every player has both halves of every frame.
 
-    `bound_sizes` are the payload sizes of Frame Start and Frame End, of those that the version has.
+    Args:
+        bound_sizes: Payload sizes of Frame Start and Frame End, if the version has them.
+
+    Returns:
+        The events, and the rows that are placeholders, as in `Repaired.absent`.
     """
     latest: dict[Half, bytes] = {}
     bound = {code: bytes((code,)) + bytes(size) for code, size in bound_sizes.items()}
-    for frame in reversed(frames):  # so that a gap at the very start has something to stand in it
+    for frame in reversed(frames):  # so that a gap at the very start has a placeholder
         for event in frame:
             if event[0] in (PRE_FRAME, POST_FRAME):
                 latest[_half(event)] = event
@@ -274,7 +282,7 @@ def _rebuild(
             if len(missing) == 1:
                 marks.add("missing_event")
             elif missing and FRAME_END in bound:
-                continue  # from 3.0 on the parser itself leaves a gap for a character that is not there
+                continue  # from 3.0 on the parser itself leaves a gap for an absent character
             for half in missing:
                 absent.setdefault(half, np.zeros(len(frames), bool))[row] = True
                 halves[half] = _moved(latest[half], frame_id)

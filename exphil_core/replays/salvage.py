@@ -1,8 +1,7 @@
-"""Cuts a truncated replay, whose recording was cut off, to its last complete frame.
+"""Cut a truncated replay, whose recording stopped early, to its last complete frame.
 
-The length of such a file's event stream is still 0, as the console writes it during play, or promises more than is
-there. Damage in the middle is not a truncation: a stream that stops making sense before its end is refused, since
-what would be cut off there is not known to be the end of anything.
+Its stream length is still 0, as the console writes it during play, or larger than the file. Damage in mid-stream is
+not truncation: such a file is refused, since a cut there could drop more than an incomplete end.
 """
 
 import struct
@@ -30,15 +29,16 @@ class _Stream:
 
 
 def is_truncated(head: bytes, size: int) -> bool:
-    """Whether a file of `size` bytes that starts with `head` holds less than it promises."""
+    """Whether a file of `size` bytes starting with `head` is shorter than its header says, or has no length yet."""
     if len(head) < STREAM_START or not head.startswith(HEADER):
         return False
     (length,) = struct.unpack_from(">I", head, len(HEADER))
-    return length == 0 or STREAM_START + length > size
+    truncated: bool = length == 0 or STREAM_START + length > size
+    return truncated
 
 
 def salvage(data: bytes, subject: str = "replay") -> bytes:
-    """The replay up to its last complete frame. Raises `Refused` where there is none."""
+    """Cut the replay after its last complete frame. Raises `Refused` if there is none."""
     sizes, position = payload_sizes(data, subject)
     stream = _walk(data, sizes, position, subject)
     if stream.frames == 0:
@@ -48,8 +48,11 @@ def salvage(data: bytes, subject: str = "replay") -> bytes:
 
 
 def _walk(data: bytes, sizes: dict[int, int], position: int, subject: str) -> _Stream:
-    """Steps over whole events. A frame is complete at its Frame End event or, before 3.0, when the next frame
-    has started; the last one, when every character of the frame before has its Post event in it."""
+    """Find the end of the last complete frame.
+
+    A frame is complete at its Frame End event or, before 3.0, when the next frame starts. The last frame is complete
+    if it has a Post event for every character of the frame before.
+    """
     has_frame_end = FRAME_END in sizes
     cut, frames = position, 0
     current: int | None = None

@@ -1,7 +1,6 @@
-"""Where py7zr writes the members of a `.7z`: one numbered file after the other, delivered as each is
-complete.
+"""py7zr output classes for `.7z` archives: members go to numbered files, each delivered when complete.
 
-A module of its own, since py7zr is an extra and its base classes are needed to define these.
+A separate module because py7zr is an optional extra and these classes derive from its base classes.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,10 +35,13 @@ class MemberFile(Py7zIO):
 
 
 class MemberFiles(WriterFactory):
-    """A member is known to be complete, its checksum with it, when the next is asked for or all are
-    done.
+    """Writes the members that py7zr unpacks and delivers those that are wanted.
 
-    `names` are those of all files of the archive in order, `numbers` the places of those to be delivered.
+    A member is complete, and its checksum verified, once py7zr asks for the next one or has finished.
+
+    Args:
+        names: Names of all files in the archive, in order.
+        numbers: Indices into `names` of the members to deliver.
     """
 
     def __init__(self, names: Sequence[str], numbers: Collection[int], into: Path, deliver: Deliver) -> None:
@@ -70,9 +72,10 @@ class MemberFiles(WriterFactory):
 
 
 def _as_py7zr_asks(names: Sequence[str], numbers: Collection[int]) -> dict[str, int]:
-    """What py7zr calls the members that it unpacks: normalised paths, of a name's n-th repetition with `_n` after it.
+    """Map py7zr's name of each unpacked member to its number.
 
-    It unpacks by name: where one of two members of a name is wanted, it gives both.
+    py7zr normalises paths and appends `_n` (from 0) to the n-th repetition of a name. It unpacks by name: if one of
+    two members with the same name is wanted, it unpacks both.
     """
     asked = {names[number] for number in numbers}
     seen: dict[str, int] = {}

@@ -1,21 +1,21 @@
-"""Strangers' text made safe to show: names, tags and codes out of replays, and file names out of archives.
+"""Sanitise untrusted text for display: names, tags and codes from replays, file names from archives.
 
-A name tag may hold terminal escapes, text that runs backwards, invisible characters or a column of accents.
-What is left here is printable and short. Markup brackets stay: whoever shows a name shows it as plain text.
+A name tag may hold terminal escapes, right-to-left overrides, invisible characters or stacked accents. Sanitised text
+is printable and short, but markup brackets stay: show it as plain text, never as markup.
 """
 
 import unicodedata
 
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
-"""Letters and symbols by category that show as nothing."""
+"""Characters of letter and symbol categories that render as blanks."""
 
 _MAX_ACCENTS = 2
 
 
 def sanitise(text: object, *, limit: int = 32) -> str:
-    """`text` without control, bidi, zero-width and private characters, on one line, at most `limit` long.
+    """Return `text` without control, bidi, zero-width and private characters, on one line, cut to `limit` characters.
 
-    Anything but a string gives the empty string: metadata is whatever the file says it is.
+    Anything but a string gives the empty string, since a file's metadata may hold any type.
     """
     if not isinstance(text, str):
         return ""
@@ -36,12 +36,12 @@ def sanitise(text: object, *, limit: int = 32) -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file's name is text: one that is not UTF-8 holds bytes that Python keeps as surrogates."""
+    """Whether a file name is valid UTF-8; Python keeps other bytes as surrogates."""
     return storable(name) == name
 
 
 def storable(name: str) -> str:
-    r"""A file's name as text that can be encoded; a byte that is not UTF-8 becomes `\udcXX`."""
+    r"""Return a file name as encodable text; a byte that is not UTF-8 becomes `\udcXX`."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

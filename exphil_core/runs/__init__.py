@@ -1,1 +1,1 @@
-"""A run seen from outside, and what it says and is told: directory, events, commands, process. No torch."""
+"""A run from outside its process: directory, events, commands and process control. No torch."""

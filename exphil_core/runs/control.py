@@ -1,9 +1,8 @@
-"""Commands to a run that goes on: a small file each in `RUN/control/`, answered by `command` events.
+"""Commands to a running run: one small file each in `RUN/control/`, answered by `command` events.
 
-In: one of `COMMANDS`, from any process that can write the run's folder. Out: a file that the run's own process takes
-in order of sending, and an answer in its events: received, then done or refused with a reason. What a reader gets
-wrong: a command is addressed to the process that held the run when it was sent, and no later process carries it out.
-Where the folder cannot be written, a signal stands in for the one command that it means the same as: stop.
+The run's process takes the files in order of sending and answers: received, then done or refused with a reason. A
+command is addressed to the process that held the run when it was sent; no later process executes it. If the folder
+cannot be written, `stop` is sent as a signal instead.
 """
 
 import json
@@ -13,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import psutil
@@ -22,6 +20,7 @@ from exphil_core.atomic import atomic_write
 from exphil_core.errors import DiskFullError, UsageError
 from exphil_core.runs.directory import UNFINISHED, RunDirectory, Status
 from exphil_core.runs.process import own_identity
+from exphil_core.suggest import suggestion
 
 VERSION = 2
 
@@ -32,42 +31,40 @@ ENDED_PROCESS = "sent to a process that had ended"
 _SUFFIX = ".json"
 _NUMBER_DIGITS = 20
 _LARGEST = 4096
-"""Bytes of a command's file; whatever is larger is none of ours."""
+"""Maximum size in bytes of a command's file."""
 
 _EVENTS_END = 1 << 18
-"""Bytes at the end of the events in which an answer is looked for."""
+"""Bytes at the end of the events that are searched for an answer."""
 
 _POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One that was found in `control/`."""
+    """A command found in `control/`."""
 
     id: str
     command: str
     refusal: str = ""
-    """Why it is not carried out, whatever the run is doing; empty where it may be."""
+    """Why the command is refused whatever the run is doing; empty if it may be executed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What became of a command, as far as it is known."""
+    """The newest known answer to a command."""
 
     state: str
-    """sent (nobody has taken it yet), received, done, refused, ended (the process ended without an answer)."""
+    """sent (not received yet), received, done, refused, or ended (the process ended without an answer)."""
     reason: str = ""
 
 
 def send(run: RunDirectory, command: str) -> str:
-    """Leaves a command for the run's process and returns its id, which `answer` and the events know it by.
+    """Send a command to the run's process and return its id, as `answer` and the events use it.
 
-    The id is empty where a signal was sent instead of a file. UsageError where the command makes no sense now.
+    The id is empty if a signal was sent instead of a file. UsageError if the command makes no sense now.
     """
     if command not in COMMANDS:
-        near = get_close_matches(command, COMMANDS, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(COMMANDS)}"
-        raise UsageError(f"unknown command '{command}'; {hint}")
+        raise UsageError(f"unknown command '{command}'; {suggestion(command, COMMANDS)}")
     if not run.alive():
         raise UsageError(_without_process(run, command))
     status = run.status()
@@ -106,10 +103,10 @@ def answer(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
-    """What became of the command, waiting for at most so many seconds until it is done, refused or moot."""
+    """Wait up to `seconds` until the command is done, refused or moot, and return its newest answer."""
     deadline = clock() + seconds
     while True:
-        # Asked first: what was said before the end is then in the events.
+        # Check before reading: answers written before the end are then in the events.
         over = not run.alive()
         found = _answer_now(run, id)
         if not id and over:
@@ -123,8 +120,8 @@ def answer(
         sleep(_POLL_SECONDS)
 
 
-class Inbox:
-    """The commands that lie in a run's `control/`, for the process that holds the run."""
+class CommandInbox:
+    """The commands in a run's `control/`, for the process that holds the run."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.folder = run.path / "control"
@@ -133,7 +130,7 @@ class Inbox:
         self._taken: set[str] = set()
 
     def waiting(self) -> Iterator[Command]:
-        """Each command once, in order of sending. Whoever has said that it took one then calls `discard`."""
+        """Yield each command once, in order of sending. Call `discard` after acknowledging one."""
         for name in _waiting_names(self.folder):
             id = name.removesuffix(_SUFFIX)
             if id not in self._taken:
@@ -146,11 +143,11 @@ class Inbox:
         try:
             (self.folder / f"{command.id}{_SUFFIX}").unlink(missing_ok=True)
         except OSError:
-            # It stays, and the next process refuses it.
+            # The file stays, and the next process refuses it.
             return
 
     def _read(self, id: str) -> Command | None:
-        """None where it is no longer there."""
+        """Read a command; None if its file is gone."""
         try:
             with (self.folder / f"{id}{_SUFFIX}").open("rb") as file:
                 content = file.read(_LARGEST)
@@ -170,7 +167,7 @@ class Inbox:
 
 
 def _is_of_holder(run: RunDirectory, status: Status) -> bool:
-    """Whether the process that wrote the status is the one that goes on, as far as this machine can tell."""
+    """Return whether the process that wrote the status is the one running now, as far as this machine can tell."""
     if status.state not in UNFINISHED:
         return False
     return status.host != socket.gethostname() or run.process_id() is not None
@@ -184,11 +181,11 @@ def _without_process(run: RunDirectory, command: str) -> str:
     stands = f"run {run.name} has no process ({state}), so there is nothing to {command}"
     if command == "resume":
         stands = f"run {run.name} has no process ({state})"
-    return f"{stands}; '{run.typed('train', '--resume')}' goes on from its newest checkpoint"
+    return f"{stands}; '{run.typed('train', '--resume')}' resumes from its newest checkpoint"
 
 
 def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
-    """Why the command makes no sense after those that the run has been sent: a sentence, or None."""
+    """Return why the command makes no sense after those already sent: a sentence, or None."""
     paused, stopping = status.state == "paused", False
     for earlier in _unanswered(run, status.process_identity):
         paused = {"pause": True, "resume": False}.get(earlier, paused)
@@ -196,14 +193,14 @@ def _senseless(run: RunDirectory, status: Status, command: str) -> str | None:
     if stopping:
         return f"run {run.name} is stopping: it saves at its next step and ends"
     if command == "pause" and paused:
-        return f"run {run.name} is paused already; '{run.typed('runs', 'resume')}' lets it go on"
+        return f"run {run.name} is paused already; '{run.typed('runs', 'resume')}' resumes it"
     if command == "resume" and not paused:
         return f"run {run.name} is not paused"
     return None
 
 
 def _unanswered(run: RunDirectory, process: str) -> list[str]:
-    """The commands that were sent to this process and not answered yet, in order of sending."""
+    """Return the commands sent to this process and not answered yet, in order of sending."""
     open_: dict[str, str] = {}
     for record in _command_events(run):
         id = str(record.get("id", ""))
@@ -231,7 +228,7 @@ def _answer_now(run: RunDirectory, id: str) -> Answer:
 
 
 def _command_events(run: RunDirectory) -> list[dict[str, object]]:
-    """Of the end of the history."""
+    """Return the `command` events in the last `_EVENTS_END` bytes."""
     try:
         with run.events_path.open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - _EVENTS_END))
@@ -257,7 +254,7 @@ def _waiting_names(folder: Path) -> list[str]:
 
 
 def _next_id(folder: Path) -> str:
-    """Sorts behind all that wait, even where the clock was set back."""
+    """Return an id that sorts after all waiting ones, even if the clock was set back."""
     newest = max((_number(name) for name in _waiting_names(folder)), default=0)
     number = max(time.time_ns(), newest + 1)
     return f"{number:0{_NUMBER_DIGITS}d}-{secrets.token_hex(4)}"
@@ -269,7 +266,7 @@ def _number(id: str) -> int:
 
 
 def _signal(run: RunDirectory, command: str, status: Status, why: str, cause: Exception) -> str:
-    """SIGTERM where the command is stop: the run saves and ends, as preempted."""
+    """Send SIGTERM if the command is stop: the run saves and ends, as preempted. Otherwise raise UsageError."""
     cannot = f"run {run.name}: the command '{command}' cannot be left in its folder ({why})"
     if command != "stop":
         raise UsageError(f"{cannot}, and no signal means the same; 'stop' still works by signal") from cause

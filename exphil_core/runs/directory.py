@@ -1,10 +1,8 @@
-"""A run's folder: what it is, how it stands, who holds it, and which of its checkpoints count.
+"""A run's directory: preset, status, lock, and checkpoint pointers; the contract between trainer and viewers.
 
-In: a folder of runs and a name. Out: a `RunDirectory`, whose files are the contract between whoever writes a
-run and whoever watches it. What a reader gets wrong: `status.json` is what the process said last; whether
-there still is a process, `alive()` knows, and a heartbeat that is long past proves nothing: the machine may have
-slept. A checkpoint's own files are the trainer's; here are only their
-names, and which is the latest and which the best.
+`status.json` is what the process wrote last; `alive()` says whether a process still exists. An old heartbeat proves
+nothing, since the machine may have slept. Checkpoint files belong to the trainer; this module only knows their
+folders, the latest and the best.
 """
 
 import json
@@ -13,38 +11,34 @@ import re
 import socket
 import stat
 import time
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from difflib import get_close_matches
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from exphil_core.atomic import atomic_write, fsync_directory, remove_tree, room_on_disk
-from exphil_core.config.toml import write_toml
+from exphil_core.atomic import atomic_write, disk_full_errors, fsync_directory, remove_tree
 from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.lock import hold, is_held
 from exphil_core.replays.text import is_text, storable
-from exphil_core.runs.commands import typed_command
+from exphil_core.runs.commands import shell_command
 from exphil_core.runs.process import own_identity, process_identity
-from exphil_core.runs.provenance import git_revision, package_versions
+from exphil_core.runs.run_toml import VERSION, read_run_toml, run_toml
+from exphil_core.suggest import suggestion
 
 if TYPE_CHECKING:
     from exphil_core.config.preset import Preset
 
-VERSION = 1
-
 UNFINISHED = ("starting", "running", "paused")
-"""States that a process is behind. Where there is none, the run crashed and can be resumed."""
+"""States with a process behind them. Without one, the run crashed and can be resumed."""
 
 STATES = (*UNFINISHED, "done", "stopped", "preempted", "diverged", "failed")
 
 FRESH_SECONDS = 30.0
-"""A heartbeat of another machine is believed for so long, be it by a clock that runs ahead or behind."""
+"""Maximum difference in seconds, in either direction, at which a heartbeat from another machine counts as alive."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _STEP = re.compile(r"step-(\d{9,})")
@@ -52,7 +46,7 @@ _STEP = re.compile(r"step-(\d{9,})")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """What the process behind a run last said of itself."""
+    """What a run's process last wrote about itself."""
 
     state: str
     """One of `STATES`."""
@@ -62,28 +56,28 @@ class Status:
     heartbeat: float
     """Seconds since 1970."""
     process_identity: str = ""
-    """Of `runs.process`; tells it from a later process with the same pid. Empty where an older exphil wrote it."""
+    """From `runs.process`; distinguishes it from a later process with the same pid. Empty from older exphils."""
     v: int = VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pointer:
-    """What `latest.json` and `best.json` say."""
+    """Content of `latest.json` and `best.json`."""
 
     step: int
     loss: float | None = None
-    """Validation loss in nats per frame, where the checkpoint was promoted for it."""
+    """Validation loss in nats per frame, if the checkpoint was promoted for it."""
 
 
 class RunDirectory:
-    """One run on disk. `create` makes a new one, `open` takes one that is there."""
+    """One run on disk. `create` makes a new one, `open` opens an existing one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.name
         self.events_path = path / "events.jsonl"
         self.toml_path = path / "run.toml"
-        """What the run is; `exphil train --preset` takes it, too."""
+        """Description of the run; also accepted by `exphil train --preset`."""
 
     @classmethod
     def create(
@@ -97,14 +91,17 @@ class RunDirectory:
         sources: Sequence[str] = (),
         reasons: Sequence[str] = (),
     ) -> "RunDirectory":
-        """A new run, named `preset-YYYYMMDD-HHMMSS` unless told otherwise, with its `run.toml`.
+        """Create a run with its `run.toml`, named `preset-YYYYMMDD-HHMMSS` by default.
 
-        `sources` are the paths that the dataset was built from; `reasons` say what was picked for the data and the
-        machine, and why. UsageError for a name that is taken, or that a folder cannot have.
+        Args:
+            dataset: Path of the dataset.
+            fingerprint: The dataset's fingerprint.
+            sources: Paths that the dataset was built from.
+            reasons: What was chosen for the data and the machine, and why.
+
+        Raises:
+            UsageError: The name is taken or not a valid folder name.
         """
-        # Presets take a tenth of a second to import; whoever only looks at a run need not wait for them.
-        from exphil_core.config.preset import plain_values
-
         if name is not None and (problem := name_problem(runs_dir, name)) is not None:
             raise UsageError(problem)
         if not is_text(str(dataset)):
@@ -112,56 +109,41 @@ class RunDirectory:
                 f"{storable(str(dataset))}: the name of the dataset's folder is not UTF-8, and run.toml holds text "
                 "only; build it with --out FOLDER, or set EXPHIL_CACHE, where the name is"
             )
-        described: dict[str, object] = {
-            "v": VERSION,
-            "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "dataset": {
-                "path": str(dataset),
-                "fingerprint": fingerprint,
-                "sources": list(map(storable, sources)),
-            },
-            "packages": package_versions(),
-            "reasons": list(reasons),
-            "preset": plain_values(preset),
-        }
-        if (revision := git_revision()) is not None:
-            described["git_revision"] = revision
-        content = write_toml(described).encode()
-        with room_on_disk(runs_dir):
+        content = run_toml(preset, dataset=dataset, fingerprint=fingerprint, sources=sources, reasons=reasons)
+        with disk_full_errors(runs_dir):
             runs_dir.mkdir(parents=True, exist_ok=True)
             run = cls(_new_folder(runs_dir, name, preset.name))
-        atomic_write(run.path / "run.toml", content)
+        atomic_write(run.path / "run.toml", content.encode())
         fsync_directory(runs_dir)
         return run
 
     @classmethod
     def open(cls, path: Path) -> "RunDirectory":
-        """The run in `path`. UsageError where there is none."""
+        """Open the run in `path`. UsageError if there is none."""
         if not (path / "run.toml").is_file():
             raise UsageError(f"{path} is not a run: it has no run.toml")
         return cls(path)
 
     @classmethod
     def find(cls, runs_dir: Path, name: str | None) -> "RunDirectory":
-        """The run of that name or path, or the newest. UsageError with the nearest name if there is none."""
+        """Find a run by name or path, or the newest for None. UsageError with the nearest name if there is none."""
         runs = run_directories(runs_dir)
         if name is None:
             if not runs:
-                raise UsageError(f"no run in {runs_dir} yet; '{typed_command(runs_dir, 'train')}' starts one")
+                raise UsageError(f"no run in {runs_dir} yet; '{shell_command(runs_dir, 'train')}' starts one")
             return runs[0]
         for path in (runs_dir / name, Path(name)):
             if (path / "run.toml").is_file():
                 return cls(path)
-        near = get_close_matches(name, [run.name for run in runs], n=1)
-        listing = typed_command(runs_dir, "runs", "list")
-        hint = f"did you mean '{near[0]}'?" if near else f"'{listing}' shows what is there"
+        listing = shell_command(runs_dir, "runs", "list")
+        hint = suggestion(name, [run.name for run in runs], otherwise=f"'{listing}' shows what is there")
         raise UsageError(f"no run '{name}' in {runs_dir}; {hint}")
 
     @classmethod
     def find_checkpoint(cls, runs_dir: Path, name: str) -> tuple["RunDirectory", int | None]:
-        """The run, and the step of the checkpoint directory that `name` is, None where `name` is a run.
+        """Find a run or checkpoint by name or path; return the run and the step (None if `name` is a run).
 
-        UsageError where there is no such run or checkpoint.
+        UsageError if there is no such run or checkpoint.
         """
         for path in (Path(name), runs_dir / name):
             match = _STEP.fullmatch(path.name)
@@ -174,104 +156,87 @@ class RunDirectory:
         return cls.find(runs_dir, name), None
 
     def described(self) -> Mapping[str, Any]:
-        """`run.toml` as it is. UsageError where it is damaged or of another version."""
-        path = self.path / "run.toml"
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is damaged: {error}") from error
-        except FileNotFoundError as error:
-            raise UsageError(f"{path} is gone: the run was deleted or moved") from error
-        except OSError as error:
-            raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-        if values.get("v") != VERSION:
-            raise UsageError(f"{path} is of version {values.get('v')}; this exphil reads version {VERSION}")
-        for table, keys in (("preset", ()), ("dataset", ("path", "fingerprint"))):
-            found = values.get(table)
-            if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in keys):
-                needed = " and ".join(keys)
-                raise UsageError(
-                    f"{path} is damaged: expected a table [{table}]{needed and f' with {needed}'}"
-                )
-        return values
+        """Read `run.toml`. UsageError if it is damaged or of another version."""
+        return read_run_toml(self.path / "run.toml")
 
     def preset(self) -> "Preset":
-        """The preset that the run was started with, fully resolved."""
+        """Return the preset that the run was started with, fully resolved."""
         from exphil_core.config.loader import preset_from_tables
 
         return preset_from_tables(self.described()["preset"], where=str(self.path / "run.toml"))
 
     def dataset_path(self) -> Path:
-        """The dataset that the run learns from."""
+        """Return the path of the dataset that the run trains on."""
         return Path(self.described()["dataset"]["path"])
 
     def dataset_fingerprint(self) -> str:
-        """Of that dataset as it was when the run began."""
+        """Return the dataset's fingerprint from when the run was created."""
         return str(self.described()["dataset"]["fingerprint"])
 
     def dataset_sources(self) -> tuple[str, ...]:
-        """The replays, folders and archives that it was built from; none where an older exphil made the run."""
+        """Return the replays, folders and archives that the dataset was built from; empty for older runs."""
         return tuple(map(str, self.described()["dataset"].get("sources", ())))
 
     def typed(self, *words: str) -> str:
-        """The command of these words about this run, as it is typed from the folder that exphil runs in."""
-        return typed_command(self.path.parent, *words, self.name)
+        """Return the shell command of these words about this run, for the folder that exphil runs in."""
+        return shell_command(self.path.parent, *words, self.name)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Holds the run for this process. UsageError, naming the other process, where another holds it."""
+        """Hold the run for this process while the block runs. UsageError, naming the holder, if it is held."""
         status = self.status()
         if status is not None and _beats_elsewhere(status):
             raise UsageError(
-                f"run {self.name} is held by process {status.pid} on {status.host}, which was heard of "
+                f"run {self.name} is held by process {status.pid} on {status.host}, whose last update was "
                 f"{abs(time.time() - status.heartbeat):.0f} s ago: wait for it, or stop it first"
             )
         with hold(self.path / "lock", f"run {self.name}"):
             yield
 
     def alive(self) -> bool:
-        """Whether a process holds the run now, on this machine or on another that shares the folder."""
+        """Return whether a process holds the run now, on this machine or on another that shares the folder."""
         status = self.status()
         try:
             if is_held(self.path / "lock"):
                 return True
         except OSError:
-            # A folder without locks, or that is not ours to open: go by the process.
+            # The file system has no locks, or the lock cannot be opened: check the process instead.
             return status is not None and (_is_behind(status) or _beats_elsewhere(status))
-        # A lock is not always seen from another machine, a heartbeat is.
+        # A lock may not be visible from another machine; a heartbeat is.
         return status is not None and _beats_elsewhere(status)
 
     def standing(self) -> tuple[str, Status | None]:
-        """(how the run stands as seen from outside, what its process said last).
+        """Return the run's state as seen from outside, and the status that its process wrote last.
 
-        One of `STATES`; or `new` where nobody said anything yet, `crashed` where it was to go on and nobody holds it.
+        The state is one of `STATES`, `new` if there is no status yet, or `crashed` if the status is unfinished but no
+        process holds the run.
         """
-        # The lock before the status: a run that ends in between has said how, and is not taken for a crashed one.
+        # Lock before status: a run that ends in between has written its final state and does not look crashed.
         alive = self.alive()
         status = self.status()
         state = "new" if status is None else status.state
         if alive and state not in UNFINISHED:
-            # A process holds it and has yet to say so.
+            # A process holds the run and has not written its status yet.
             state = "starting"
         elif not alive and state in UNFINISHED:
             state = "crashed"
         return state, status
 
     def process_id(self) -> int | None:
-        """Of the process that last spoke for the run, where it still is there, on this machine."""
+        """Return the pid of the process that wrote the status if it still exists on this machine."""
         status = self.status()
         return status.pid if status is not None and _is_behind(status) else None
 
     def delete(self) -> None:
-        """Removes the run and all that was learned; of a link to a run, the link alone.
+        """Delete the run with its checkpoints; for a symbolic link to a run, delete only the link.
 
-        UsageError where a process holds the run or it cannot be removed.
+        UsageError if a process holds the run or it cannot be deleted.
         """
         if self.alive():
             raise UsageError(
-                f"run {self.name} is going on: '{self.typed('runs', 'stop')}' first, then delete it"
+                f"run {self.name} is running: '{self.typed('runs', 'stop')}' first, then delete it"
             )
-        # Hidden first: who lists the runs never meets half of one.
+        # Renamed to a hidden name first, so that a listing never shows a partly deleted run.
         doomed = self.path.with_name(f".{self.name}.{os.getpid()}.removed.partial")
         try:
             with self.lock():
@@ -283,7 +248,7 @@ class RunDirectory:
             ) from error
 
     def write_status(self, state: str, step: int | None) -> None:
-        """Says how the run stands; the heartbeat is now, the process this one. Without a step: as before."""
+        """Write the status with a heartbeat of now and this process; without a step, keep the previous one."""
         assert state in STATES, state
         if step is None:
             before = self.status()
@@ -299,7 +264,7 @@ class RunDirectory:
         atomic_write(self.path / "status.json", json.dumps(asdict(status)).encode())
 
     def status(self) -> Status | None:
-        """What the process said last; None where it never did, or said it to another version."""
+        """Return the status that the process wrote last; None if there is none, or one of another version."""
         try:
             values = _read_json(self.path / "status.json")
         except OSError:
@@ -312,11 +277,11 @@ class RunDirectory:
             return None
 
     def step_directory(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies, once it is complete."""
+        """Return the folder of the checkpoint of `step`, which exists once the checkpoint is complete."""
         return self.path / f"step-{step:09d}"
 
     def steps(self) -> tuple[int, ...]:
-        """Steps with a checkpoint directory, ascending."""
+        """Return the steps with a checkpoint folder, ascending."""
         try:
             found = [_STEP.fullmatch(path.name) for path in self.path.iterdir() if path.is_dir()]
         except FileNotFoundError:
@@ -324,19 +289,19 @@ class RunDirectory:
         return tuple(sorted(int(match[1]) for match in found if match))
 
     def write_latest(self, step: int) -> None:
-        """Promotes a complete checkpoint to the one that a resume takes."""
+        """Make a complete checkpoint the one that a resume loads."""
         self._point("latest.json", Pointer(step=step))
 
     def write_best(self, step: int, loss: float | None = None) -> None:
-        """Promotes a complete checkpoint to the one that is evaluated and exported."""
+        """Make a complete checkpoint the one that is evaluated and exported."""
         self._point("best.json", Pointer(step=step, loss=loss))
 
     def latest(self) -> Pointer | None:
-        """None where nothing was promoted yet. CheckpointError where the file is damaged."""
+        """Return the latest checkpoint; None if none was promoted yet. CheckpointError if the file is damaged."""
         return self._pointer("latest.json")
 
     def best(self) -> Pointer | None:
-        """None where nothing was promoted yet. CheckpointError where the file is damaged."""
+        """Return the best checkpoint; None if none was promoted yet. CheckpointError if the file is damaged."""
         return self._pointer("best.json")
 
     def latest_step(self) -> int | None:
@@ -348,12 +313,12 @@ class RunDirectory:
         return None if pointer is None else pointer.step
 
     def prune(self, keep: int) -> tuple[int, ...]:
-        """Removes checkpoints but the `keep` newest, the latest and the best; returns the removed steps."""
+        """Remove all checkpoints except the `keep` newest, the latest and the best; return the removed steps."""
         steps = self.steps()
         wanted = {pointer.step for pointer in (self.latest(), self.best()) if pointer is not None}
         removed = tuple(step for step in steps[: max(0, len(steps) - keep)] if step not in wanted)
         for step in removed:
-            # Renamed first: a folder under its own name is always whole.
+            # Renamed first, so that a folder under its own name is always complete.
             doomed = self.path / f"{self.step_directory(step).name}.removed.partial"
             self.step_directory(step).rename(doomed)
             remove_tree(doomed)
@@ -379,7 +344,7 @@ class RunDirectory:
 
 
 def run_directories(runs_dir: Path) -> list[RunDirectory]:
-    """Every run in the folder, the newest first. UsageError where the folder cannot be read."""
+    """Return every run in the folder, newest first. UsageError if the folder cannot be read."""
     try:
         paths = [path for path in runs_dir.iterdir() if not path.name.startswith(".")]
     except FileNotFoundError:
@@ -392,7 +357,7 @@ def run_directories(runs_dir: Path) -> list[RunDirectory]:
 
 
 def _begun(path: Path) -> int | None:
-    """When the run in `path` was made, in ns since 1970; None where there is none, or none any more."""
+    """Return when the run in `path` was created, in ns since 1970; None if there is no run."""
     try:
         made = (path / "run.toml").stat()
     except OSError:
@@ -401,12 +366,12 @@ def _begun(path: Path) -> int | None:
 
 
 def name_problem(runs_dir: Path, name: str) -> str | None:
-    """Why a new run in `runs_dir` cannot have this name: a sentence, or None where it can."""
+    """Return why a new run in `runs_dir` cannot have this name: a sentence, or None if it can."""
     if not _NAME.fullmatch(name):
         return f"run name '{name}': expected at most 100 letters, digits and ._+-, beginning with a letter or digit"
     if (runs_dir / name).exists():
         return (
-            f"run '{name}' exists in {runs_dir}: '{typed_command(runs_dir, 'train', '--resume', name)}' goes on with "
+            f"run '{name}' exists in {runs_dir}: '{shell_command(runs_dir, 'train', '--resume', name)}' resumes "
             "it; or choose another --name"
         )
     return None
@@ -418,7 +383,7 @@ def _new_folder(runs_dir: Path, name: str | None, preset: str) -> Path:
         try:
             path.mkdir()
         except FileExistsError:
-            # Made by another since we looked.
+            # Another process created it since the check.
             raise UsageError(name_problem(runs_dir, name)) from None
         return path
     base = f"{re.sub(r'[^A-Za-z0-9._+-]', '-', preset)[:80]}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -441,14 +406,14 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 def _is_behind(status: Status) -> bool:
-    """Whether the process that said this is there, on this machine; a later one with its pid is another."""
+    """Return whether the process that wrote the status still exists on this machine; a reused pid does not count."""
     if status.host != socket.gethostname() or status.state not in UNFINISHED:
         return False
     return bool(status.process_identity) and process_identity(status.pid) == status.process_identity
 
 
 def _beats_elsewhere(status: Status) -> bool:
-    """Whether another machine said within the last seconds that the run goes on."""
+    """Return whether another machine reported the run as unfinished within the last `FRESH_SECONDS`."""
     return (
         status.host != socket.gethostname()
         and status.state in UNFINISHED

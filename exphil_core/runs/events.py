@@ -1,9 +1,8 @@
-"""The history of a run, `events.jsonl`: one JSON object a line, only ever appended to.
+"""Append-only event log of a run, `events.jsonl`: one JSON object per line.
 
-In: a type and its fields. Out: a line with `v`, `seq` (from 0, without gaps), `ts` (ISO 8601, UTC), `type`.
-What a reader gets wrong: there is one writer at a time (who holds the run's lock), and a reader may see the
-last line while it is torn. A writer that reopens the file cuts off whatever follows the last readable line,
-since nobody can have relied on it, and goes on with the next `seq`.
+Every line has `v`, `seq` (from 0, without gaps), `ts` (ISO 8601, UTC) and `type`. There is one writer at a time, the
+holder of the run's lock. A reader may see a torn last line. A writer that reopens the file cuts off everything after
+the last readable line and continues with the next `seq`.
 """
 
 import json
@@ -15,26 +14,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from exphil_core.atomic import fsync_directory, room_on_disk
+from exphil_core.atomic import disk_full_errors, fsync_directory
 from exphil_core.runs.tail import Tail
 
 VERSION = 1
 
 DURABLE = frozenset({"run_started", "checkpoint_saved", "evaluated", "command", "error", "run_finished"})
-"""Types that are on the disk when `append` returns. Any other line survives its process, but may be lost with
-the machine; it was not yet behind a checkpoint then, so resuming writes it again."""
+"""Types that are fsynced when `append` returns. Other lines survive the process but may be lost if the machine
+crashes; they were not yet covered by a checkpoint then, so resuming writes them again."""
 
 _RESERVED = frozenset({"v", "seq", "ts"})
 _BLOCK = 1 << 16
 
 
 class EventLog:
-    """Appends to the events of a run. Threads of one process may share it."""
+    """Appends to a run's events. Threads of one process may share it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         new = not path.exists()
-        with room_on_disk(path):
+        with disk_full_errors(path):
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
             if new:
                 fsync_directory(path.parent)
@@ -50,9 +49,9 @@ class EventLog:
         self.close()
 
     def append(self, type: str, **fields: object) -> dict[str, Any]:
-        """Writes one event and returns it as a reader will see it; a number that is not finite as null.
+        """Write one event and return its record as a reader sees it; non-finite numbers become null.
 
-        DiskFullError where there is no room; the file then still ends with a whole line.
+        Raises DiskFullError if there is no room; the file then still ends with a complete line.
         """
         assert not _RESERVED & fields.keys(), f"{sorted(_RESERVED & fields.keys())} are the log's own keys"
         with self._lock:
@@ -66,7 +65,7 @@ class EventLog:
         return record
 
     def sync(self) -> None:
-        """Makes all that was appended durable."""
+        """Fsync everything appended so far."""
         os.fsync(self._file)
 
     def close(self) -> None:
@@ -75,10 +74,9 @@ class EventLog:
 
     def _write(self, line: bytes) -> None:
         size = os.fstat(self._file).st_size
-        with room_on_disk(self.path):
+        with disk_full_errors(self.path):
             try:
-                # One write, so that a reader never sees two records interleaved; a disk that fills up may
-                # still take only a part of it.
+                # One write, so that readers never see interleaved records; a full disk may still take only a part.
                 written = os.write(self._file, line)
                 while written < len(line):
                     written += os.write(self._file, line[written:])
@@ -88,9 +86,9 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Every readable event of the file, in order; a torn or damaged line is left out.
+    """Yield every readable event of the file in order; torn and damaged lines are skipped.
 
-    `Tail` does the same for a file that still grows, and counts what it left out.
+    For a file that still grows, use `Tail`, which also counts skipped lines.
     """
     tail = Tail(path)
     while records := tail.read():
@@ -102,7 +100,7 @@ def _plain_mapping(values: Mapping[Any, object]) -> dict[str, object]:
 
 
 def _plain(value: object) -> object:
-    """`value` as JSON knows it; numpy's and torch's numbers and arrays included."""
+    """Convert `value` to JSON types, including numbers and arrays of numpy and torch."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):
@@ -119,7 +117,7 @@ def _plain(value: object) -> object:
 
 
 def _last_record(file: int) -> tuple[int, int | None]:
-    """(end of the last readable line, its `seq`), looking backwards from the end of the file."""
+    """Return the end of the last readable line and its `seq`, searching backwards from the end of the file."""
     end = os.fstat(file).st_size
     text = b""
     start = end

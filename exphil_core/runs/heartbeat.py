@@ -1,8 +1,7 @@
-"""The thread that says a run is alive while its trainer is busy: status.json, `resources` events, a look at commands.
+"""Heartbeat thread of a run: writes status.json and `resources` events and polls commands while the trainer is busy.
 
-In: how the run stands, from the training thread, whenever that changes. Out: a heartbeat every two seconds, also
-during long evaluations and while paused. What a reader gets wrong: nothing that goes wrong here ends the run. It is
-said once on stderr; what matters will fail in the training thread, too, and end the run with its reason.
+It beats every two seconds, also during long evaluations and while paused. Errors here never end the run. Each is
+printed once on stderr; if it matters, the training thread fails too and ends the run with its reason.
 """
 
 import sys
@@ -21,6 +20,8 @@ _LOOK_SECONDS = 0.1
 
 
 class Heartbeat:
+    """The thread; a context manager that runs it while the block runs."""
+
     def __init__(
         self,
         run: RunDirectory,
@@ -33,12 +34,12 @@ class Heartbeat:
         self._emit = emit
         self._usage = usage or Usage()
         self._clock = clock
-        self.look: Callable[[], None] = lambda: None
-        """Called many times a second."""
-        self.look_at_pilot: Callable[[], None] = lambda: None
-        """Called as often."""
+        self.poll: Callable[[], None] = lambda: None
+        """Called several times a second."""
+        self.poll_pilot: Callable[[], None] = lambda: None
+        """Called as often as `look`."""
         self.gone: Callable[[], None] = lambda: None
-        """Called while the run's directory is found deleted."""
+        """Called on each beat after the run's directory was deleted."""
         self._state = "starting"
         before = run.status()
         self._step = 0 if before is None else before.step
@@ -53,12 +54,12 @@ class Heartbeat:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """After this nothing is written any more."""
+        """Stop the thread; nothing is written after this."""
         self._over.set()
         self._thread.join()
 
     def say(self, state: str, step: int | None = None) -> None:
-        """How the run stands from now on. Another state is on the disk at once, another step with the next beat."""
+        """Set the run's state. A new state is written at once, a new step with the next beat."""
         changed = state != self._state
         self._state = state
         if step is not None:
@@ -67,21 +68,21 @@ class Heartbeat:
             self._guard(self._write)
 
     def measure_gpu(self, gpu: Callable[[], Mapping[str, object]]) -> None:
-        """What else a `resources` event says."""
+        """Set the callback for the GPU fields of a `resources` event."""
         self._usage.gpu = gpu
 
     def _beat(self) -> None:
         now = self._clock()
         written, measured = now, now - RESOURCES_SECONDS + 1.0
         while not self._over.wait(_LOOK_SECONDS):
-            self._guard(self.look)
-            self._guard(self.look_at_pilot)
+            self._guard(self.poll)
+            self._guard(self.poll_pilot)
             now = self._clock()
             if now - written >= EVERY_SECONDS:
                 written = now
                 self._guard(self._write)
                 self._guard(self._notice_deletion)
-            # Not before the run has begun: its history opens with `run_started`.
+            # Not before the run has begun: its events start with `run_started`.
             if self._state != "starting" and now - measured >= RESOURCES_SECONDS:
                 measured = now
                 self._guard(self._measure)

@@ -1,8 +1,7 @@
-"""Starts a run's worker as a process of its own, which nothing that happens to its starter can harm.
+"""Starts a run's worker as a detached background process.
 
-In: a run directory. Out: the pid of a process that holds the run. What a reader gets wrong: the worker is in its own
-session and has no terminal, so neither Ctrl-C, nor a closed terminal, nor a stopped starter reaches it. While the
-starter lives, a thread waits for the worker, so that it leaves no zombie; afterwards the system does.
+The worker has its own session and no terminal: Ctrl-C, a closed terminal or a killed parent do not reach it. While
+the parent lives, a thread waits for the worker, so that it leaves no zombie.
 """
 
 import subprocess
@@ -13,25 +12,28 @@ from pathlib import Path
 
 from exphil_core.errors import UsageError
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.log_end import last_lines
+from exphil_core.runs.log_tail import last_lines
 
 UNLESS_DONE = "--unless-done"
-"""Tells a worker to leave a run alone that is done by the time at which it holds it."""
+"""Tells a worker to exit if the run is done by the time it holds the run."""
 
 START_SECONDS = 120.0
-"""Until a worker holds its run, on the slowest disk that Python is loaded from."""
+"""Timeout until a worker holds its run, for the slowest disk that Python is loaded from."""
 
 _POLL_SECONDS = 0.02
 
 
 def start(run: RunDirectory, *, unless_done: bool = False) -> int:
-    """Trains the run in the background, from where it stands. Returns when its worker holds it.
+    """Train the run in the background from its current state; return the pid once its worker holds the run.
 
-    With `unless_done`, a run that another process has brought to its end meanwhile is not begun again. UsageError
-    where a process holds the run already, or where the worker ends at once: with the end of its log.
+    Args:
+        unless_done: Do nothing if another process has finished the run meanwhile.
+
+    Raises:
+        UsageError: A process already holds the run, or the worker exited at once (with the end of its log).
     """
     if run.alive():
-        raise UsageError(f"run {run.name} is going on already; '{run.typed('attach')}' shows it")
+        raise UsageError(f"run {run.name} is running already; '{run.typed('attach')}' shows it")
     log = run.path / "worker.log"
     try:
         with log.open("ab") as output:
@@ -63,12 +65,12 @@ def _wait_until_held(run: RunDirectory, process: "subprocess.Popen[bytes]", log:
         if status is not None and status.pid == process.pid and (code == 0 or run.alive()):
             return
         if code is not None:
-            said = "; ".join(last_lines(log, 5, after=begins)) or "it said nothing"
+            said = "; ".join(last_lines(log, 5, after=begins)) or "no output"
             raise UsageError(
-                f"run {run.name} did not start: its process ended at once with exit code {code} ({said})"
+                f"run {run.name} did not start: the worker exited at once with exit code {code} ({said})"
             )
         time.sleep(_POLL_SECONDS)
     raise UsageError(
         f"run {run.name}: process {process.pid} was started {START_SECONDS:.0f} s ago and does not hold the run yet; "
-        f"look at {log}"
+        f"see {log}"
     )

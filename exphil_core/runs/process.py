@@ -1,7 +1,7 @@
 """Process identity that survives clock steps and suspends.
 
-A pid alone names a later process too, and a start time in seconds since 1970 moves whenever the clock is set: on
-Linux it is the boot time plus the ticks since boot, and the boot time is reckoned from the clock.
+A pid alone may name a later process, and a start time in seconds since 1970 moves whenever the clock is set: on Linux
+it is computed as boot time plus ticks since boot, and the boot time is derived from the clock.
 """
 
 import os
@@ -18,10 +18,10 @@ _PS_TIMEOUT_S = 10
 
 
 def process_identity(pid: int) -> str | None:
-    """Identity of the process `pid` on this machine; None where there is none, or only a zombie.
+    """Return the identity of process `pid` on this machine; None if there is none, or only a zombie.
 
-    Where `/proc` is mounted it is the boot id and the start in clock ticks since boot. Elsewhere (macOS) it is the
-    start time that the kernel recorded when the process began, which later steps of the clock leave alone.
+    With `/proc` mounted, it is the boot id and the start in clock ticks since boot. Elsewhere (macOS), it is the
+    start time that the kernel recorded, which later clock steps do not change.
     """
     if not Path("/proc/self/stat").exists():
         return _start_by_ps(pid)
@@ -29,7 +29,7 @@ def process_identity(pid: int) -> str | None:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
         return None
-    # The command's name stands in parentheses and may hold any byte.
+    # The command's name is in parentheses and may contain any byte.
     fields = stat[stat.rindex(b")") + 1 :].split()
     if fields[0] in (b"Z", b"X"):
         return None
@@ -37,13 +37,13 @@ def process_identity(pid: int) -> str | None:
 
 
 def own_identity() -> str:
-    """Identity of this process; empty where the system does not tell it."""
+    """Return this process's identity; empty if the system does not report it."""
     return _identity_of_self(os.getpid())
 
 
 @cache
 def _identity_of_self(pid: int) -> str:
-    # By pid: a fork is another process.
+    # Cached by pid: a fork is another process.
     return process_identity(pid) or ""
 
 
@@ -51,12 +51,12 @@ def _boot_id() -> str:
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
-        # Some sandboxes mount /proc without it; the ticks still tell processes of one boot apart.
+        # Some sandboxes mount /proc without it; ticks alone distinguish processes of one boot.
         return "unknown"
 
 
 def _start_by_ps(pid: int) -> str | None:
-    # Its own locale and time zone: both decide how the time is written.
+    # Fixed locale and time zone, since both change how ps prints the time.
     environment = {**os.environ, "LC_ALL": "C", "TZ": "UTC"}
     try:
         done = subprocess.run(

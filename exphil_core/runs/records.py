@@ -1,9 +1,8 @@
-"""The events of a run as typed records: what a viewer reads where `events.py` writes.
+"""Typed records of a run's events, to read what `events.py` writes.
 
-In: lines of `events.jsonl`. Out: one record a line, by the event's `type`. What a reader gets wrong: a number that
-was not finite is null in the file and None here; a type that this version does not know is an `Other`, since a newer
-exphil may have written it; a key that is not declared here is skipped, not refused. Strings are what the file holds:
-`showable` makes them safe to show.
+A number that was not finite is null in the file and None here. A type that this version does not know becomes
+`Other`, since a newer exphil may have written it. Undeclared keys are skipped. Strings are as in the file; `showable`
+makes them safe to show.
 """
 
 import json
@@ -21,20 +20,20 @@ from exphil_core.runs.events import VERSION
 Number = float | None
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-"""What a float64 holds exactly: a larger one is damage, and would not fit into a curve."""
+"""Integers that a float64 holds exactly; a larger one is damage and would not fit into a curve."""
 
 T = TypeVar("T")
 
 ByName = Annotated[dict[str, T], msgspec.Meta(max_length=64)]
-"""Of a few names: Melee has 33 characters, and no policy has as many heads."""
+"""Mapping with few keys: Melee has 33 characters, and no policy has as many heads."""
 
 TEXT_LIMIT = 500
 NAME_LIMIT = 32
-"""Letters of a text and of a name that `showable` leaves."""
+"""Maximum lengths of a text and of a name after `showable`."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
-    """What every event has."""
+    """Fields of every event."""
 
     seq: Count
     ts: str
@@ -42,8 +41,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="type
     v: int = VERSION
 
 
-class CharacterLoss(msgspec.Struct, frozen=True, gc=False):
-    """Of one character, since the last `step` event."""
+class CharacterStepLoss(msgspec.Struct, frozen=True, gc=False):
+    """Training loss of one character since the last `step` event."""
 
     loss: Number
     frames: Count
@@ -61,12 +60,12 @@ class RunStarted(Event, frozen=True, tag="run_started"):
     precision: str = ""
     kernel: str | None = None
     steps: Count | None = None
-    """Updates of the whole run; None where only time limits it."""
+    """Updates of the whole run; None if only time limits it."""
     resumed_from: Count | None = None
 
 
 class Preparing(Event, frozen=True, tag="preparing"):
-    """What a run does before its first step, where that takes a while."""
+    """Progress message before the first step, if preparation takes a while."""
 
     message: str
 
@@ -74,21 +73,21 @@ class Preparing(Event, frozen=True, tag="preparing"):
 class Step(Event, frozen=True, tag="step"):
     step: Count
     loss: Number
-    per_character: ByName[CharacterLoss]
+    per_character: ByName[CharacterStepLoss]
     heads: ByName[Number]
     epoch: Number = None
     lr: Number = None
     grad_norm: Number = None
     frames_per_s: Number = None
     data_wait: Number = None
-    """Share of the time that a step waited for its batch."""
+    """Share of the time that steps waited for their batch."""
     progress: Number = None
     """0 to 1."""
     eta_s: Number = None
 
 
 class PressRate(msgspec.Struct, frozen=True, gc=False):
-    """Shares of frames on which a button is held."""
+    """Shares of frames in which a button is held."""
 
     policy: Number
     human: Number
@@ -123,56 +122,65 @@ class Evaluated(Event, frozen=True, tag="evaluated"):
     copycat: Number = None
     transition_f1: ByName[Number] = {}
     best: bool = False
-    """Of the best checkpoint, over the whole validation split, at the end of a run."""
+    """Whether this evaluates the best checkpoint on the whole validation split, at the end of a run."""
 
 
-class Latency(Event, frozen=True, tag="latency"):
+class LatencyEvent(Event, frozen=True, tag="latency"):
     device: str
     backbone: str
     frames: Count
+    """Frames of the game that the record covers; times are of those that were played."""
     p50_ms: Number
     p95_ms: Number
     p99_ms: Number
     max_ms: Number
     missed: Count
+    """Frames without an answer in time, skipped ones included."""
     budget_ms: float
     histogram: Annotated[list[Count], msgspec.Meta(max_length=4096)] = []
     runtime: str = ""
     parameters: Count | None = None
     window_size: Count | None = None
     step: Count | None = None
-    """Of the weights that were played last."""
+    """Step of the weights played last."""
     weights: str = ""
-    """Their checksum, in hexadecimal."""
+    """Checksum of these weights, in hexadecimal."""
     headroom_ms: Number = None
-    """The budget less the p99."""
+    """The budget minus the p99."""
     late_p99_ms: Number = None
-    """How late frames began after their tick, apart from what they took."""
+    """p99 of the delay from tick to start of a frame; not part of the frame's own time."""
     recent_max_ms: Number = None
-    """The slowest frame since the last such event."""
+    """Slowest frame since the last `latency` event."""
     recent_missed: Count | None = None
     total_frames: Count | None = None
-    """Since the pilot began; the percentiles are of the last `frames` of them."""
+    """Frames since the pilot began; the percentiles cover the last `frames` of them."""
     total_missed: Count | None = None
     skipped: Count | None = None
-    """Frames among those on which nothing was played, since one before them took more than a second."""
+    """Frames among `missed` that were never played: the pilot was behind and took a newer one."""
+    total_skipped: Count | None = None
     cpu: Number = None
-    """Cores that the pilot has in use."""
+    """CPU cores that the pilot uses."""
     realtime: bool | None = None
-    """Whether the system lets it go before others on its core."""
+    """Whether the pilot has real-time priority on its cores."""
     threads: Count | None = None
     character: str = ""
-    """Whose side is played."""
+    """Character that the pilot plays."""
     game: str = ""
-    """Content id of the game that is played."""
+    """Content id of the game in play."""
     frame_index: Count | None = None
     snapshot_ms: Number = None
-    """For how long the trainer stood still when it last copied its weights for the pilot; in a run's own events."""
+    """How long the trainer last stopped to copy its weights for the pilot; only in a run's own events."""
+
+
+class LoadingWeights(Event, frozen=True, tag="loading"):
+    """The pilot loads newer weights between two clips; only in a pilot's own events."""
+
+    step: Count
 
 
 class Resources(Event, frozen=True, tag="resources"):
     cpu: Number
-    """Cores in use, on average since the last such event."""
+    """Cores in use, averaged since the last `resources` event."""
     memory_bytes: Count
     memory_total_bytes: Count
     gpu_memory_bytes: Count | None = None
@@ -199,7 +207,7 @@ class Warned(Event, frozen=True, tag="warning"):
     message: str
 
 
-class Failed(Event, frozen=True, tag="error"):
+class ErrorEvent(Event, frozen=True, tag="error"):
     code: str
     message: str
 
@@ -223,12 +231,13 @@ Known = (
     | Preparing
     | Step
     | Evaluated
-    | Latency
+    | LatencyEvent
+    | LoadingWeights
     | Resources
     | CheckpointSaved
     | CommandSeen
     | Warned
-    | Failed
+    | ErrorEvent
     | RunFinished
 )
 Record = Known | Other
@@ -239,40 +248,40 @@ _TYPES = frozenset(kind.__struct_config__.tag for kind in get_args(Known))
 
 
 _DEEPEST = 8
-"""Levels of a value that `showable` keeps."""
+"""Levels of nesting that `showable` keeps."""
 
 
 def decode(line: bytes) -> Record | None:
-    """The record of one line; None where the line is not an event."""
+    """Decode one line; None if it is not an event."""
     record = _decoded(line)
-    # JSON lets a string hold half a character, and `EventLog` writes one for a path that is not UTF-8.
+    # JSON strings may contain lone surrogates, and `EventLog` writes them for paths that are not UTF-8.
     return _decoded(_without_halves(line)) if record is None and rb"\u" in line else record
 
 
 def decode_lines(text: bytes | memoryview) -> list[Record] | None:
-    """The records of whole lines, in a third less time than one by one; None where one of them is not one record."""
+    """Decode complete lines, in a third less time than one by one; None if one of them is not exactly one record."""
     return all_lines(_KNOWN, text)
 
 
 def all_lines(decoder: msgspec.json.Decoder[T], text: bytes | memoryview) -> list[T] | None:
-    """One value of each line of `text`; None where it cannot be had."""
+    """Decode one value per line of `text`; None if any line is not exactly one value."""
     try:
         records = list(decoder.decode_lines(text))
     except (ValueError, RecursionError):
         return None
-    # Blank lines are passed over there, and a value may stretch over several. (numpy counts three times as fast.)
+    # decode_lines skips blank lines and lets a value span several; so count. (numpy counts three times as fast.)
     lines = int(np.count_nonzero(np.frombuffer(text, np.uint8) == ord("\n")))
     return records if len(records) == lines else None
 
 
 def showable(record: T) -> T:
-    """The same record with every string on one line, short, and free of what a terminal would obey."""
+    """Return the record with every string on one line, short, and without terminal control characters."""
     return _safe(record, _DEEPEST)  # type: ignore[return-value]
 
 
 @lru_cache(maxsize=1024)
 def showable_name(name: str) -> str:
-    """`name`, if it can be shown; else what of it can be shown, and a number that keeps two such names apart."""
+    """Return `name` if it can be shown; otherwise its printable part and a checksum that keeps names distinct."""
     if name and name == sanitise(name, limit=NAME_LIMIT):
         return name
     mark = f"#{zlib.crc32(name.encode('utf-8', 'replace')):08x}"
@@ -293,7 +302,7 @@ def _decoded(line: bytes) -> Record | None:
 
 
 def _without_halves(line: bytes) -> bytes:
-    """The line with a question mark for every half of a character; empty where it is not JSON."""
+    """Replace lone surrogates by question marks; return b"" if the line is not JSON."""
     try:
         return json.dumps(json.loads(line), ensure_ascii=False).encode("utf-8", "replace")
     except (ValueError, RecursionError):

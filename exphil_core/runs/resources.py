@@ -1,8 +1,6 @@
-"""What a run's process takes of its machine: the fields of a `resources` event.
+"""CPU, memory and GPU use of a run's process and its children: the fields of a `resources` event.
 
-In: the process it is called in. Out: cores and memory of that process and its children, and what the caller knows
-of a GPU. What a reader gets wrong: `cpu` is cores in use on average since the last reading, so 2.5 means two and a
-half busy cores.
+`cpu` is the average number of cores in use since the last reading: 2.5 means two and a half busy cores.
 """
 
 import time
@@ -12,11 +10,11 @@ import psutil
 
 
 class Usage:
-    """A reading is about the time since the reading before it, the first about the time since this was made."""
+    """Each reading covers the time since the previous one, the first the time since construction."""
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.gpu: Callable[[], Mapping[str, object]] = dict
-        """What is known of a GPU, by key; nothing where there is none."""
+        """Callback that returns GPU fields; empty without a GPU."""
         self._clock = clock
         self._process = psutil.Process()
         self._seconds = _cpu_seconds(self._family())
@@ -28,7 +26,7 @@ class Usage:
         cores = (seconds - self._seconds) / max(now - self._read_at, 1e-9)
         self._read_at, self._seconds = now, seconds
         return {
-            # A child that ended without being waited for takes its time along.
+            # The sum can fall: the time of a child that ends without being waited for is lost.
             "cpu": round(max(0.0, cores), 3),
             "memory_bytes": sum(_memory(member) for member in family),
             "memory_total_bytes": psutil.virtual_memory().total,
@@ -40,7 +38,7 @@ class Usage:
 
 
 def _cpu_seconds(family: list[psutil.Process]) -> float:
-    """Of all, and of their children that have ended."""
+    """Return the CPU seconds of all processes and of their ended children."""
     total = 0.0
     for member in family:
         try:

@@ -1,8 +1,7 @@
-"""The runs of a folder, one line each: what `exphil runs list` and the workbench show.
+"""Summaries of the runs in a folder, for `exphil runs list` and the workbench.
 
-In: a folder of runs. Out: a `RunSummary` for each, the newest first. What a reader gets wrong: only the end of a
-run's events is read, and by a `RunList` only what has been written since it looked last, so that a folder of long
-runs is listed at once and can be looked at every second.
+Only the end of a run's events is read, and a `RunList` reads only what was written since its last refresh, so that a
+folder of long runs can be refreshed every second.
 """
 
 import json
@@ -21,49 +20,51 @@ from exphil_core.errors import ExphilError, UsageError
 from exphil_core.runs.directory import RunDirectory, run_directories
 
 RECENT_LOSSES = 120
-"""Points of a summary's small curve."""
+"""Maximum number of points in a summary's loss curve."""
 
 _END_BYTES = 1 << 20
 
 _FIRST_READ = 1 << 18
-"""Bytes at the end of the events that the first look at a run reads."""
+"""Bytes at the end of the events that the first refresh reads."""
 
 _KEPT_LOSSES = 8 * RECENT_LOSSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunSummary:
+    """What a list of runs shows of one run."""
+
     name: str
     path: Path
     state: str
-    """What the run last said; `crashed` where that is that it goes on, but no process holds it; `unreadable` where
-    its run.toml cannot be used; `new` where it never said anything."""
+    """The run's last state; `crashed` if that is unfinished but no process holds the run; `unreadable` if its
+    run.toml cannot be used; `new` if it has no status yet."""
     preset: str
     backbone: str
     window_size: int | None
     step: int
     best_loss: float | None
-    """The lowest validation loss, in nats per frame."""
+    """Lowest validation loss, in nats per frame."""
     best_step: int | None
     age_s: float
-    """Seconds since it was last heard of."""
+    """Seconds since its last heartbeat, or since its creation if it has none."""
     recent_losses: tuple[float, ...] = ()
-    """Of training, the oldest first: the last `step` events, thinned to at most `RECENT_LOSSES` means."""
+    """Training losses, oldest first: the last `step` events, thinned to at most `RECENT_LOSSES` means."""
     problem: str = ""
     """Why it is unreadable."""
 
 
 class RunList:
-    """The runs of a folder, looked at again and again."""
+    """The runs of a folder, for repeated refreshes."""
 
     def __init__(self, runs_dir: Path, clock: Callable[[], float] = time.time) -> None:
-        """`clock` gives seconds since 1970."""
+        """`clock` returns seconds since 1970."""
         self.runs_dir = runs_dir
         self._clock = clock
         self._known: dict[str, _Known] = {}
 
     def refresh(self) -> list[RunSummary]:
-        """Every run, the newest first; a damaged one as what it is. UsageError where the folder cannot be read."""
+        """Return every run, newest first, damaged ones as unreadable. UsageError if the folder cannot be read."""
         runs = run_directories(self.runs_dir)
         self._known = {run.name: self._known.get(run.name) or _Known(run) for run in runs}
         summaries = (self._known[run.name].summary(self._clock()) for run in runs)
@@ -71,12 +72,12 @@ class RunList:
 
 
 def list_runs(runs_dir: Path) -> list[RunSummary]:
-    """Every run in the folder, the newest first; a damaged one is listed as what it is."""
+    """Return every run in the folder, newest first, damaged ones as unreadable."""
     return RunList(runs_dir).refresh()
 
 
 def summarise(run: RunDirectory) -> RunSummary:
-    """One run as it stands now. UsageError where it is gone."""
+    """Summarise one run. UsageError if it is gone."""
     summary = _Known(run).summary(time.time())
     if summary is None:
         raise UsageError(f"run {run.name} is gone: {run.path} was deleted or moved")
@@ -84,17 +85,17 @@ def summarise(run: RunDirectory) -> RunSummary:
 
 
 class _Known:
-    """One run, as far as it has been read."""
+    """One run, with what was read of it so far."""
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
         self._events = _EventsEnd(run.events_path)
         self._read: tuple[object, ...] = ()
-        """Of the files as they were read, what tells them from later ones."""
+        """Stamps of the files that were read, to detect changes."""
         self._described: RunSummary | None = None
 
     def summary(self, now: float) -> RunSummary | None:
-        """None where the run is gone."""
+        """Return the summary; None if the run is gone."""
         run = self._run
         made = _stamp(run.path / "run.toml")
         if made is None:
@@ -104,19 +105,19 @@ class _Known:
             self._events.read()
             self._described, self._read = _describe(run, self._events), files
         state, status = run.standing()
-        heard = made[0] / 1e9 if status is None else status.heartbeat
+        heartbeat = made[0] / 1e9 if status is None else status.heartbeat
         if self._described.state == "unreadable":
             state = "unreadable"
         return replace(
             self._described,
             state=state,
             step=0 if status is None else status.step,
-            age_s=max(0.0, now - heard),
+            age_s=max(0.0, now - heartbeat),
         )
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """When it was written, its size and its inode; None where it is not there."""
+    """Return mtime, size and inode of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -125,7 +126,7 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _describe(run: RunDirectory, events: "_EventsEnd") -> RunSummary:
-    """All but the state, the step and the age, which change without these files."""
+    """Summarise all but state, step and age, which change without these files."""
     nothing = RunSummary(
         name=run.name,
         path=run.path,
@@ -156,7 +157,7 @@ def _describe(run: RunDirectory, events: "_EventsEnd") -> RunSummary:
 
 
 class _Line(msgspec.Struct, frozen=True, gc=False):
-    """As little of an event as the list shows."""
+    """The fields of an event that the list needs."""
 
     type: str
     step: int | None = None
@@ -168,11 +169,11 @@ _LINE = msgspec.json.Decoder(_Line)
 
 
 class _EventsEnd:
-    """The last losses of a run's events; a look reads what was written since the look before it."""
+    """The last losses of a run's events; each read covers what was written since the previous one."""
 
     def __init__(self, path: Path) -> None:
         self.best_loss: float | None = None
-        """The lowest validation loss that was seen."""
+        """Lowest validation loss read so far."""
         self._path = path
         self._losses: deque[tuple[int, float]] = deque(maxlen=_KEPT_LOSSES)
         self._inode: int | None = None
@@ -189,7 +190,7 @@ class _EventsEnd:
             elif event.type == "evaluated" and event.loss is not None:
                 self.best_loss = event.loss if self.best_loss is None else min(event.loss, self.best_loss)
             elif event.type == "run_started":
-                # Steps after the checkpoint that it goes on from are taken again.
+                # A resumed run repeats the steps after its checkpoint.
                 while self._losses and self._losses[-1][0] > (event.resumed_from or 0):
                     self._losses.pop()
 
@@ -207,21 +208,21 @@ class _EventsEnd:
                     self._inode, self._offset = found.st_ino, 0
                     self._losses.clear()
                     self.best_loss = None
-                # Of more than a first look reads, the curve would keep no more either.
+                # The first read skips older lines, which the curve would not keep anyway.
                 start = max(self._offset, found.st_size - _FIRST_READ)
                 file.seek(start)
                 text = file.read(found.st_size - start)
         except OSError:
             return []
         lines = text.split(b"\n")
-        # The first line may have lost its beginning, the last its end.
+        # The first line may lack its beginning, the last its end.
         whole = lines[1 if start > self._offset else 0 : -1]
         self._offset = start + len(text) - len(lines[-1])
         return whole
 
 
 def last_events(path: Path, size: int = _END_BYTES) -> list[dict[str, Any]]:
-    """The events in the last `size` bytes of the file; empty where there is none."""
+    """Return the events in the last `size` bytes of the file; empty if there is no file."""
     try:
         with path.open("rb") as file:
             start = max(0, os.fstat(file.fileno()).st_size - size)
@@ -229,15 +230,15 @@ def last_events(path: Path, size: int = _END_BYTES) -> list[dict[str, Any]]:
             lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
-    # The first line may have lost its beginning, the last its end.
+    # The first line may lack its beginning, the last its end.
     return _records(lines[1 if start else 0 : -1])
 
 
 def last_start(path: Path) -> Mapping[str, Any] | None:
-    """The newest `run_started` of the events, which may lie anywhere in them; None where there is none."""
+    """Return the newest `run_started` event, anywhere in the file; None if there is none."""
     try:
         with path.open("rb") as file:
-            # Few lines are parsed: a long run's events take long to.
+            # Parse only matching lines: parsing all events of a long run is slow.
             lines = [line for line in file if b'"run_started"' in line]
     except FileNotFoundError:
         return None
@@ -245,7 +246,7 @@ def last_start(path: Path) -> Mapping[str, Any] | None:
 
 
 def has_said_done(run: RunDirectory) -> bool:
-    """Whether the last word of the run's events is that it is done."""
+    """Return whether the run's last event says that it is done."""
     events = last_events(run.events_path)
     return bool(events) and (events[-1].get("type"), events[-1].get("status")) == ("run_finished", "done")
 
@@ -255,7 +256,7 @@ def last_of_type(records: list[dict[str, Any]], type: str) -> Mapping[str, Any] 
 
 
 def _records(lines: list[bytes]) -> list[dict[str, Any]]:
-    """The readable ones."""
+    """Parse the lines that are JSON objects."""
     records = []
     for line in lines:
         try:

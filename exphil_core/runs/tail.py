@@ -1,9 +1,7 @@
-"""Follows the events of a run while they are written. No thread and no clock: who follows says when to look.
+"""Incremental reader of a growing `events.jsonl`, without a thread or a clock: the caller decides when to read.
 
-In: the path of an `events.jsonl`, which may not exist yet, and what decodes a line. Out: what is new since the last
-look. What a reader gets wrong: a line without its newline is not there yet; and a file that became shorter, was
-replaced or was written anew is read again from its start (`restarts` counts that), so whoever keeps a state drops
-it then.
+The file may not exist yet. A line counts only once its newline is there. A file that became shorter, was replaced or
+was rewritten is read again from its start; `restarts` counts this, and a caller must then drop its accumulated state.
 """
 
 import json
@@ -17,18 +15,18 @@ from typing import Any, Generic, TypeVar, overload
 T = TypeVar("T")
 
 BYTES_PER_READ = 1 << 20
-"""About how much one look takes in: much, so that what each piece costs beside its lines hardly counts; but what is
-decoded from it should still lie in a core's cache when it is used."""
+"""Approximate bytes per read: large, so that the overhead per read is negligible, but small enough that decoded
+records are still in a core's cache when used."""
 
 LONGEST_LINE = 8 << 20
-"""A line that has grown beyond this is no event: it is passed over without being kept."""
+"""Maximum length of a line in bytes; longer lines are skipped without being kept."""
 
 _REMEMBERED = 64
-"""Bytes before the position that must still be there. They hold a number and a time that no other event has."""
+"""Bytes before the position that must be unchanged. They hold a number and a time that no other event has."""
 
 
 class Tail(Generic[T]):
-    """A position in a growing file."""
+    """A read position in a growing file."""
 
     @overload
     def __init__(self: "Tail[dict[str, Any]]", path: Path, *, bytes_per_read: int = ...) -> None: ...
@@ -53,44 +51,50 @@ class Tail(Generic[T]):
         bytes_per_read: int = BYTES_PER_READ,
         longest_line: int = LONGEST_LINE,
     ) -> None:
-        """`decode` gives None for a line that is no event. `decode_lines` does the same for many lines faster, and
-        gives None where one of them needs a look of its own; it may put several records into one, and the memory that
-        it is given is soon written over."""
+        """Start at the beginning of `path`.
+
+        Args:
+            decode: Decodes a line; None for a line that is not an event.
+            decode_lines: Decodes many lines at once, faster; None if one of them needs `decode`. It may merge several
+                records into one, and must not keep its memoryview, which is soon overwritten.
+            bytes_per_read: Approximate bytes per read.
+            longest_line: Maximum length of a line in bytes.
+        """
         assert bytes_per_read <= longest_line
         self.path = path
         self.bad_lines = 0
-        """Whole lines that were not an event."""
+        """Complete lines that were not an event."""
         self.restarts = 0
-        """How often the file was found cut, replaced or written anew."""
+        """How often the file was found truncated, replaced or rewritten."""
         self.missing = False
-        """The last look found no file."""
+        """Whether the last read found no file."""
         self._decode: Callable[[bytes], T | None] = decode or _record
         self._decode_lines = decode_lines
         self._bytes_per_read = bytes_per_read
         self._longest_line = longest_line
         self._offset = 0
         self._before = b""
-        """The last bytes before the offset."""
+        """Last bytes before the offset."""
         self._inside_long_line = False
         self._inode: int | None = None
         self._buffer = bytearray(bytes_per_read)
-        """Of one look. Fresh memory for each would have to be cleared by the system first."""
+        """Buffer for all reads; the system would have to clear fresh memory for each read."""
 
     def read(self) -> list[T]:
-        """The next events; empty when there is nothing new. After a long history, call again until it is."""
-        while (records := self.look()) is not None:
+        """Return the next events; empty if there is nothing new. For a long history, call until it is empty."""
+        while (records := self.poll()) is not None:
             if records:
                 return records
         return []
 
-    def look(self) -> list[T] | None:
-        """The events of one piece of bounded size, which may all be bad; None when there is nothing new.
+    def poll(self) -> list[T] | None:
+        """Return the events of one bounded read, possibly none if all are bad; None if there is nothing new.
 
-        OSError where the file is there but cannot be read.
+        OSError if the file exists but cannot be read.
         """
         try:
             self.missing = False
-            # Opening a pipe would wait for its writer.
+            # Opening a FIFO would block until it has a writer.
             if not stat.S_ISREG(self.path.stat().st_mode):
                 raise OSError(0, "not a regular file", str(self.path))
             file = self.path.open("rb", buffering=0)
@@ -116,7 +120,7 @@ class Tail(Generic[T]):
         return records
 
     def _fill(self, file: FileIO) -> int:
-        """Reads on from here, and further where no line ends within reach; how many bytes there are now."""
+        """Fill the buffer from the current offset, growing it until it holds a complete line; return its bytes."""
         del self._buffer[self._bytes_per_read :]
         file.seek(self._offset)
         filled = file.readinto(self._buffer)
@@ -127,7 +131,7 @@ class Tail(Generic[T]):
         return filled
 
     def _records(self, end: int) -> list[T]:
-        """Of the whole lines up to `end`."""
+        """Decode the complete lines up to `end`."""
         with memoryview(self._buffer) as whole, whole[:end] as text:
             if self._decode_lines is not None and (found := self._decode_lines(text)) is not None:
                 return found
@@ -140,7 +144,7 @@ class Tail(Generic[T]):
     def _notice_restart(self, file: FileIO) -> None:
         found = os.fstat(file.fileno())
         before = os.pread(file.fileno(), len(self._before), self._offset - len(self._before))
-        # The number of a deleted file is soon given to another, so the number alone tells little.
+        # The inode of a deleted file is soon reused, so the inode alone is not enough.
         if self._inode is not None and (found.st_ino != self._inode or before != self._before):
             self._offset = 0
             self._before = b""
@@ -149,7 +153,7 @@ class Tail(Generic[T]):
         self._inode = found.st_ino
 
     def _pass_over(self, filled: int) -> list[T]:
-        """Goes on behind the long line's newline, or behind all there is where that is still to come."""
+        """Skip to after the long line's newline, or to the end of the buffer if the newline is not there yet."""
         end = self._buffer.find(b"\n", 0, filled) + 1
         self._inside_long_line = end == 0
         self._advance(end or filled)

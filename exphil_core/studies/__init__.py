@@ -1,1 +1,1 @@
-"""Runs along axes, made comparable by a budget: what is asked, who works on it, and what came out."""
+"""Studies: runs along axes that a budget makes comparable, their workers and their report."""

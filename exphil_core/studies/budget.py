@@ -1,8 +1,7 @@
-"""What makes variants comparable: each gets the same frames, the same minutes or the same FLOPs.
+"""Budget that makes variants comparable: the same frames, the same minutes or the same FLOPs.
 
-In: a budget and a variant's preset. Out: the preset with its length filled in. What a reader gets wrong: frames seen
-are those of all windows, predicted or not; an update is never cut in two, so budgets agree to within half of one, and
-a budget of so few updates that this would matter is refused.
+Frames are those of all windows, predicted or not. An update is never split, so budgets agree to within half of
+one, and a budget of too few updates is refused.
 """
 
 from dataclasses import dataclass, replace
@@ -21,25 +20,35 @@ BUDGET_KEYS = {
     "train.seed": "'seeds'",
     "data.replays": "[data]",
 }
-"""Preset keys that the study itself decides, and by what."""
+"""Preset keys that the study decides, and by what."""
 
 MOST_ROUNDING = 0.02
-"""By how much budgets may differ because an update is never cut in two."""
+"""Largest relative deviation from a budget, which whole updates cause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
+    """The length of a run."""
+
     kind: Kind
     amount: float
     """Frames, minutes or FLOPs of one run."""
     multiple: float = 1.0
-    """How many times the study's budget that is."""
+    """Multiple of the study's budget."""
 
     def times(self, factor: float) -> "Budget":
+        """Return the budget multiplied by `factor`."""
         return replace(self, amount=self.amount * factor, multiple=self.multiple * factor)
 
     def given_to(self, preset: Preset, *, flops_per_frame: float | None = None) -> Preset:
-        """The preset with this length. UsageError where too few updates would fill the budget evenly."""
+        """Return the preset with this length.
+
+        Args:
+            flops_per_frame: needed for a budget of FLOPs.
+
+        Raises:
+            UsageError: whole updates cannot meet the budget to within `MOST_ROUNDING`.
+        """
         steps: int | None = None
         if self.kind != "minutes":
             each = float(frames_per_step(preset))
@@ -63,5 +72,5 @@ class Budget:
 
 
 def frames_per_step(preset: Preset) -> int:
-    """Frames of all windows of an update."""
-    return preset.train.batch_size * preset.train.accumulation * preset.chunk_length
+    """Return the frames of all windows of an update."""
+    return preset.train.batch_size * preset.train.grad_accum_steps * preset.chunk_length

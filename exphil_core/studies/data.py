@@ -1,7 +1,6 @@
-"""What a study's runs learn from, made once: the dojo's games in the cache, or a dataset of real replays.
+"""Data of a study's runs, prepared once: dojo games in the cache, or a dataset of real replays.
 
-In: a study. Out: `StudyData`, the same for every run. What a reader gets wrong: several workers of one machine
-start at the same moment; the first makes the data and the others wait for it.
+Workers of one machine may start at the same moment; the first prepares the data and the others wait for it.
 """
 
 from collections.abc import Callable
@@ -10,30 +9,40 @@ from pathlib import Path
 
 from exphil_core.cpu import core_count
 from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.catalog import cache_root, default_dataset_dir, is_dataset
+from exphil_core.dataset.discovery import cache_root, default_dataset_dir, is_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dojo.demo import DOJO_VERSION, iterate_demo
 from exphil_core.errors import DataError, UsageError
-from exphil_core.paths import expanded
+from exphil_core.paths import expand_user
 from exphil_core.replays.ingest import IngestOptions
-from exphil_core.studies.claim import waiting_lock
 from exphil_core.studies.study import Study
+from exphil_core.studies.trial_lock import waiting_lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyData:
+    """The data that all runs of a study share."""
+
     dataset: Path
     replays: tuple[str, ...]
-    """What a run's preset names as its replays."""
+    """Replays that a run's preset names."""
     fingerprint: str
     games: int
     frames: int
-    told: str
-    """What it is, in words."""
+    description: str
+    """Description in words."""
 
 
 def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
-    """The study's dataset, made where it is not there. DataError where there is nothing to learn from."""
+    """Return the study's data; play the games and build the dataset where they are missing.
+
+    Args:
+        say: receives a sentence on progress.
+
+    Raises:
+        DataError: there is no usable game.
+        UsageError: variants need different datasets, or a dataset is named among other replays.
+    """
     root = cache_root() / "studies"
     root.mkdir(parents=True, exist_ok=True)
     with waiting_lock(root / "lock"):
@@ -45,11 +54,13 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
             dataset, replays = _dojo(folder, study, say), (str(folder),)
     index = DatasetIndex.open(dataset)
     if not index.games:
-        raise DataError(f"{', '.join(replays)}: no usable game; 'exphil data build' says for every file why")
+        raise DataError(
+            f"{', '.join(replays)}: no usable game; 'exphil data build' lists the reason for every file"
+        )
     what = (
         f"the dataset of {', '.join(study.replays)}"
         if study.replays
-        else f"the dojo's games of seed {study.dojo_seed}{_memory_of(study)}"
+        else f"dojo games with seed {study.dojo_seed}{_echo_text(study)}"
     )
     return StudyData(
         dataset=dataset.resolve(),
@@ -57,19 +68,19 @@ def prepare(study: Study, *, say: Callable[[str], None]) -> StudyData:
         fingerprint=index.fingerprint,
         games=len(index.games),
         frames=index.frames,
-        told=f"{what}: {len(index.games):,} games, {index.frames:,} frames",
+        description=f"{what}: {len(index.games):,} games, {index.frames:,} frames",
     )
 
 
-def _memory_of(study: Study) -> str:
+def _echo_text(study: Study) -> str:
     echo = study.dojo_echo
     return f", whose bots repeat the steps that the opponent took {echo} frames before" if echo else ""
 
 
 def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:
     dataset = default_dataset_dir([folder])
-    whole = folder / ".whole"
-    if not whole.exists():
+    complete = folder / ".whole"
+    if not complete.exists():
         workers = core_count()
         games = iterate_demo(
             folder,
@@ -80,13 +91,13 @@ def _dojo(folder: Path, study: Study, say: Callable[[str], None]) -> Path:
         )
         for number, _ in enumerate(games, start=1):
             say(f"playing the dojo's games: {number} of {study.dojo_games}")
-        whole.touch()
+        complete.touch()
     _build([folder], dataset, min_frames=_min_frames(study))
     return dataset
 
 
 def _real(replays: tuple[str, ...], study: Study, say: Callable[[str], None]) -> Path:
-    paths = [expanded(path) for path in replays]
+    paths = [expand_user(path) for path in replays]
     for path in paths:
         if not path.exists():
             raise DataError(
@@ -106,7 +117,7 @@ def _real(replays: tuple[str, ...], study: Study, say: Callable[[str], None]) ->
 
 
 def _build(paths: list[Path], dataset: Path, *, min_frames: int) -> None:
-    # What was read before is not read again.
+    # Replays that were read before are not read again.
     build_dataset(paths, dataset, workers=core_count(), options=IngestOptions(min_frames=min_frames))
 
 
@@ -115,6 +126,6 @@ def _min_frames(study: Study) -> int:
     if len(found) > 1:
         raise UsageError(
             f"study {study.name}: data.min_frames is {' and '.join(map(str, sorted(found)))} in different variants, "
-            "but all learn from one dataset: give them the same"
+            "but all use one dataset; set the same value"
         )
     return found.pop()

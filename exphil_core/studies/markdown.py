@@ -1,7 +1,4 @@
-"""A report as Markdown, to be read beside its plots.
-
-In: a `Report` and the plots that were drawn. Out: text.
-"""
+"""Render a report as Markdown."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,15 +6,20 @@ from exphil_core.studies.report import Report
 from exphil_core.studies.tables import Table, tables_of
 
 
-def markdown(report: Report, plots: Sequence[str], *, lack: str = "") -> str:
-    """`plots` are names of SVG files beside it; `lack` says why there are none."""
-    return "\n".join(_lines(report, plots, lack)) + "\n"
+def markdown(report: Report, plots: Sequence[str], *, no_plots: str = "") -> str:
+    """Render a report.
+
+    Args:
+        plots: names of the SVG files beside it.
+        no_plots: why there are none.
+    """
+    return "\n".join(_lines(report, plots, no_plots)) + "\n"
 
 
-def _lines(report: Report, plots: Sequence[str], lack: str) -> Iterator[str]:
+def _lines(report: Report, plots: Sequence[str], no_plots: str) -> Iterator[str]:
     yield f"# {report.name}"
-    yield from ("", report.about, "", f"*What decides it:* {report.decides}", "")
-    yield f"{report.data}. {report.progress}{' (quick form)' if report.quick else ''}."
+    yield from ("", report.about, "", f"*Decided by:* {report.decides}", "")
+    yield f"{report.data}. {report.progress}{' (quick mode)' if report.quick else ''}."
     tables = tables_of(report)
     for group in report.groups:
         yield from ("", f"## {group.title[0].upper()}{group.title[1:]}", "", "### Verdict", "")
@@ -29,12 +31,12 @@ def _lines(report: Report, plots: Sequence[str], lack: str) -> Iterator[str]:
         for plot in plots:
             if plot.endswith(f"-{group.budget}.svg"):
                 yield from ("", f"![{plot.removesuffix('.svg').replace('-', ' ')}]({plot})")
-    if lack:
-        yield from ("", lack)
+    if no_plots:
+        yield from ("", no_plots)
     if report.lost:
-        yield from ("", "## Without a result", "")
+        yield from ("", "## Failed runs", "")
         yield from (f"- {run}: {why}" for run, why in report.lost.items())
-    yield from ("", "## To keep in mind", "")
+    yield from ("", "## Notes", "")
     yield from (f"- {note}" for note in report.notes)
 
 

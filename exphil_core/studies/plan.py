@@ -1,17 +1,20 @@
-"""Which runs a study is: every variant with every seed, each with the length that its budget gives it.
-
-In: a study. Out: its cells, all variants of one seed before the next, each after the one that it starts from. What a
-reader gets wrong: under a budget of FLOPs a child process has to count first, so this may take seconds.
-"""
+"""Plan a study's runs: every variant with every seed, with the length that its budget gives it."""
 
 from exphil_core.studies.budget import Budget
-from exphil_core.studies.cells import Cell
-from exphil_core.studies.children import flops_per_frame
 from exphil_core.studies.study import Study, Variant
+from exphil_core.studies.subprocesses import flops_per_frame
+from exphil_core.studies.trials import TrialSpec
 
 
-def cells_of(study: Study) -> list[Cell]:
-    """One cell a run. UsageError where a budget cannot be met by every variant."""
+def trial_specs(study: Study) -> list[TrialSpec]:
+    """Return a study's cells, one per run: all variants of one seed, then the next seed.
+
+    A variant comes after the one that it starts from. With a budget of FLOPs a child process counts them first,
+    which may take seconds.
+
+    Raises:
+        UsageError: a variant cannot meet its budget evenly.
+    """
     by_flops = [variant for variant in study.variants if variant.budget.kind == "flops"]
     counts = flops_per_frame([variant.preset for variant in by_flops]) if by_flops else []
     flops = {variant.name: count for variant, count in zip(by_flops, counts, strict=True)}
@@ -22,9 +25,9 @@ def cells_of(study: Study) -> list[Cell]:
     ]
 
 
-def _cell(study: Study, variant: Variant, budget: Budget, seed: int, flops: float | None) -> Cell:
+def _cell(study: Study, variant: Variant, budget: Budget, seed: int, flops: float | None) -> TrialSpec:
     preset = budget.given_to(variant.preset, flops_per_frame=flops)
-    return Cell(
+    return TrialSpec(
         run=f"{study.name}.{variant.name}.{seed}",
         variant=variant.name,
         seed=seed,

@@ -1,8 +1,7 @@
-"""A report's pictures: how each variant learned, and what loss each latency buys.
+"""Plots of a report: learning curves, and loss vs latency, as SVG and PNG.
 
-In: a `Report` and a folder. Out: SVG and PNG files, where matplotlib (the extra `plots`) is installed. What a
-reader gets wrong: a band spans the lowest and the highest seed, it is no interval; and colours repeat what labels
-and marks say.
+They need matplotlib (the extra `plots`). A band spans the lowest and the highest seed and is no confidence
+interval. Colours repeat what labels and markers show.
 """
 
 from collections.abc import Sequence
@@ -13,23 +12,24 @@ from typing import Any
 
 import numpy as np
 
-from exphil_core.studies.measures import Point
-from exphil_core.studies.report import Group, Report, Row
+from exphil_core.studies.report import Group, Report, ReportRow
+from exphil_core.studies.trial_result import Point
 
-LACK = "No plots: matplotlib is not installed; 'pip install exphil[plots]' brings it."
+NO_PLOTS = "No plots: matplotlib is not installed; 'pip install exphil[plots]' installs it."
 
-# Okabe and Ito's, which keep apart under every common colour blindness; black is the ninth.
+# The first six are Okabe and Ito's, which stay distinct under every common colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5195", "#8C6D31", "#333333")
 _MARKS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _INK, _FAINT = "#24292f", "#d0d7de"
 
 
 def can_plot() -> bool:
+    """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
 
 
 def draw(report: Report, folder: Path) -> list[str]:
-    """Draws what there is to draw; returns the names of the SVG files. Nothing without matplotlib."""
+    """Draw a report's plots; return the names of the SVG files, none without matplotlib."""
     if not can_plot():
         return []
     import matplotlib
@@ -74,7 +74,7 @@ def _save(figure: Any, folder: Path, name: str) -> str:
 
 
 def _curves(report: Report, group: Group) -> Any:
-    """Validation loss over frames and over minutes."""
+    """Plot validation loss over frames and over minutes."""
     import matplotlib.pyplot as plt
 
     figure, panels = plt.subplots(1, 2, figsize=(10.5, 4.4), sharey=True, layout="constrained")
@@ -84,8 +84,8 @@ def _curves(report: Report, group: Group) -> Any:
         zip(sorted(row.name for row in group.rows), cycle(zip(_COLOURS, _MARKS, strict=True)), strict=False)
     )
     for panel, of, label in (
-        (panels[0], lambda point: point.frames / scale, f"{unit} seen"),
-        (panels[1], lambda point: point.seconds / 60, "minutes trained"),
+        (panels[0], lambda point: point.frames / scale, unit),
+        (panels[1], lambda point: point.seconds / 60, "training minutes"),
     ):
         for row in group.rows:
             colour, mark = looks[row.name]
@@ -107,9 +107,9 @@ def _curves(report: Report, group: Group) -> Any:
         panel.set_axisbelow(True)
         if group.target is not None:
             panel.axhline(group.target, color=_INK, lw=0.8, ls=(0, (4, 3)))
-    panels[0].set_ylabel("loss on the watched games, nats per frame")
+    panels[0].set_ylabel("validation loss, nats per frame")
     panels[0].set_ylim(*_limits(group))
-    # Beside the panel: inside, there is always a line that it would lie on.
+    # Outside the panel: inside, it would always cover a line.
     panels[1].legend(frameon=False, title="variant", loc="upper left", bbox_to_anchor=(1.0, 1.0))
     band = "line: mean over seeds, band: lowest to highest seed" if _seeds(group) > 1 else "one seed"
     figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
@@ -119,7 +119,7 @@ def _curves(report: Report, group: Group) -> Any:
 
 
 def _band(curves: Sequence[Sequence[Point]], of: Any) -> tuple[Any, Any, Any, Any]:
-    """(x, mean, lowest, highest) where every seed has been."""
+    """Return (x, mean, lowest, highest) over the range that every seed covers."""
     curves = [curve for curve in curves if curve]
     first = max(of(curve[0]) for curve in curves)
     last = min(of(curve[-1]) for curve in curves)
@@ -129,7 +129,7 @@ def _band(curves: Sequence[Sequence[Point]], of: Any) -> tuple[Any, Any, Any, An
 
 
 def _limits(group: Group) -> tuple[float, float]:
-    """Of the losses after the first third: the steep beginning would press the rest together."""
+    """Return y limits that leave out the steep first third, which would compress the rest."""
     curves = [curve for row in group.rows for curve in row.curves.values() if curve]
     lowest = min(point.loss for curve in curves for point in curve)
     late = [point.loss for curve in curves for point in curve if point.frames >= curve[-1].frames / 3]
@@ -142,7 +142,7 @@ def _seeds(group: Group) -> int:
 
 
 def _pareto(report: Report, group: Group) -> Any:
-    """Mean loss against p99, and the front of those that nothing beats in both."""
+    """Plot mean loss against p99, with the Pareto front."""
     import matplotlib.pyplot as plt
 
     figure, panel = plt.subplots(figsize=(7.2, 4.6), layout="constrained")
@@ -186,25 +186,23 @@ def _pareto(report: Report, group: Group) -> Any:
     panel.set_axisbelow(True)
     bars = "bars: standard deviation over seeds" if _seeds(group) > 1 else "one seed"
     figure.suptitle(f"{report.name}: {group.title}\n", x=0.01, ha="left", fontsize=11, fontweight="bold")
-    figure.text(
-        0.01, 0.93, f"{bars}; bold and dashed: no other is better in both", fontsize=9, color="#57606a"
-    )
-    _put_apart(figure, labels)
+    figure.text(0.01, 0.93, f"{bars}; bold and dashed: Pareto front", fontsize=9, color="#57606a")
+    _separate_labels(figure, labels)
     return figure
 
 
 _PLACES = ((8, 5), (8, -13), (-8, 5), (-8, -13), (8, 17), (8, -25), (-8, 17), (-8, -25))
-"""Of a label beside its mark, in points; on the left it ends there. The first that is free is taken."""
+"""Offsets of a label from its mark, in points, tried in order; with a negative x the label ends there."""
 
 _MARK = 6.0
-"""Half of a mark with some air, in points."""
+"""Half a mark with padding, in points."""
 
 
-def _put_apart(figure: Any, labels: Sequence[Any]) -> None:
-    """Move each label to a place where it lies on no mark and on no label before it."""
+def _separate_labels(figure: Any, labels: Sequence[Any]) -> None:
+    """Move each label to the first place where it overlaps no mark and no earlier label."""
     from matplotlib.transforms import Bbox
 
-    # Only what was laid out knows where it is.
+    # Positions are known only after the layout.
     figure.canvas.draw()
     half = _MARK * figure.dpi / 72
     marks = [label.axes.transData.transform(label.xy) for label in labels]
@@ -219,6 +217,6 @@ def _put_apart(figure: Any, labels: Sequence[Any]) -> None:
         taken.append(box)
 
 
-def _p99(row: Row) -> float:
+def _p99(row: ReportRow) -> float:
     assert row.latency is not None
     return row.latency.p99_ms

@@ -1,39 +1,36 @@
-"""What came out of a study, as plain values: rows with their spread, comparisons, what to keep in mind.
+"""A study's report as plain values: rows with their spread, comparisons and notes.
 
-In: nothing (`outcome.py` makes them). Out: what Markdown, JSON, plots and the workbench are drawn from. What a
-reader gets wrong: only variants under the same budget and judged on the same frames stand beside each other; the
-others are in the tables, and no sentence compares them.
+Only variants under the same budget and evaluated on the same frames are compared; the others are in the tables
+only.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from exphil_core.studies.measures import LatencyMeasured, Point
-from exphil_core.studies.spread import Spread
-from exphil_core.studies.verdict import (
-    Comparison,
-)
+from exphil_core.studies.statistics import Spread
+from exphil_core.studies.trial_result import LatencyMeasured, Point
+from exphil_core.studies.verdict import VariantComparison
 
 VERSION = 1
 
 BUDGET_WORDS = {
-    "frames": "the same frames seen",
-    "minutes": "the same time trained",
-    "flops": "the same floating point operations",
+    "frames": "equal training frames",
+    "minutes": "equal training time",
+    "flops": "equal FLOPs",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class ReportRow:
     """One variant under one budget, over its seeds."""
 
     name: str
-    """Of its values; the budget is its group's."""
+    """The variant's values; its budget is the group's."""
     values: Mapping[str, str]
     learns: tuple[str, ...]
-    """Characters whose inputs it learned; empty means everybody's."""
+    """Characters whose inputs it learned; empty means all characters."""
     starts_from: str | None
-    """The variant with whose best weights its runs began; what they took is told of their own training alone."""
+    """Variant whose best weights its runs start from; all costs are of its own training alone."""
     multiple: float
     seeds: tuple[int, ...]
     losses: Mapping[int, float]
@@ -43,7 +40,7 @@ class Row:
     cross: Mapping[str, Spread]
     """On the games that every run of the study was evaluated on; empty without a cross-evaluation."""
     closed: float | None
-    """Dojo only: mean share of the way from the best baseline to the floor, over the frames."""
+    """Dojo only: gap closed, the mean share of the way from the best baseline to the floor, over the frames."""
     steps: float
     frames: float
     seconds: float
@@ -51,7 +48,7 @@ class Row:
     parameters: int
     latency: LatencyMeasured | None
     reached_frames: Spread | None
-    """Seen until the group's target was reached, where every seed reached it."""
+    """Frames seen until the group's target was reached; None unless every seed reached it."""
     reached_seconds: Spread | None
     curves: Mapping[int, tuple[Point, ...]]
     """By seed."""
@@ -64,15 +61,15 @@ class Group:
     budget: str
     """frames, minutes or flops."""
     amount: float
-    """Of a variant that gets it once."""
-    rows: tuple[Row, ...]
-    """The lowest mean loss first."""
+    """For a variant with a multiple of 1."""
+    rows: tuple[ReportRow, ...]
+    """Sorted by mean loss, the lowest first."""
     target: float | None
-    """A loss that every run reached while it trained."""
-    comparisons: tuple[Comparison, ...]
-    by_character: tuple[Comparison, ...]
+    """The lowest loss that every run reached in training."""
+    comparisons: tuple[VariantComparison, ...]
+    by_character: tuple[VariantComparison, ...]
     front: tuple[str, ...]
-    """Variants that no other beats in both mean loss and p99."""
+    """Pareto front: variants that no other beats in both mean loss and p99."""
     verdict: tuple[str, ...]
 
     @property
@@ -82,11 +79,13 @@ class Group:
             "minutes": f"{self.amount:g} min",
             "flops": f"{self.amount:.3g} FLOPs",
         }[self.budget]
-        return f"{BUDGET_WORDS[self.budget]}: {amount} a run"
+        return f"{BUDGET_WORDS[self.budget]}: {amount} per run"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
+    """A study's report."""
+
     name: str
     about: str
     decides: str
@@ -105,9 +104,9 @@ class Report:
         return f"{self.ended} of {self.of} runs have ended"
 
 
-def judged_alike(rows: Sequence[Row]) -> list[list[Row]]:
-    """The rows in groups that are judged on the same characters: a loss over others is another number."""
-    groups: dict[tuple[str, ...], list[Row]] = {}
+def judged_alike(rows: Sequence[ReportRow]) -> list[list[ReportRow]]:
+    """Group the rows by the characters they are judged on; losses over different characters do not compare."""
+    groups: dict[tuple[str, ...], list[ReportRow]] = {}
     for row in rows:
         groups.setdefault(tuple(row.per_character), []).append(row)
     return list(groups.values())

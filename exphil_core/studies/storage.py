@@ -1,9 +1,8 @@
-"""What of a study is to be run, is being run and has ended: Optuna's journal in the study's folder.
+"""Storage of a study's trials: Optuna's journal in the study's folder, one trial per run.
 
-In: cells, that is variants with a seed. Out: one trial a cell for ever: waiting, running, complete or failed. What a
-reader gets wrong: a trial that is running needs no process behind it; who works on it says its claim, and a running
-trial without one is taken up again before any that waits. Any number of processes, also on several machines, may work
-on one folder, as far as its file system has locks that all of them see.
+A running trial may have no process behind it. Its claim says who works on it, and a running trial without a
+claim is resumed before any waiting one. Any number of processes, also on several machines, may share a folder
+if its file system has locks that all of them see.
 """
 
 import fcntl
@@ -23,29 +22,30 @@ from optuna.trial import FrozenTrial, TrialState
 from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset, plain_values
 from exphil_core.errors import DataError, ExphilError, UsageError
-from exphil_core.studies.cells import Cell, Trial
-from exphil_core.studies.claim import Claim, claimed_here, waiting_lock
+from exphil_core.studies.trial_lock import Claim, claimed_here, waiting_lock
+from exphil_core.studies.trials import Trial, TrialSpec
 
 JOURNAL = "journal.log"
 
 _NAME = "study"
-"""Optuna's name of the one study in a journal: the folder has the real one, and may be renamed."""
+"""Optuna's name of the only study in a journal; the folder has the real name and may be renamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
-    """A cell that this process is to end, and its claim until then."""
+    """A cell that this process has claimed."""
 
-    cell: Cell
+    cell: TrialSpec
     claim: Claim
     again: bool
-    """Whether somebody had begun it."""
+    """Whether a worker had started it before."""
 
 
 class StudyStorage:
-    """One study's folder: `journal.log`, `claims/`, and `lock` for whoever chooses what to do next.
+    """A study's folder: `journal.log`, `claims/`, and `lock`, held while the next trial is chosen.
 
-    DataError, naming the line, where the journal is damaged.
+    Raises:
+        DataError: the journal is damaged; the message names the line.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -55,7 +55,7 @@ class StudyStorage:
         self._claims.mkdir(exist_ok=True)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         path = str(folder / JOURNAL)
-        with self._alone(), _sound(folder):
+        with self._locked(), _journal_errors(folder):
             self._storage = JournalStorage(JournalFileBackend(path, lock_obj=_JournalLock(path)))
             self._study = optuna.create_study(
                 study_name=_NAME,
@@ -69,12 +69,16 @@ class StudyStorage:
         return (folder / JOURNAL).is_file()
 
     def described(self) -> Mapping[str, Any]:
-        """What `describe` was told."""
+        """Return the values that `describe` stored."""
         return dict(self._study.user_attrs)
 
     def describe(self, **values: object) -> None:
-        """Keeps what the study is about beside its trials. UsageError where it has been run on other data."""
-        with self._alone():
+        """Store what the study is about beside its trials.
+
+        Raises:
+            UsageError: the study has been run on other data.
+        """
+        with self._locked():
             known = self._study.user_attrs
             before, now = known.get("fingerprint"), values.get("fingerprint")
             if before is not None and now != before:
@@ -86,12 +90,13 @@ class StudyStorage:
                 if known.get(key) != value:
                     self._study.set_user_attr(key, value)
 
-    def extend(self, cells: Collection[Cell]) -> int:
-        """Adds the cells that are not there yet, and says how many.
+    def extend(self, cells: Collection[TrialSpec]) -> int:
+        """Add the cells that are missing; return how many.
 
-        UsageError where a cell is there that was run otherwise than it would be run now.
+        Raises:
+            UsageError: a cell's trial was run with other settings.
         """
-        with self._alone():
+        with self._locked():
             there = {trial.run: trial for trial in self.trials()}
             for cell in cells:
                 if (known := there.get(cell.run)) is not None:
@@ -104,20 +109,23 @@ class StudyStorage:
         return len(new)
 
     def trials(self) -> list[Trial]:
-        """All of them, in the order in which they were added."""
-        with _sound(self.folder):
+        """Return all trials in the order in which they were added."""
+        with _journal_errors(self.folder):
             return [_trial(frozen) for frozen in self._frozen()]
 
-    def take(self, cells: Mapping[str, Cell], *, without: Collection[str] = ()) -> Taken | None:
-        """The next cell that nobody works on, now this process's: one that was left first. None where there is none.
+    def take(self, cells: Mapping[str, TrialSpec], *, without: Collection[str] = ()) -> Taken | None:
+        """Claim the next cell without a live worker, orphaned ones first; None without one.
 
-        `cells` are those that this process knows, by run; those in `without` it leaves alone. What starts from
-        another run is not to be had before that has ended.
+        A cell that starts from another run becomes available when that run has ended.
+
+        Args:
+            cells: the cells that this process knows, by run.
+            without: runs to leave alone.
         """
-        with self._alone():
+        with self._locked():
             ended = {trial.run for trial in self.trials() if trial.ended}
-            left = [frozen for frozen in self._frozen() if not frozen.state.is_finished()]
-            for frozen in sorted(left, key=lambda frozen: frozen.state == TrialState.WAITING):
+            open_trials = [frozen for frozen in self._frozen() if not frozen.state.is_finished()]
+            for frozen in sorted(open_trials, key=lambda frozen: frozen.state == TrialState.WAITING):
                 run, before = frozen.user_attrs["run"], frozen.user_attrs.get("starts_from")
                 if run not in cells or run in without or not (before is None or before in ended):
                     continue
@@ -126,32 +134,32 @@ class StudyStorage:
                     continue
                 again = frozen.state == TrialState.RUNNING
                 if not again:
-                    begun = self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
-                    assert begun, "who holds the lock chooses alone"
+                    started = self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
+                    assert started, "only the holder of the lock starts trials"
                 return Taken(cell=cells[run], claim=claim, again=again)
         return None
 
     def complete(self, run: str, *, loss: float, measures: Mapping[str, Any]) -> bool:
-        """Ends the trial with what came out; False where it had ended already, and nothing changes."""
+        """End the trial with its result; return False, changing nothing, where it has ended already."""
         return self._end(run, state=TrialState.COMPLETE, values=[loss], attributes={"measures": measures})
 
     def fail(self, run: str, why: str) -> bool:
-        """Ends the trial without a result; False where it had ended already, and nothing changes."""
+        """End the trial without a result; return False, changing nothing, where it has ended already."""
         return self._end(run, state=TrialState.FAIL, values=None, attributes={"why": why})
 
-    def look_beside(self, run: str) -> None:
-        """Keeps in mind whether another worker of this machine is busy while this run goes on."""
+    def record_sharing(self, run: str) -> None:
+        """Record whether another worker of this machine is busy during this run."""
         if claimed_here(self._claims) > 1:
             (self._claims / f"{run}.shared").touch()
 
     def was_shared(self, run: str) -> bool:
-        """Whether `look_beside` ever found one, whoever looked."""
+        """Return whether `record_sharing` found another worker, in any process."""
         return (self._claims / f"{run}.shared").exists()
 
     def _end(
         self, run: str, *, state: TrialState, values: list[float] | None, attributes: Mapping[str, Any]
     ) -> bool:
-        with self._alone():
+        with self._locked():
             frozen = next(frozen for frozen in self._frozen() if frozen.user_attrs["run"] == run)
             if frozen.state.is_finished():
                 return False
@@ -164,11 +172,11 @@ class StudyStorage:
         return self._study.get_trials(deepcopy=False)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         with waiting_lock(self.folder / "lock"):
             yield
 
-    def _refuse_another_run(self, cell: Cell, known: Trial) -> None:
+    def _refuse_another_run(self, cell: TrialSpec, known: Trial) -> None:
         try:
             was = preset_from_tables(known.preset, where=f"{self.folder / JOURNAL}: {known.run}")
         except ExphilError as error:
@@ -186,13 +194,17 @@ class StudyStorage:
             )
 
 
-_OF_THE_MACHINE = ("device", "loader_workers", "kernel")
-"""Settings that change how fast a run is and not what it learns."""
+_MACHINE_SETTINGS = ("device", "loader_workers", "kernel")
+"""Settings that change a run's speed, not what it learns."""
 
 
 def differing_settings(was: Preset, now: Preset, *, besides: Collection[str] = ()) -> list[str]:
-    """`section.key = … then and … now` of every setting that a run's result depends on and that differs."""
-    ignored = {*_OF_THE_MACHINE, *besides}
+    """Describe every differing setting that a result depends on: `section.key = … then and … now`.
+
+    Args:
+        besides: further keys to ignore.
+    """
+    ignored = {*_MACHINE_SETTINGS, *besides}
     found = []
     for section in ("data", "encoder", "backbone", "policy", "train", "evaluation"):
         then, after = (getattr(preset, section).model_dump() for preset in (was, now))
@@ -204,7 +216,7 @@ def differing_settings(was: Preset, now: Preset, *, besides: Collection[str] = (
     return found
 
 
-def _attributes(cell: Cell) -> dict[str, Any]:
+def _attributes(cell: TrialSpec) -> dict[str, Any]:
     return {
         "run": cell.run,
         "variant": cell.variant,
@@ -227,28 +239,28 @@ _STATES = {
 
 
 def _trial(frozen: FrozenTrial) -> Trial:
-    said = frozen.user_attrs
+    values = frozen.user_attrs
     return Trial(
-        run=said["run"],
-        variant=said["variant"],
-        seed=said["seed"],
-        values=said["values"],
-        budget=said["budget"],
-        amount=said["amount"],
-        multiple=said["multiple"],
-        preset=said["preset"],
+        run=values["run"],
+        variant=values["variant"],
+        seed=values["seed"],
+        values=values["values"],
+        budget=values["budget"],
+        amount=values["amount"],
+        multiple=values["multiple"],
+        preset=values["preset"],
         state=_STATES[frozen.state],
-        why=said.get("why", ""),
-        measures=said.get("measures"),
-        starts_from=said.get("starts_from"),
+        why=values.get("why", ""),
+        measures=values.get("measures"),
+        starts_from=values.get("starts_from"),
     )
 
 
 class _JournalLock(JournalFileOpenLock):
-    """Optuna's lock on the journal as one of the system's, which nobody has to wait for after a killed process.
+    """Optuna's lock on the journal as a system lock, which is released when its process is killed.
 
-    Whoever gets it also cuts off what a process that was killed while it wrote has left half-written: the next line
-    would else be joined to it, and the whole journal be lost.
+    Acquiring it truncates a line that a killed process left half-written. The next line would otherwise be
+    joined to it, and the whole journal be lost.
     """
 
     def __init__(self, path: str) -> None:
@@ -259,7 +271,7 @@ class _JournalLock(JournalFileOpenLock):
         handle = os.open(f"{self._journal}.lock", os.O_RDWR | os.O_CREAT, 0o644)
         fcntl.flock(handle, fcntl.LOCK_EX)
         self._handle = handle
-        _cut_half_line(Path(self._journal))
+        _truncate_partial_line(Path(self._journal))
         return True
 
     def release(self) -> None:
@@ -269,8 +281,8 @@ class _JournalLock(JournalFileOpenLock):
 
 
 @contextmanager
-def _sound(folder: Path) -> Iterator[None]:
-    """Turns what Optuna raises for a journal that it cannot replay into a sentence."""
+def _journal_errors(folder: Path) -> Iterator[None]:
+    """Turn Optuna's errors on a damaged journal into a DataError."""
     try:
         yield
     except ExphilError:
@@ -279,12 +291,12 @@ def _sound(folder: Path) -> Iterator[None]:
         path = folder / JOURNAL
         raise DataError(
             f"study {folder.name}: {path}{_bad_line(path)} is damaged ({type(error).__name__}: {error}); put back a "
-            "copy of the file, or move the folder away and run the study again: the runs that have ended stay"
+            "copy of the file, or move the folder away and run the study again: ended runs are kept"
         ) from error
 
 
 def _bad_line(path: Path) -> str:
-    """`:NUMBER` of the first line that is no entry; empty where all are."""
+    """Return `:NUMBER` of the first line that is no entry; empty where all are."""
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             try:
@@ -296,7 +308,7 @@ def _bad_line(path: Path) -> str:
     return ""
 
 
-def _cut_half_line(path: Path) -> None:
+def _truncate_partial_line(path: Path) -> None:
     with path.open("rb+") as file:
         size = file.seek(0, os.SEEK_END)
         end = size

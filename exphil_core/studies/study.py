@@ -1,9 +1,7 @@
-"""What a study asks: its file, and the variants that its axes span.
+"""Load a study: its file, and the variants that its axes span.
 
-In: the name of a file in `presets/studies` or a path, and the form (`full`, or `quick` for minutes on a CPU). Out: a
-`Study`, or one UsageError with every mistake and its line. What a reader gets wrong: a value of an axis is a layer of
-preset tables, like a file that extends the base preset; the budget alone says how long a run is, so a study that sets
-`train.max_steps` is refused.
+A value of an axis is a layer of preset tables, like a file that extends the base preset. Only the budget
+decides how long a run is, so a study that sets `train.max_steps` is refused.
 """
 
 import json
@@ -23,10 +21,10 @@ from exphil_core.studies.study_file import (
     Places,
     StudyFile,
     find_study_file,
-    hint,
     read_study_file,
     studies_folder,
 )
+from exphil_core.suggest import suggestion
 
 _VALUE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+]{0,31}")
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,47}")
@@ -34,47 +32,49 @@ _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_+-]{0,47}")
 LONGEST_RUN_NAME = 100
 
 TIMES = "budget_times"
-"""In a value of an axis, beside the preset's tables: it gets the budget so many times."""
+"""Key of an axis value, beside its preset tables: multiplies the budget."""
 
 STARTS = "starts_from"
-"""Likewise: its runs begin with the best weights of the runs of that other value, each of the same seed."""
+"""Key of an axis value: the value whose runs' best weights its runs begin with, seed by seed."""
 
 AGAINST = "against"
-"""Likewise: the other value that this one is compared with, instead of the study's."""
+"""Key of an axis value: the value that it is compared with, instead of the study's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One cell of the axes, under one budget."""
+    """One combination of axis values, under one budget."""
 
     name: str
     values: Mapping[str, str]
     """Axis → name of the value."""
     budget: Budget
     preset: Preset
-    """Resolved, but for the seed, the data and the length of the run."""
+    """Resolved, except for the seed, the data and the length of the run."""
     starts_from: str | None = None
-    """The variant with whose runs' best weights its own begin."""
+    """Variant whose best weights its runs begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
+    """A study that was loaded from its file."""
+
     name: str
     source: str
-    """The name of a study that comes with exphil, or the absolute path of its file."""
+    """Name of a shipped study, or the absolute path of its file."""
     about: str
     decides: str
     quick: bool
     seeds: tuple[int, ...]
     against: str | None
     references: Mapping[str, str]
-    """Value → the other that it is compared with instead."""
+    """Value → the value that it is compared with instead."""
     cross: tuple[str, ...]
     dojo_games: int
     dojo_seed: int
     dojo_echo: int
     replays: tuple[str, ...]
-    """Empty where the dojo's games are learned from."""
+    """Empty where the dojo's games are used."""
     variants: tuple[Variant, ...]
 
 
@@ -87,11 +87,18 @@ def load_study(
     name: str | None = None,
     settings: Mapping[str, object] | None = None,
 ) -> Study:
-    """The study of that name or file. UsageError with one line for every mistake.
+    """Load a study by its name or file.
 
-    `replays` and `seeds` take the place of the file's. Without a `name`, the study is called after its file, its form
-    and whether it is of real replays, so that what cannot be compared does not share a folder. `settings` are preset
-    values by dotted key that every variant gets last.
+    Args:
+        quick: use quick mode, minutes on a CPU.
+        replays: replace the file's replays.
+        seeds: replace the file's seeds.
+        name: None names the study after its file, its mode and whether it uses real replays, so that
+            incomparable studies do not share a folder.
+        settings: preset values by dotted key that every variant gets last.
+
+    Raises:
+        UsageError: one line for every mistake, with its place in the file.
     """
     path = find_study_file(name_or_path)
     file, where = read_study_file(path, quick=quick)
@@ -141,8 +148,8 @@ def load_study(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Layer:
-    """Preset values by dotted key, and where each stands."""
+class _StudyLayer:
+    """Preset values by dotted key, and where each is set."""
 
     values: Mapping[str, object]
     places: Mapping[str, str]
@@ -151,8 +158,8 @@ class _Layer:
     against: str | None = None
 
 
-_Axes = Mapping[str, Mapping[str, _Layer]]
-"""Axis → value → what it says."""
+_Axes = Mapping[str, Mapping[str, _StudyLayer]]
+"""Axis → value → layer."""
 
 
 def _axes(file: StudyFile, where: Places) -> _Axes:
@@ -163,15 +170,15 @@ def _axes(file: StudyFile, where: Places) -> _Axes:
     names = [value for axis in axes.values() for value in axis]
     if file.against is not None and file.against not in names:
         raise UsageError(
-            f"{where('against')}: against: unknown value '{file.against}'; {hint(file.against, names)}"
+            f"{where('against')}: against: unknown value '{file.against}'; {suggestion(file.against, sorted(names))}"
         )
     _refuse_what_two_axes_set(axes, where)
     return axes
 
 
-def _in_order(name: str, axis: Mapping[str, _Layer], where: Places) -> Mapping[str, _Layer]:
-    """As in the file, but each value after the one that it starts from."""
-    found: dict[str, _Layer] = {}
+def _in_order(name: str, axis: Mapping[str, _StudyLayer], where: Places) -> Mapping[str, _StudyLayer]:
+    """Return the values in the order of the file, but each after the one that it starts from."""
+    found: dict[str, _StudyLayer] = {}
     for value in axis:
         chain = [value]
         while (before := axis[chain[-1]].starts_from) is not None and before not in found:
@@ -204,7 +211,7 @@ def _variants(
         for layer in layers:
             overrides |= layer.values
             places |= layer.places
-        # A run that stops early has not had its budget. The lengths are put in once they are known.
+        # Early stopping would leave a part of the budget unused. The lengths are filled in later.
         overrides |= {"evaluation.patience": 0, "train.epochs": "none", "train.max_minutes": "none"}
         overrides |= {"train.max_steps": 1, **settings}
         preset = _same_for_all(resolve_preset(file.preset, overrides, places).preset, where)
@@ -222,7 +229,7 @@ def _variants(
 
 
 def _same_for_all(preset: Preset, where: Places) -> Preset:
-    """Without what a run would pick by its data: variants that are compared must not pick differently."""
+    """Resolve what a run would pick by its data: variants that are compared must not pick differently."""
     if preset.size == AUTO:
         raise UsageError(
             f"{where('preset')}: preset: the size of {preset.name} is auto, so each variant would pick its own; name "
@@ -234,8 +241,8 @@ def _same_for_all(preset: Preset, where: Places) -> Preset:
     return preset.model_copy(update={"data": data})
 
 
-def _before(chosen: Mapping[str, tuple[str, _Layer]], preset: Preset, where: Places) -> list[str] | None:
-    """The values of the variant that this one starts from, one for each axis; None where it starts from none."""
+def _before(chosen: Mapping[str, tuple[str, _StudyLayer]], preset: Preset, where: Places) -> list[str] | None:
+    """Return the values of the variant that this one starts from, one per axis; None without one."""
     starting = {
         axis: layer.starts_from for axis, (_, layer) in chosen.items() if layer.starts_from is not None
     }
@@ -248,9 +255,9 @@ def _before(chosen: Mapping[str, tuple[str, _Layer]], preset: Preset, where: Pla
             f"{place}: {STARTS}: a value of the axis {' and one of '.join(starting)} both start from another, and a "
             "run can begin with one's weights only; leave it to one axis"
         )
-    if preset.train.start_from is not None:
+    if preset.train.init_from is not None:
         raise UsageError(
-            f"{place}: {STARTS}: train.start_from is '{preset.train.start_from}', and a run can begin with one's "
+            f"{place}: {STARTS}: train.init_from is '{preset.train.init_from}', and a run can begin with one's "
             "weights only; leave one of them out"
         )
     return [starting.get(axis, value) for axis, (value, _) in chosen.items()]
@@ -271,7 +278,7 @@ def _budgets(file: StudyFile, where: Places) -> list[Budget]:
     return found
 
 
-def _value(axis: AxisTable, name: str, value: str, where: Places) -> _Layer:
+def _value(axis: AxisTable, name: str, value: str, where: Places) -> _StudyLayer:
     place = f"axes.{name}.values.{value}"
     if not _VALUE_NAME.fullmatch(value):
         raise UsageError(
@@ -285,7 +292,7 @@ def _value(axis: AxisTable, name: str, value: str, where: Places) -> _Layer:
                 f"{where(f'axes.{name}.key')}: axes.{name}.key: expected a preset key such as "
                 f"backbone.window_size, found '{axis.key}'"
             )
-        return _checked(_Layer(values={axis.key: given}, places={axis.key: where(place)}), where, place)
+        return _checked(_StudyLayer(values={axis.key: given}, places={axis.key: where(place)}), where, place)
     if not isinstance(given, dict):
         raise UsageError(
             f"{where(place)}: {place}: expected a table of preset tables, such as "
@@ -306,7 +313,7 @@ def _value(axis: AxisTable, name: str, value: str, where: Places) -> _Layer:
 
 
 def _other(axis: AxisTable, value: str, key: str, where: Places, place: str) -> str | None:
-    """The other value of the axis that this one names under `key`."""
+    """Return the other value of the axis that this one names under `key`; None without one."""
     named = axis.values[value].get(key)
     if named is None:
         return None
@@ -317,11 +324,11 @@ def _other(axis: AxisTable, value: str, key: str, where: Places, place: str) -> 
     if named == value:
         raise UsageError(f"{at}: '{value}' names itself; expected another value of the axis")
     if named not in others:
-        raise UsageError(f"{at}: unknown value '{named}'; {hint(named, others)}")
+        raise UsageError(f"{at}: unknown value '{named}'; {suggestion(named, sorted(others))}")
     return named
 
 
-def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
+def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _StudyLayer:
     values: dict[str, object] = {}
     places: dict[str, str] = {}
     for section, table in tables.items():
@@ -334,16 +341,16 @@ def _layer(tables: Mapping[str, Any], place: str, where: Places) -> _Layer:
             ]
             raise UsageError(
                 f"{where(f'{place}.{section}')}: {place}.{section}: unknown table; "
-                f"{hint(section, [*known, TIMES, STARTS, AGAINST])}"
+                f"{suggestion(section, sorted([*known, TIMES, STARTS, AGAINST]))}"
             )
         for key, value in table.items():
             values[f"{section}.{key}"] = value
             places[f"{section}.{key}"] = where(f"{place}.{section}.{key}")
-    return _checked(_Layer(values=values, places=places), where, place)
+    return _checked(_StudyLayer(values=values, places=places), where, place)
 
 
-def _checked(layer: _Layer, where: Places, place: str) -> _Layer:
-    """The layer, or UsageError where it sets what the study itself decides."""
+def _checked(layer: _StudyLayer, where: Places, place: str) -> _StudyLayer:
+    """Return the layer; UsageError where it sets what the study itself decides."""
     for key, who in BUDGET_KEYS.items():
         if key in layer.values:
             raise UsageError(f"{layer.places[key]}: {key} is decided by {who}, so a study cannot set it")

@@ -1,8 +1,7 @@
-"""One worker of a study: takes a cell that nobody works on, has it run to its end, measures it, and takes the next.
+"""Study worker: claim a cell, run it to its end, measure it, and claim the next.
 
-In: a study's cells and its storage. Out: ended trials, and what this worker could not end. What a reader gets wrong:
-a run is a process of its own (`runs/launcher.py`), so a worker that is killed does not take its run with it. Whoever
-takes the cell up again waits for that run, or resumes it from its checkpoint where it is gone, too.
+A run is a process of its own (`runs/launcher.py`) and survives its worker. A worker that claims an orphaned
+cell waits for that run, or resumes it from its checkpoint where its process has ended too.
 """
 
 import os
@@ -25,132 +24,138 @@ from exphil_core.runs.directory import UNFINISHED, RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.runs.launcher import start
 from exphil_core.runs.summary import last_events, last_of_type
-from exphil_core.studies.cells import Cell
-from exphil_core.studies.children import Unmeasured, latency, losses
 from exphil_core.studies.data import StudyData
-from exphil_core.studies.measures import LatencyMeasured, Measures, judged, read_measures
 from exphil_core.studies.storage import StudyStorage, differing_settings
 from exphil_core.studies.study import Study
+from exphil_core.studies.subprocesses import Unmeasured, latency, losses
+from exphil_core.studies.trial_result import LatencyMeasured, Measures, judged, read_measures
+from exphil_core.studies.trials import TrialSpec
 
 MOST_STARTS = 4
-"""Of one run by one worker: a run that is killed again and again is left to a person."""
+"""Starts of one run by one worker; a run that is killed again and again is left to the user."""
 
 SAVE_SECONDS = 300.0
-"""For a run that was asked to save and end."""
+"""Waiting time for a run to save and stop."""
 
 LATENCY_FRAMES = {True: 300, False: 600}
-"""By whether the form is quick; at 60 a second."""
+"""By whether the study is in quick mode; measured at 60 frames a second."""
 
 _POLL_SECONDS = 0.25
 _OTHERS_POLL_SECONDS = 1.0
 
-_CANNOT = ("DataError", "UsageError")
-"""Errors of a run that would come again: what it was to learn from is not there, or not as it needs it."""
+_PERMANENT_ERRORS = ("DataError", "UsageError")
+"""Errors that would recur: the run's data is missing or unusable."""
 
 
 class Interrupted(Exception):
-    """The worker was asked to end; what it had begun is saved and can be taken up again."""
+    """The worker was asked to stop; what it had started is saved and can be resumed."""
 
 
-class Left(Exception):
-    """Why a cell could not be ended by this worker; another, or a later one, may."""
+class TrialDeferred(Exception):
+    """This worker cannot end the cell, and says why; another or a later one may."""
 
 
-class Impossible(Exception):
-    """Why a cell has no result, and never will."""
+class TrialFailed(Exception):
+    """The cell cannot have a result; the message says why."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Asked:
-    """Whether somebody wants this process to end."""
+class StopFlag:
+    """Whether this process was asked to stop."""
 
     signum: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told:
-    """Where a worker says what it does."""
+class ProgressCallbacks:
+    """Receivers of a worker's progress."""
 
     line: Callable[[str], None]
-    """Something has happened."""
+    """Called with a line for each event."""
     state: Callable[[str], None]
-    """How things stand, many times a second."""
+    """Called with the current state, several times a second."""
 
 
 def _launch(run: RunDirectory) -> int:
-    # A killed worker may have started it a moment ago, in a process that nobody knows of before it holds the run.
+    # A killed worker may just have started a process that does not hold the run yet.
     return start(run, unless_done=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class StudyWorker:
+    """Works on the cells of one study."""
+
     study: Study
     data: StudyData
     storage: StudyStorage
     runs_dir: Path
-    told: Told
-    asked: Asked = field(default_factory=Asked)
+    progress: ProgressCallbacks
+    stop_flag: StopFlag = field(default_factory=StopFlag)
     launch: Callable[[RunDirectory], object] = _launch
-    """Starts a run's process and returns when it holds the run."""
+    """Starts a run's process and returns once it holds the run."""
     latency: Callable[..., Mapping[str, Any]] = latency
     losses: Callable[..., Mapping[str, Any]] = losses
 
-    def work(self, cells: Sequence[Cell]) -> Mapping[str, str]:
-        """Until every cell has ended, here or elsewhere. Returns the runs that this worker had to leave, and why.
+    def work(self, cells: Sequence[TrialSpec]) -> Mapping[str, str]:
+        """Work until every cell has ended, here or in other workers.
 
-        Raises Interrupted where a signal asks it to end.
+        Returns:
+            Run → reason, for the runs that this worker could not end.
+
+        Raises:
+            Interrupted: a signal asked the worker to stop.
         """
         by_run = {cell.run: cell for cell in cells}
-        left: dict[str, str] = {}
+        deferred: dict[str, str] = {}
         while True:
-            self._look()
-            taken = self.storage.take(by_run, without=left)
+            self._check_stop()
+            taken = self.storage.take(by_run, without=deferred)
             if taken is None:
                 still = self._open(by_run)
-                behind = _behind(by_run, left.keys() & still)
-                others = still - left.keys() - behind
+                dependents = _dependents(by_run, deferred.keys() & still)
+                others = still - deferred.keys() - dependents
                 if not others:
-                    return left | {run: f"{by_run[run].starts_from} has to end before it" for run in behind}
-                begun = others - _behind(by_run, others)
-                self.told.state(
-                    f"waiting for {len(begun)} that other workers run: {', '.join(sorted(begun))}"
-                )
+                    return deferred | {
+                        run: f"{by_run[run].starts_from} has to end first" for run in dependents
+                    }
+                running = others - _dependents(by_run, others)
+                self.progress.state(f"waiting for other workers: {', '.join(sorted(running))}")
                 time.sleep(_OTHERS_POLL_SECONDS)
                 continue
             try:
                 self._end(taken.cell, again=taken.again)
-            except Left as reason:
-                left[taken.cell.run] = str(reason)
-                self.told.line(f"{taken.cell.run}: left, {reason}")
+            except TrialDeferred as reason:
+                deferred[taken.cell.run] = str(reason)
+                self.progress.line(f"{taken.cell.run}: deferred, {reason}")
             finally:
                 taken.claim.release()
 
-    def _end(self, cell: Cell, *, again: bool) -> None:
+    def _end(self, cell: TrialSpec, *, again: bool) -> None:
         ended = sum(trial.ended for trial in self.storage.trials())
         of = len(self.storage.trials())
-        what = "taken up again" if again else "begun"
-        self.told.line(f"{cell.run}: {what} ({ended} of {of} have ended)")
+        what = "resumed" if again else "started"
+        self.progress.line(f"{cell.run}: {what} ({ended} of {of} have ended)")
         try:
             measures = self._measured(cell)
-        except Impossible as reason:
+        except TrialFailed as reason:
             if self.storage.fail(cell.run, str(reason)):
-                self.told.line(f"{cell.run}: no result, {reason}")
+                self.progress.line(f"{cell.run}: no result, {reason}")
             return
         if self.storage.complete(cell.run, loss=measures.loss, measures=measures.plain()):
-            self.told.line(
+            self.progress.line(
                 f"{cell.run}: {measures.loss:.4f} nats after {measures.frames:,} frames in "
                 f"{measures.seconds / 60:.1f} min"
             )
 
-    def _measured(self, cell: Cell) -> Measures:
+    def _measured(self, cell: TrialSpec) -> Measures:
         run = self._run_of(cell)
-        self._to_its_end(run)
+        self._run_to_end(run)
         try:
             found = self._read(run)
         except DataError:
-            # Killed between its last evaluation and its last word: it has only to say them again.
+            # It was killed between its last evaluation and its last event; a restart repeats them.
             self._start(run)
-            self._to_its_end(run)
+            self._run_to_end(run)
             found = self._read(run)
         return self._with_children(run, cell, found)
 
@@ -162,15 +167,15 @@ class Worker:
             revision=str(run.described().get("git_revision", "")),
         )
 
-    def _run_of(self, cell: Cell) -> RunDirectory:
-        """The cell's run directory, made where it is not there."""
+    def _run_of(self, cell: TrialSpec) -> RunDirectory:
+        """Return the cell's run directory; create it where it is missing."""
         preset = cell.preset.model_copy(
             update={"data": cell.preset.data.model_copy(update={"replays": self.data.replays})}
         )
-        self._look_at_start(cell)
+        self._check_start(cell)
         path = self.runs_dir / cell.run
         if path.is_dir() and not (path / "run.toml").is_file():
-            # Who began it was killed before it said what it is.
+            # Its creator was killed before it wrote run.toml.
             remove_partials(path)
             with suppress(OSError):
                 path.rmdir()
@@ -178,28 +183,30 @@ class Worker:
             return self._created(cell, self._with_start(cell, preset))
         try:
             run = RunDirectory.open(path)
-            # Where it starts from has another path on another machine; `_has_its_start` looks at that.
-            besides = ("replays", *(("start_from",) if cell.starts_from is not None else ()))
+            # The start checkpoint has another path on another machine; `_has_start_checkpoint` checks it.
+            besides = ("replays", *(("init_from",) if cell.starts_from is not None else ()))
             if settings := differing_settings(run.preset(), preset, besides=besides):
-                raise Left(
+                raise TrialDeferred(
                     f"there is another run of this name, with {'; '.join(settings)}: rename or delete it"
                 )
             if run.dataset_fingerprint() != self.data.fingerprint:
-                raise Left("there is another run of this name, of other games: rename or delete it")
-            if not self._has_its_start(cell, run):
+                raise TrialDeferred(
+                    "there is another run of this name, with other games: rename or delete it"
+                )
+            if not self._has_start_checkpoint(cell, run):
                 afresh = self._with_start(cell, preset)
                 run.delete()
                 run = self._created(cell, afresh)
         except ExphilError as error:
-            raise Left(str(error)) from error
+            raise TrialDeferred(str(error)) from error
         if not run.dataset_path().is_dir():
-            raise Left(
+            raise TrialDeferred(
                 f"its dataset {run.dataset_path()} is not on this machine: let EXPHIL_CACHE name a folder that all "
                 "machines of the study share"
             )
         return run
 
-    def _created(self, cell: Cell, preset: Preset) -> RunDirectory:
+    def _created(self, cell: TrialSpec, preset: Preset) -> RunDirectory:
         return RunDirectory.create(
             self.runs_dir,
             preset,
@@ -208,120 +215,122 @@ class Worker:
             fingerprint=self.data.fingerprint,
         )
 
-    def _with_start(self, cell: Cell, preset: Preset) -> Preset:
-        """With the checkpoint that the cell starts from, where it does."""
+    def _with_start(self, cell: TrialSpec, preset: Preset) -> Preset:
+        """Return the preset with the checkpoint that the cell starts from, if any."""
         if cell.starts_from is None:
             return preset
-        train = preset.train.model_copy(update={"start_from": str(self._start_of(cell.starts_from))})
+        train = preset.train.model_copy(update={"init_from": str(self._start_of(cell.starts_from))})
         return preset.model_copy(update={"train": train})
 
-    def _look_at_start(self, cell: Cell) -> None:
-        """Raises Impossible where the run that the cell starts from has no result to start from."""
+    def _check_start(self, cell: TrialSpec) -> None:
+        """Raise TrialFailed where the run that the cell starts from has failed."""
         for trial in self.storage.trials():
             if trial.run == cell.starts_from and trial.state == "failed":
-                raise Impossible(f"it starts from {trial.run}, which has no result: {trial.why}")
+                raise TrialFailed(f"it starts from {trial.run}, which has no result: {trial.why}")
 
     def _start_of(self, name: str) -> Path:
-        """The best checkpoint of the run of that name, as this machine finds it."""
+        """Return the best checkpoint of the named run on this machine; TrialDeferred where it is missing."""
         before = RunDirectory(self.runs_dir / name)
         try:
             step = before.best_step()
         except ExphilError as error:
-            raise Left(str(error)) from error
+            raise TrialDeferred(str(error)) from error
         if step is None or not before.step_directory(step).is_dir():
-            raise Left(
-                f"it starts from {name}, whose best checkpoint is not in {before.path} any more: put it back"
+            raise TrialDeferred(
+                f"it starts from {name}, whose best checkpoint is missing from {before.path}; restore it"
             )
         return before.step_directory(step).absolute()
 
-    def _has_its_start(self, cell: Cell, run: RunDirectory) -> bool:
-        """Whether the run can go on from what it begins with; Left where that is another run's than the cell's."""
+    def _has_start_checkpoint(self, cell: TrialSpec, run: RunDirectory) -> bool:
+        """Return whether the run can load what it starts from; TrialDeferred where that is another run's."""
         if cell.starts_from is None:
             return True
-        begun = run.preset().train.start_from
-        if begun is None or Path(begun).parent.name != cell.starts_from:
-            raise Left(
+        start = run.preset().train.init_from
+        if start is None or Path(start).parent.name != cell.starts_from:
+            raise TrialDeferred(
                 f"there is another run of this name, which does not start from {cell.starts_from}: rename or "
                 "delete it"
             )
-        # With a checkpoint of its own, or a process that has read it, the run needs it no more.
-        return bool(run.steps()) or run.alive() or Path(begun).is_dir()
+        # With a checkpoint of its own, or a process that has loaded it, the run no longer needs it.
+        return bool(run.steps()) or run.alive() or Path(start).is_dir()
 
-    def _to_its_end(self, run: RunDirectory) -> None:
-        """Returns when the run is done. Raises Impossible or Left where it will not be."""
+    def _run_to_end(self, run: RunDirectory) -> None:
+        """Start the run as needed and wait until it is done; TrialFailed or TrialDeferred where it cannot be."""
         starts = 0
         limit = run.preset().train.max_steps
         of = "" if limit is None else f" of {limit:,}"
         while True:
-            self._look(run)
+            self._check_stop(run)
             state, status = run.standing()
             if state == "done":
                 return
             if state in UNFINISHED or run.alive():
                 step = 0 if status is None else status.step
-                self.told.state(f"{run.name}: {state}, step {step:,}{of}")
-                self.storage.look_beside(run.name)
+                self.progress.state(f"{run.name}: {state}, step {step:,}{of}")
+                self.storage.record_sharing(run.name)
                 time.sleep(_POLL_SECONDS)
                 continue
             if state == "diverged":
-                raise Impossible(f"it diverged: {_error(run)[1]}")
+                raise TrialFailed(f"it diverged: {_error(run)[1]}")
             if starts:
                 self._judge(run, state, starts)
             self._start(run)
             starts += 1
 
     def _judge(self, run: RunDirectory, state: str, starts: int) -> None:
-        """Raise where the run that this worker has started ended in a way that a new start does not mend."""
+        """Raise where the run ended in a way that another start does not fix."""
         code, message = _error(run)
         if state == "failed":
-            cannot = code in _CANNOT or (code == "CheckpointError" and _only_has_its_start(run))
-            raise Impossible(message) if cannot else Left(message)
+            permanent = code in _PERMANENT_ERRORS or (
+                code == "CheckpointError" and _has_only_start_checkpoint(run)
+            )
+            raise TrialFailed(message) if permanent else TrialDeferred(message)
         if state == "stopped":
-            raise Left("it was stopped by hand; the study goes on with it when it is run again")
+            raise TrialDeferred("it was stopped; run the study again to resume it")
         if starts >= MOST_STARTS:
-            raise Left(f"its process ended {starts} times before its time, the last time as '{state}'")
+            raise TrialDeferred(f"its process exited early {starts} times, last as '{state}'")
 
     def _start(self, run: RunDirectory) -> None:
         try:
             self.launch(run)
         except UsageError as error:
-            # A run that fails at once has said why, and one that somebody else started goes on.
+            # A run that fails at once has recorded why, and one started by another process keeps running.
             state, _ = run.standing()
             if state == "new":
-                raise Left(str(error)) from error
+                raise TrialDeferred(str(error)) from error
 
-    def _with_children(self, run: RunDirectory, cell: Cell, found: Measures) -> Measures:
+    def _with_children(self, run: RunDirectory, cell: TrialSpec, found: Measures) -> Measures:
         changed: dict[str, Any] = {}
         notes = []
         if cell.seed == min(self.study.seeds):
-            # What a frame costs does not depend on the seed.
-            self.told.state(f"{run.name}: measuring what a frame costs in play")
+            # Latency does not depend on the seed.
+            self.progress.state(f"{run.name}: measuring latency")
             try:
                 measured = self.latency(run, frames=LATENCY_FRAMES[self.study.quick])
                 changed["latency"] = msgspec.convert(measured, LatencyMeasured)
             except Unmeasured as error:
                 notes.append(f"latency: {error}")
-        self._look()
+        self._check_stop()
         if self.study.cross:
-            self.told.state(f"{run.name}: evaluating it on every character")
+            self.progress.state(f"{run.name}: evaluating on every character")
             try:
-                said = self.losses(run, self.study.cross, device=cell.preset.train.device)
-                changed["cross"] = judged(said)
+                evaluated = self.losses(run, self.study.cross, device=cell.preset.train.device)
+                changed["cross"] = judged(evaluated)
             except Unmeasured as error:
                 notes.append(f"cross-evaluation: {error}")
-        # A child that was interrupted with us has not failed.
-        self._look()
+        # A child that was interrupted together with this process has not failed.
+        self._check_stop()
         return replace(found, **changed, notes=tuple(notes))
 
-    def _open(self, cells: Mapping[str, Cell]) -> set[str]:
+    def _open(self, cells: Mapping[str, TrialSpec]) -> set[str]:
         return {trial.run for trial in self.storage.trials() if not trial.ended and trial.run in cells}
 
-    def _look(self, run: RunDirectory | None = None) -> None:
-        """Raises Interrupted where that was asked for, once the run has saved what it learned."""
-        if self.asked.signum is None:
+    def _check_stop(self, run: RunDirectory | None = None) -> None:
+        """Raise Interrupted if a stop was requested, after the run has saved and ended."""
+        if self.stop_flag.signum is None:
             return
         if run is not None and (pid := run.process_id()) is not None:
-            self.told.line(f"{run.name}: asked to save and end")
+            self.progress.line(f"{run.name}: saving and stopping")
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + SAVE_SECONDS
@@ -330,13 +339,13 @@ class Worker:
         raise Interrupted
 
 
-def _only_has_its_start(run: RunDirectory) -> bool:
-    """Whether a checkpoint that does not fit can only be the one that the run starts from."""
-    return run.preset().train.start_from is not None and not run.steps()
+def _has_only_start_checkpoint(run: RunDirectory) -> bool:
+    """Return whether an incompatible checkpoint can only be the one that the run starts from."""
+    return run.preset().train.init_from is not None and not run.steps()
 
 
-def _behind(cells: Mapping[str, Cell], left: Collection[str]) -> set[str]:
-    """The runs that start from one of `left`, be it by way of others."""
+def _dependents(cells: Mapping[str, TrialSpec], left: Collection[str]) -> set[str]:
+    """Return the runs that start from one of `left`, directly or through others."""
     found: set[str] = set()
     while more := {
         run
@@ -348,30 +357,30 @@ def _behind(cells: Mapping[str, Cell], left: Collection[str]) -> set[str]:
 
 
 @contextmanager
-def hearing_signals() -> Iterator[Asked]:
-    """The first SIGTERM, Ctrl-C or closed terminal asks to end after a checkpoint; a second Ctrl-C ends at once."""
-    asked = Asked()
+def stop_on_signals() -> Iterator[StopFlag]:
+    """Set the flag on the first SIGTERM, SIGINT or SIGHUP; a second Ctrl-C raises KeyboardInterrupt."""
+    stop_flag = StopFlag()
 
     def handle(signum: int, frame: FrameType | None) -> None:
-        if asked.signum is not None and signum == signal.SIGINT:
+        if stop_flag.signum is not None and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.signum = signum
+        stop_flag.signum = signum
 
     before: dict[int, Any] = {}
-    for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # What was set to be ignored stays so: that is how nohup works.
-        if asking == signal.SIGINT or signal.getsignal(asking) != signal.SIG_IGN:
-            before[asking] = signal.signal(asking, handle)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        # Ignored signals stay ignored; nohup relies on that.
+        if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN:
+            before[number] = signal.signal(number, handle)
     try:
-        yield asked
+        yield stop_flag
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _error(run: RunDirectory) -> tuple[str, str]:
-    """(code, message) of the last error that the run told of."""
-    said = last_of_type(last_events(run.events_path), "error")
-    if said is None:
-        return "", "it ended without saying why"
-    return str(said.get("code", "")), str(said.get("message", ""))
+    """Return (code, message) of the run's last error event."""
+    event = last_of_type(last_events(run.events_path), "error")
+    if event is None:
+        return "", "it ended without an error message"
+    return str(event.get("code", "")), str(event.get("message", ""))

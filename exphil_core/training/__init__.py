@@ -1,1 +1,1 @@
-"""The training loop, its evaluation and its checkpoints."""
+"""Training loop, evaluation and checkpoints."""

@@ -1,14 +1,14 @@
-"""The three baselines that stand beside every validation loss: *marginal*, *repeat* and *markov*.
+"""Baselines reported beside every validation loss: *marginal*, *repeat* and *markov*.
 
-In: target and previous tokens of the training split. Out: nats per frame and component for any tokens. All three
-treat the controller's components as independent, and all are fitted on the training split alone.
+All three are fitted on the training split alone and treat the controller's components as independent.
 
 - marginal: each component's distribution.
-- repeat: probability p on the component's last value and 1 - p spread as the marginal; p by maximum likelihood.
+- repeat: probability p on the component's last value, and 1 - p spread as the marginal; p by maximum
+  likelihood.
 - markov: each component given its own last value, shrunk towards `repeat` where that value is rare.
 
-What a reader gets wrong: "last" is the controller at the observed frame, so with a delay the baselines look back
-over it just as the policy does. A policy that does not beat markov does not look at the game.
+The last value is the controller at the observed frame, so with a delay the baselines look back as far as the
+policy. A policy that does not beat markov does not use the game state.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,25 +23,25 @@ from exphil_core.errors import DataError
 NAMES = ("marginal", "repeat", "markov")
 
 _SHRINK = 4.0
-"""Pseudo-frames with which *repeat* weighs in on a row of the markov table."""
+"""Weight of *repeat* in a row of the markov table, in pseudo-frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baselines:
-    """Per component, log-probability tables [size, size] indexed by (last token, token)."""
+    """Log-probability tables per component, [size, size], indexed by (last token, token)."""
 
     tables: dict[str, tuple[Tensor, ...]]
-    """Baseline name → one table a component."""
+    """Baseline name → one table per component."""
     frames: int
-    """Training frames that they were fitted on."""
+    """Training frames they were fitted on."""
 
     def nll(self, name: str, tokens: Tensor, previous: Tensor) -> Tensor:
-        """Nats of each component, float32 [..., K], for tokens and last tokens [..., K]."""
+        """Return the nats of each component, float32 [..., K], for tokens and last tokens [..., K]."""
         columns = [-table[previous[..., k], tokens[..., k]] for k, table in enumerate(self.tables[name])]
         return torch.stack(columns, dim=-1)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything as flat tensors, for a file."""
+        """Return everything as flat tensors, for a file."""
         flat = {
             f"{name}.{k}": table.contiguous().clone()
             for name, tables in self.tables.items()
@@ -55,7 +55,7 @@ class Baselines:
 
 
 def baselines_from_tensors(tensors: Mapping[str, Tensor]) -> Baselines:
-    """What `Baselines.tensors` gave."""
+    """Restore what `Baselines.tensors` returned."""
     components = range(len([name for name in tensors if name.startswith(f"{NAMES[0]}.")]))
     return Baselines(
         tables={name: tuple(tensors[f"{name}.{k}"] for k in components) for name in NAMES},
@@ -64,9 +64,13 @@ def baselines_from_tensors(tensors: Mapping[str, Tensor]) -> Baselines:
 
 
 def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Baselines:
-    """Count (tokens, previous) pairs, each int64 [N, K], and turn the counts into tables.
+    """Fit the baselines on a training split.
 
-    Raises DataError when there is no frame to count.
+    Args:
+        samples: pairs (tokens, previous tokens), each int64 [N, K].
+
+    Raises:
+        DataError: there is no frame to count.
     """
     sizes = [component.size for component in codec.components]
     counts = [torch.zeros(size * size, dtype=torch.float64) for size in sizes]
@@ -75,7 +79,7 @@ def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Bas
             pairs = previous[:, k] * size + tokens[:, k]
             counts[k] += torch.bincount(pairs, minlength=size * size).double()
     if not counts[0].sum():
-        raise DataError("the training split has no frame whose controller can be learned from")
+        raise DataError("the training split has no frame with a usable controller state")
     tables: dict[str, tuple[Tensor, ...]] = {}
     fitted = [_tables(count.view(size, size)) for count, size in zip(counts, sizes, strict=True)]
     for position, name in enumerate(NAMES):
@@ -84,9 +88,13 @@ def fit_baselines(codec: Codec, samples: Iterable[tuple[Tensor, Tensor]]) -> Bas
 
 
 def _tables(pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probability tables of one component from counts [last, token]; every row sums to one."""
+    """Return one component's marginal, repeat and markov tables; every row sums to one.
+
+    Args:
+        pairs: counts [last token, token].
+    """
     size = len(pairs)
-    # Half a frame for every value: one that the training split never showed must not cost infinity.
+    # Half a frame for every value, so that an unseen value does not cost infinity.
     smoothed = pairs.sum(0) + 0.5
     marginal = (smoothed / smoothed.sum()).expand(size, size)
     repeat = _repeat(pairs, marginal)
@@ -95,8 +103,11 @@ def _tables(pairs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _repeat(pairs: Tensor, marginal: Tensor) -> Tensor:
-    """Mixture of "the same again" and the marginal; its weight by expectation maximisation, which is
-    monotone here (one parameter, concave likelihood)."""
+    """Return the mixture of repeating the last value and the marginal.
+
+    Its weight is fitted by expectation maximisation, which is monotone here (one parameter, concave
+    likelihood).
+    """
     stay = torch.diagonal(pairs)
     total = pairs.sum()
     weight = torch.tensor(0.5, dtype=pairs.dtype)

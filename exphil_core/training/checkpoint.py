@@ -1,10 +1,9 @@
-"""Checkpoints: a directory that is complete or absent, and that says so itself.
+"""Checkpoint directories: complete or absent, with a manifest of sizes and hashes.
 
-In: tensors and a small trainer state. Out: `step-000012000/` with model.safetensors (the weights to play),
-config.json, optimizer.safetensors, rng-RANK.safetensors, carried-RANK.safetensors (where state is carried),
-trainer.json and, written last, MANIFEST.json with every file's size and sha256. What a reader gets wrong:
-safetensors neither fsyncs nor notices a flipped bit, so the order here is write, fsync, verify, rename, promote,
-prune, and loading checks the hashes again.
+`step-000012000/` holds model.safetensors (the evaluation weights), config.json, optimizer.safetensors,
+rng-RANK.safetensors, carried-RANK.safetensors (where state is carried), trainer.json and, written last,
+MANIFEST.json with every file's size and sha256. safetensors neither fsyncs nor detects a flipped bit, so saving
+writes, fsyncs, verifies and only then renames, and loading checks the hashes again.
 """
 
 import hashlib
@@ -18,27 +17,27 @@ from pathlib import Path
 from safetensors.torch import load, save
 from torch import Tensor
 
-from exphil_core.atomic import NO_ROOM, fsync_directory, remove_tree
-from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError, obstacle
+from exphil_core.atomic import DISK_FULL_ERRNOS, fsync_directory, remove_tree
+from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError, explain_os_error
 
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
-    """What a checkpoint directory holds."""
+    """The contents of a checkpoint directory."""
 
     step: int
     model: Mapping[str, Tensor]
-    """The weights that are played and evaluated (averaged where EMA is on)."""
+    """Evaluation weights (EMA weights where EMA is on)."""
     config: Mapping[str, object]
-    """The resolved preset: enough to build the policy without the run around it."""
+    """The resolved preset; enough to build the policy without the run directory."""
     optimizer: Mapping[str, Tensor]
     rng: Mapping[str, Tensor]
     trainer: Mapping[str, object]
-    """Counters of the loop: step, seconds trained, frames seen, best loss, patience."""
+    """The loop's counters: step, seconds trained, frames seen, best loss, patience."""
     carried: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the backbone remembers of every lane's game; empty where no state is carried."""
+    """The backbone's state of every stream; empty where no state is carried."""
 
 
 def _json(value: Mapping[str, object]) -> bytes:
@@ -50,16 +49,17 @@ def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     seen: set[int] = set()
     for name, tensor in tensors.items():
         own = tensor.detach().cpu().contiguous()
-        # safetensors holds no two names of one memory: what modules share is written under each.
+        # safetensors refuses two names for one memory, so shared tensors are copied for each name.
         found[name] = own.clone() if own.data_ptr() in seen else own
         seen.add(own.data_ptr())
     return found
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -> Path:
-    """Write `checkpoint` to `directory` (its final name), complete or not at all.
+    """Write `checkpoint` to `directory` (its final name), completely or not at all.
 
-    Raises DiskFullError when there is no room; what was written before is untouched.
+    Raises:
+        DiskFullError: there is no room; earlier checkpoints are untouched.
     """
     files = {
         "model.safetensors": save(_contiguous(checkpoint.model)),
@@ -86,13 +86,13 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, rank: int = 0) -
         fsync_directory(temporary)
         _verify(temporary)
         if directory.exists():
-            # A run that went back to an older checkpoint takes this step again.
+            # A run resumed from an older checkpoint takes this step again.
             remove_tree(directory)
         temporary.rename(directory)
         fsync_directory(directory.parent)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if error.errno in NO_ROOM:
+        if error.errno in DISK_FULL_ERRNOS:
             need = sum(map(len, files.values())) / 2**20
             raise DiskFullError(
                 f"{directory}: no room for a checkpoint of {need:.1f} MiB; free some space and resume the run: "
@@ -110,13 +110,13 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _verify(directory: Path) -> None:
-    """CheckpointError unless every file is there with the size and hash of the manifest."""
+    """Raise CheckpointError unless every file has the size and hash of the manifest."""
     try:
         manifest = json.loads((directory / "MANIFEST.json").read_bytes())
         files = manifest["files"]
         version = manifest["version"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        if isinstance(error, OSError) and obstacle(error) is not None:
+        if isinstance(error, OSError) and explain_os_error(error) is not None:
             raise
         raise CheckpointError(f"{directory}: MANIFEST.json is missing or unreadable ({error})") from error
     if version != FORMAT_VERSION:
@@ -136,10 +136,14 @@ def _verify(directory: Path) -> None:
 
 
 def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) -> Checkpoint:
-    """Read and verify a checkpoint; without `training` only what play needs.
+    """Read and verify a checkpoint.
 
-    Raises CheckpointError, naming the file, when anything is missing, truncated, damaged or of another format;
-    InaccessibleCheckpointError where the system does not let it be read.
+    Args:
+        training: whether to load what only training needs: optimiser, random state and carried state.
+
+    Raises:
+        CheckpointError: a file, which is named, is missing, truncated, damaged or of another format.
+        InaccessibleCheckpointError: the system does not allow it to be read.
     """
     try:
         if not directory.is_dir():
@@ -157,22 +161,29 @@ def load_checkpoint(directory: Path, *, rank: int = 0, training: bool = True) ->
             carried=_tensors(carried) if training and carried.is_file() else {},
         )
     except OSError as error:
-        if (why := obstacle(error)) is None:
+        if (why := explain_os_error(error)) is None:
             raise
         raise InaccessibleCheckpointError(f"{directory}: the checkpoint cannot be read: {why}") from error
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    # By its bytes and not by its name, which safetensors takes only where it is UTF-8.
+    # As bytes: by path, safetensors accepts only UTF-8 names.
     return load(path.read_bytes())
 
 
 def load_newest(
     directories: list[Path], *, warn: Callable[[str, str], None], training: bool = True
 ) -> Checkpoint | None:
-    """The first of `directories` (newest first) that is whole; every one passed over is warned of.
+    """Load the first complete checkpoint of `directories`, which are sorted newest first.
 
-    None when there are none at all; CheckpointError when there are some and all are damaged.
+    Args:
+        warn: called with a code and a sentence for every damaged one.
+
+    Returns:
+        None where `directories` is empty.
+
+    Raises:
+        CheckpointError: all of them are damaged.
     """
     failure: CheckpointError | None = None
     for directory in directories:

@@ -1,8 +1,7 @@
-"""From a built dataset to what a run learns from: the split, the sides that are imitated, and what to warn of.
+"""A run's training data: open a dataset, split it by match, select the sides to imitate, collect warnings.
 
-The split is by match, before any ego is chosen, so both sides of a held-out game are held out; and it is drawn once a
-run, whatever becomes of the dataset. A side is learned from where the character that it plays most is wanted, with
-every frame of it.
+Both sides of a held-out game are held out. A run's split is drawn once and kept, even when the dataset changes.
+A side is selected by the character it plays most, and then every frame of it is used.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,12 +17,12 @@ from exphil_core.dataset.store import ColumnStore
 from exphil_core.errors import DataError
 from exphil_core.melee import characters
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.training.kept_split import SPLIT_FILE, KeptSplit, kept_of, read_split
 from exphil_core.training.run_dataset import restore_dataset
+from exphil_core.training.split_file import SPLIT_FILE, SplitFile, kept_of, read_split
 
 
-class Notice(NamedTuple):
-    """The fields of a `warning` event."""
+class DataWarning(NamedTuple):
+    """Code and message of a `warning` event."""
 
     code: str
     message: str
@@ -31,25 +30,29 @@ class Notice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingData:
-    """What a run learns from and is judged on."""
+    """The sides that a run trains on and is evaluated on."""
 
     store: ColumnStore
     train: tuple[Ego, ...]
     validation: tuple[Ego, ...]
-    split: KeptSplit
-    """Of all games, whether or not a side of them is imitated: what a run keeps."""
+    split: SplitFile
+    """Split of all games, including those with no imitated side; saved with the run."""
     wanted_frames: int
-    """Training frames of the wanted characters' sides; `train` may hold other sides beside them."""
+    """Training frames of the wanted characters' sides; `train` may contain other sides as well."""
     all_characters: bool
     """Whether every character's sides are trained on."""
-    warnings: tuple[Notice, ...] = ()
-    """What a person should know of it before the run; events once it has started."""
+    warnings: tuple[DataWarning, ...] = ()
+    """Emitted as events once the run has started."""
 
     def per_character(self) -> dict[str, dict[str, int]]:
-        """Character → games and ego frames with it on the stage, in the training and in the validation split.
+        """Count games and ego frames per character, in the training and in the validation split.
 
-        A game that it plays against itself is one game, and has its frames twice. A side that is learned from as
-        Zelda counts for Sheik with the frames that it spends as Sheik.
+        A game of a character against itself counts as one game, with the frames of both sides. The frames that
+        a side selected as Zelda spends as Sheik count for Sheik.
+
+        Returns:
+            Character → `games`, `frames`, `validation_games` and `validation_frames`; the low-tier characters
+            first.
         """
         found: dict[str, dict[str, int]] = {}
         counted: set[tuple[str, int]] = set()
@@ -67,7 +70,7 @@ class TrainingData:
         return dict(sorted(found.items(), key=lambda item: characters.low_tier_first(item[0])))
 
     def summary(self) -> Mapping[str, object]:
-        """The `dataset` object of a `run_started` event."""
+        """Return the `dataset` field of a `run_started` event."""
         games = {ego.game for ego in self.train + self.validation}
         return {
             "games": len(games),
@@ -78,10 +81,12 @@ class TrainingData:
 
 
 def open_run_data(run: RunDirectory, preset: Preset) -> TrainingData:
-    """The data of a run, split as when it first started, with a warning where the dataset has changed.
+    """Open a run's data, split as when it first started, with a warning where the dataset has changed.
 
-    A dataset that was cleared out of the cache is built again first.
-    Raises DataError as `open_training_data` does, and where it is not known how the run's games were split.
+    A dataset that was cleared from the cache is rebuilt first.
+
+    Raises:
+        DataError: as `open_training_data`, or the dataset changed and the run's split file is missing.
     """
     dataset = run.dataset_path()
     restore_dataset(run, preset)
@@ -92,20 +97,24 @@ def open_run_data(run: RunDirectory, preset: Preset) -> TrainingData:
         return data
     if kept is None and run.steps():
         raise DataError(
-            f"{run.path / SPLIT_FILE} is missing and {dataset} has changed since the run began, so a game that was "
-            "learned from might be held out now; put the file or the dataset back, or start a new run"
+            f"{run.path / SPLIT_FILE} is missing and {dataset} has changed since the run started, so a training game "
+            "might be held out now; put the file or the dataset back, or start a new run"
         )
     if kept is None:
         return data
-    what = kept.changes(index) or "the same games, read otherwise"
-    changed = Notice("dataset_changed", f"{dataset} is not as it was when the run began: {what}")
+    what = kept.changes(index) or "the same games, parsed differently"
+    changed = DataWarning("dataset_changed", f"{dataset} has changed since the run started: {what}")
     return replace(data, warnings=(changed, *data.warnings))
 
 
-def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = None) -> TrainingData:
-    """Open a dataset directory for a preset, split as `kept` says or else anew.
+def open_training_data(preset: Preset, dataset: Path, kept: SplitFile | None = None) -> TrainingData:
+    """Open a dataset directory for a preset.
 
-    Raises DataError when no game of a wanted character is there, or when no game can be held out.
+    Args:
+        kept: the split to use; None draws a new one.
+
+    Raises:
+        DataError: no side plays a wanted character, or no game is left to train on or to hold out.
     """
     index = DatasetIndex.open(dataset)
     config = preset.data
@@ -129,8 +138,8 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
     all_characters = not wanted or trains_on_all_characters(config.train_on_all_characters, wanted_frames)
     if all_characters:
         train = egos(split.train, ())
-    if config.most_games is not None:
-        train = _at_most(index, train, config.most_games)
+    if config.max_games_per_character is not None:
+        train = _at_most(index, train, config.max_games_per_character)
     data = TrainingData(
         store=ColumnStore(index),
         train=train,
@@ -143,14 +152,14 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
         raise DataError(f"{dataset}: {_nothing_found(index, config.characters)}")
     if kept is not None and not validation:
         raise DataError(
-            f"{dataset}: none of the {len(kept.validation)} games that the run holds out is there any more; put "
+            f"{dataset}: none of the {len(kept.validation)} games that the run holds out exists any more; put "
             "them back, or start a new run"
         )
     if not train or not validation:
         side = "learn from" if not train else "hold out"
         raise DataError(
             f"{dataset}: of {len(index.games)} games none is left to {side}; a run needs games of the wanted "
-            "characters from at least two matches, one to learn from and one to be judged on. Add replays, or raise "
+            "characters from at least two matches, one to train on and one to validate on. Add replays, or raise "
             "data.validation_share"
         )
     return replace(
@@ -159,13 +168,13 @@ def open_training_data(preset: Preset, dataset: Path, kept: KeptSplit | None = N
 
 
 def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int | Mapping[str, int]) -> tuple[Ego, ...]:
-    """The egos of so many games of each character, or of each that is named.
+    """Limit the egos to `games` games of each character; a mapping limits only the characters it names.
 
-    They are the same ones every time, and with more games those and others.
+    The choice is deterministic, and a higher limit keeps the games of a lower one.
     """
     kept: list[Ego] = []
     taken: dict[str, set[int]] = {}
-    # By content: whatever else the dataset holds changes nothing.
+    # Ordered by content, so that other games in the dataset change nothing.
     for ego in sorted(egos, key=lambda ego: index.games[ego.game].content_id):
         character = index.games[ego.game].sides[ego.slot].character
         most = games if isinstance(games, int) else games.get(character)
@@ -177,35 +186,37 @@ def _at_most(index: DatasetIndex, egos: tuple[Ego, ...], games: int | Mapping[st
 
 
 def _plays(index: DatasetIndex, egos: tuple[Ego, ...], wanted: tuple[int, ...]) -> bool:
-    """Whether any ego mostly plays a wanted character; with none named, whether there is any ego."""
+    """Return whether any ego mostly plays a wanted character; with none named, whether there is any ego."""
     return any(not wanted or index.games[game].sides[slot].external_id in wanted for game, slot in egos)
 
 
-def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator[Notice]:
+def _missing_characters(data: TrainingData, wanted: tuple[str, ...]) -> Iterator[DataWarning]:
     found = data.per_character()
     for name in wanted:
         if name not in found:
-            yield Notice(
+            yield DataWarning(
                 "character_without_games",
-                f"{name}: no game with a usable side of this character; it is not learned",
+                f"{name}: no game with a usable side of this character; it is not trained",
             )
         elif not found[name]["games"] or not found[name]["validation_games"]:
             where = "training" if not found[name]["games"] else "validation"
-            yield Notice(
-                "character_on_one_side", f"{name}: no game in the {where} split; too few matches to have both"
+            yield DataWarning(
+                "character_on_one_side",
+                f"{name}: no game in the {where} split; too few matches for both splits",
             )
 
 
-def _limits_of_nobody(data: TrainingData, config: DataConfig) -> Iterator[Notice]:
-    """Of characters that nobody asked for but `most_games`; of the others `_missing_characters` tells."""
-    if not isinstance(config.most_games, dict):
+def _limits_of_nobody(data: TrainingData, config: DataConfig) -> Iterator[DataWarning]:
+    """Warn of characters without games that only `max_games_per_character` names."""
+    if not isinstance(config.max_games_per_character, dict):
         return
     found = data.per_character()
-    for name in config.most_games:
+    for name in config.max_games_per_character:
         if name not in config.characters and not found.get(name, {}).get("games"):
-            yield Notice(
+            yield DataWarning(
                 "character_without_games",
-                f"{name}: data.most_games limits it, but no game with a usable side of it is learned from",
+                f"{name}: data.max_games_per_character limits it, but no game with a usable side of it is in the "
+                "training split",
             )
 
 
@@ -221,5 +232,5 @@ def _nothing_found(index: DatasetIndex, wanted: tuple[str, ...]) -> str:
         )
     return (
         "no side of any game is usable: all are CPU players or hardly move; --set data.include_cpu=true or "
-        "--set data.include_idle=true takes them all the same"
+        "--set data.include_idle=true includes them"
     )

@@ -1,4 +1,4 @@
-"""Where a model lives."""
+"""Select the torch device."""
 
 import torch
 
@@ -6,7 +6,11 @@ from exphil_core.errors import UsageError
 
 
 def choose_device(wanted: str) -> torch.device:
-    """The device that `auto`, `cpu` or `cuda` means here. UsageError where CUDA is wanted and not there."""
+    """Return the torch device for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        UsageError: unknown device, or CUDA is not available.
+    """
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted not in ("cpu", "cuda"):

@@ -1,6 +1,7 @@
-"""Fit a preset to its data, this machine and its time: the size, the schedule, and whose sides are trained on.
+"""Fit a preset to its data, this machine and its time limit: size, schedule, and whose sides are trained on.
 
-A run is fitted once, before it is made; run.toml keeps the values and the reasons, and a resume measures nothing.
+A run is fitted once, when it is created. run.toml keeps the values and the reasons, and a resume measures
+nothing.
 """
 
 from collections.abc import Callable
@@ -22,34 +23,41 @@ from exphil_core.config.schedule import (
 from exphil_core.config.sizes import AUTO, SizeName
 from exphil_core.training.data import TrainingData, open_training_data
 from exphil_core.training.device import choose_device
+from exphil_core.training.duration import limits_of
 from exphil_core.training.evaluate import COPYCAT_FRAMES
-from exphil_core.training.limits import limits_of
 
 SPEED_SECONDS = 2.0
-"""For each size whose speed is measured."""
+"""Measuring time for each size."""
 
 FORWARD_SPEED = 3.0
-"""Frames that an evaluation sees in the time in which training takes one: it has no way back."""
+"""Evaluation frames per training frame in the same time; evaluation has no backward pass."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fitted:
+class FittedPreset:
+    """A fitted preset, with the reasons for its values."""
+
     preset: Preset
-    """With nothing left to pick."""
+    """Every automatic value is resolved."""
     reasons: tuple[str, ...]
-    """What was picked and why, a sentence each."""
+    """One sentence for each value that was picked."""
     seconds: float | None
-    """How long training takes at most, as expected here; None where that was not measured."""
+    """Expected training time at most; None where speed was not measured."""
 
 
 Speed = Callable[[Preset], float]
-"""Training frames a second of a preset on this machine."""
+"""Training frames per second of a preset on this machine."""
 
 
-def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fitted:
-    """The preset as a run on this dataset trains it.
+def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> FittedPreset:
+    """Resolve the automatic values of a preset for a dataset.
 
-    Raises what `open_training_data` raises, and UsageError where the device or kernel is not there.
+    Args:
+        speed: returns training frames per second of a preset; None measures on the preset's device.
+
+    Raises:
+        DataError: as `open_training_data`.
+        UsageError: the device or kernel is not available.
     """
     data = open_training_data(resolved.preset, dataset)
     reasons = []
@@ -60,7 +68,7 @@ def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fit
         resolved = resolved.setting("data.train_on_all_characters", on_all)
         preset = resolved.preset
     if preset.size is None:
-        return Fitted(preset=preset, reasons=tuple(reasons), seconds=None)
+        return FittedPreset(preset=preset, reasons=tuple(reasons), seconds=None)
     measured: dict[str, float] = {}
 
     def frames_per_s(name: SizeName) -> float:
@@ -90,7 +98,7 @@ def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fit
         name, {**_batch(resolved.at_size(name), games), **_schedule(sized, data, frames, expected)}
     )
     reasons.append(_said(fitted, games, frames, expected, frames_per_s(name)))
-    return Fitted(preset=fitted, reasons=tuple(reasons), seconds=expected.seconds)
+    return FittedPreset(preset=fitted, reasons=tuple(reasons), seconds=expected.seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +115,7 @@ def _speed_here(preset: Preset) -> float:
 
 
 def _trained_on(preset: Preset, data: TrainingData) -> tuple[bool, str]:
-    """Whether every side is trained on, and the reason; no reason where there is nothing to choose."""
+    """Return whether every side is trained on, and the reason; the reason is empty where there is no choice."""
     if not preset.data.characters:
         return False, ""
     comparison = "fewer than" if data.all_characters else "no fewer than"
@@ -119,25 +127,25 @@ def _trained_on(preset: Preset, data: TrainingData) -> tuple[bool, str]:
 
 
 def _limit_minutes(resolved: Resolved) -> float | None:
-    """The run's own limit on time; None where it has none or is limited otherwise too."""
+    """Return the run's explicit time limit; None without one."""
     if "train.max_minutes" not in resolved.explicit:
         return None
     return resolved.preset.train.max_minutes
 
 
 def _frames_a_step(preset: Preset) -> int:
-    return preset.train.batch_size * preset.train.accumulation * preset.chunk_length
+    return preset.train.batch_size * preset.train.grad_accum_steps * preset.chunk_length
 
 
 def _batch(preset: Preset, games: int) -> dict[str, object]:
-    batch_size, accumulation = batch_without_repeats(
-        preset.train.batch_size, preset.train.accumulation, games
+    batch_size, grad_accum_steps = batch_without_repeats(
+        preset.train.batch_size, preset.train.grad_accum_steps, games
     )
-    return {"train.batch_size": batch_size, "train.accumulation": accumulation}
+    return {"train.batch_size": batch_size, "train.grad_accum_steps": grad_accum_steps}
 
 
 def _at(resolved: Resolved, name: SizeName, games: int) -> Preset:
-    """The preset at a size, with a batch that the games fill."""
+    """Return the preset at a size, with a batch that the games can fill."""
     return resolved.at_size(name, _batch(resolved.at_size(name), games))
 
 
@@ -175,7 +183,7 @@ def _schedule(preset: Preset, data: TrainingData, frames: int, expected: _Expect
 
 def _said(preset: Preset, games: int, frames: int, expected: _Expected, frames_per_s: float) -> str:
     train = preset.train
-    windows = train.batch_size * train.accumulation
+    windows = train.batch_size * train.grad_accum_steps
     passes = expected.steps * _frames_a_step(preset) / max(1, frames)
     return (
         f"about {expected.steps:,} steps of {windows} windows from {games:,} games ({frames:,} frames, {passes:.1f} "

@@ -1,8 +1,8 @@
-"""`python -m exphil_core.training.flops`: model FLOPs of a training step per frame, counted and not measured.
+"""`python -m exphil_core.training.flops`: count a training step's model FLOPs per frame.
 
-In: a JSON list of presets on stdin. Out: a JSON list of numbers on stdout, in the same order. What a reader gets
-wrong: this is the count of `exphil bench train`: what the mathematics needs, not what a kernel does besides; and
-the second forward pass of scheduled sampling, which no other strategy has, counts.
+Reads a JSON list of presets from stdin and prints a JSON list of numbers in the same order. The count is that
+of `exphil bench train`: what the mathematics needs, not what a kernel computes besides. It includes the second
+forward pass of scheduled sampling.
 """
 
 import json
@@ -15,11 +15,11 @@ from exphil_core.models.policy import Policy, build_policy
 from exphil_core.training.throughput import flops_per_frame
 
 SAMPLING_SHARE = 1 / 3
-"""Of a training pass: its forward part, which scheduled sampling takes a second time, without a way back."""
+"""Forward share of a training pass, which scheduled sampling runs a second time without a backward pass."""
 
 
 def counted(preset: Preset, policy: Policy) -> float:
-    """Of a step, per frame of its windows."""
+    """Return a training step's model FLOPs per frame of its windows."""
     each = flops_per_frame(policy, preset.backbone, preset.chunk_length)
     return each * (1 + SAMPLING_SHARE * (preset.train.scheduled_sampling > 0))
 

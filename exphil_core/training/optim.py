@@ -1,8 +1,8 @@
-"""The optimiser: AdamW with decay where it belongs, warm-up and cosine over the run's true length, EMA.
+"""The optimiser: AdamW with selective weight decay, warm-up, cosine decay and EMA.
 
-In: a policy and the train section of a preset. Out: an `Optimizer` whose whole state can be saved and restored
-bit for bit. What a reader gets wrong: the cosine has no horizon of its own. It is a function of `progress`, the
-share of the run that is done, so a run limited by time anneals by its time and a resumed run goes on where it was.
+The cosine has no horizon of its own. It follows `progress`, the finished share of the run, so a run limited by
+time anneals by time, and a resumed run stays on the same curve. The optimiser's state is saved and restored bit
+for bit.
 """
 
 import math
@@ -18,15 +18,23 @@ _SLOTS = ("exp_avg", "exp_avg_sq")
 
 
 def learning_rate(config: TrainConfig, *, step: int, progress: float) -> float:
-    """The rate of the update that follows `step` finished ones, with `progress` (0 to 1) of the run done."""
+    """Return the learning rate of the next update.
+
+    Args:
+        step: updates finished so far.
+        progress: finished share of the run, 0 to 1.
+    """
     warm = min(1.0, (step + 1) / max(1, config.warmup_steps))
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
-    return config.lr * warm * (config.lr_final + (1 - config.lr_final) * cosine)
+    return config.lr * warm * (config.lr_final_ratio + (1 - config.lr_final_ratio) * cosine)
 
 
 def _decaying(model: nn.Module) -> set[str]:
-    """Names of the matrices; biases, gains and embedding tables don't decay (a rare row would only shrink), nor does
-    a state space's `A_log`: at zero it forgets, at a rate of 1, like at any other value."""
+    """Return the names of the parameters with weight decay: matrices other than embedding tables and `A_log`.
+
+    Decay would only shrink an embedding table's rare rows. Zero is no neutral value of a state space's `A_log`:
+    it is a decay rate of 1.
+    """
     tables = {module.weight for module in model.modules() if isinstance(module, nn.Embedding)}
     return {
         name
@@ -37,13 +45,13 @@ def _decaying(model: nn.Module) -> set[str]:
 
 @dataclass(slots=True)
 class Optimizer:
-    """AdamW and an exponential moving average of the weights."""
+    """AdamW and an exponential moving average (EMA) of the weights."""
 
     model: nn.Module
     config: TrainConfig
     adam: torch.optim.AdamW = field(init=False)
     average: dict[str, Tensor] = field(init=False)
-    """The averaged weights by parameter name; empty when `ema_decay` is 0."""
+    """EMA weights by parameter name; empty when `ema_decay` is 0."""
 
     def __post_init__(self) -> None:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
@@ -54,16 +62,16 @@ class Optimizer:
             {"params": decayed, "weight_decay": self.config.weight_decay},
             {"params": plain, "weight_decay": 0.0},
         ]
-        # Fused: one pass over the weights, on a CPU in a quarter of the time of one pass per operation.
+        # Fused: one pass over the weights, which on a CPU takes a quarter of the time of separate passes.
         self.adam = torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
         self.average = {name: p.detach().clone() for name, p in named} if self.config.ema_decay else {}
 
     def clip(self) -> Tensor:
-        """The global gradient norm (before clipping), a scalar; gradients are clipped to `clip_norm`."""
-        return nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm, foreach=True)
+        """Clip gradients to `max_grad_norm`; return their global norm before clipping, a scalar."""
+        return nn.utils.clip_grad_norm_(self.model.parameters(), self.config.max_grad_norm, foreach=True)
 
     def step(self, *, step: int, progress: float) -> float:
-        """Take one update; returns the learning rate that was used."""
+        """Take one update and clear the gradients; return the learning rate that was used."""
         rate = learning_rate(self.config, step=step, progress=progress)
         for group in self.adam.param_groups:
             group["lr"] = rate
@@ -75,7 +83,7 @@ class Optimizer:
     def _average(self, step: int) -> None:
         if not self.average:
             return
-        # A young average would be dominated by the random start: its memory grows with the run.
+        # Short memory at first, or the random initialisation would dominate the average.
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         names = list(self.average)
         parameters = dict(self.model.named_parameters())
@@ -85,17 +93,17 @@ class Optimizer:
             1 - decay,
         )
 
-    def playing_weights(self) -> dict[str, Tensor]:
-        """The state dict that is evaluated, saved for play and exported: averaged where EMA is on."""
+    def eval_weights(self) -> dict[str, Tensor]:
+        """Return the state dict that is evaluated, played and exported: EMA weights where EMA is on."""
         names = {parameter: name for name, parameter in self.model.named_parameters()}
-        # A parameter that two modules share stands under both names, and is averaged under the first.
+        # A parameter shared by two modules has two names here; its average is stored under the first.
         return {
             name: self.average.get(names.get(tensor, name), tensor.detach())
             for name, tensor in self.model.state_dict(keep_vars=True).items()
         }
 
     def state_tensors(self) -> dict[str, Tensor]:
-        """Everything that a resumed run needs beside the playing weights, by flat name."""
+        """Return everything that a resume needs besides the evaluation weights, by flat name."""
         tensors: dict[str, Tensor] = {}
         for name, parameter in self.model.named_parameters():
             if self.average:
@@ -109,7 +117,11 @@ class Optimizer:
         return tensors
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor], playing: Mapping[str, Tensor]) -> None:
-        """Restore what `state_tensors` and `playing_weights` gave. KeyError where a tensor is missing."""
+        """Restore what `state_tensors` and `eval_weights` returned.
+
+        Raises:
+            KeyError: a tensor is missing.
+        """
         self.model.load_state_dict(dict(playing), strict=True)
         parameters = dict(self.model.named_parameters())
         with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Which arithmetic a run trains in: float32, or bfloat16 autocast where this machine is faster with it.
+"""Choose a run's precision: float32, or bfloat16 autocast where this machine is faster with it.
 
-Weights, loss and optimiser stay float32 either way. A CPU that can do bfloat16 is not always faster in it, so on a
-CPU `auto` measures both on frames of the run's own first batch instead of reading flags.
+Weights, loss and optimiser stay float32 either way. A CPU with bfloat16 is not always faster in it, so on a CPU
+`auto` times both on frames of the run's first batch.
 """
 
 import statistics
@@ -13,15 +13,15 @@ import torch
 from exphil_core.errors import UsageError
 
 MOST_FRAMES = 2048
-"""Frames of the passes that are measured, about: enough for matrix products to be as fast as on a whole batch."""
+"""Approximate frames of a timed pass: enough for matrix products to be as fast as on a whole batch."""
 
 MEASURING = "Measuring bf16 against fp32 on frames of the first batch…"
 
 _REPEATS = 3
 _MOST_SECONDS = 4.0
-"""Of measuring, where a pass is not longer than that."""
+"""Measuring time, unless a single round takes longer."""
 _WORTH_IT = 0.9
-"""bfloat16 must take less than this share of float32's time: the rounding is not free."""
+"""bfloat16 must take less than this share of float32's time, because rounding has a cost."""
 
 
 def choose_precision(
@@ -32,11 +32,14 @@ def choose_precision(
     say: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> str:
-    """`fp32` or `bf16` for a wanted `auto`, `fp32` or `bf16`. `probe` runs one forward and backward pass.
+    """Resolve `auto`, `fp32` or `bf16` to `fp32` or `bf16`.
 
-    `say` hears a sentence before anything is measured.
+    Args:
+        probe: runs one forward and backward pass in a dtype; None is float32.
+        say: receives a sentence before anything is measured.
 
-    Raises UsageError when bf16 is asked of a GPU that does not have it.
+    Raises:
+        UsageError: bf16 is wanted on a GPU that does not have it.
     """
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported()
@@ -51,11 +54,12 @@ def choose_precision(
 
 
 def autocast_dtype(precision: str) -> torch.dtype | None:
+    """Return the autocast dtype; None for float32."""
     return torch.bfloat16 if precision == "bf16" else None
 
 
 def _seconds(probe: Callable[[torch.dtype | None], None], clock: Callable[[], float]) -> tuple[float, float]:
-    """Of a pass in bfloat16 and in float32, in turns, so that a busy machine slows both down."""
+    """Return the median time of a pass in bfloat16 and in float32, timed in turns so that load slows both."""
     dtypes = (torch.bfloat16, None)
     taken: tuple[list[float], list[float]] = ([], [])
     began = clock()
@@ -66,6 +70,6 @@ def _seconds(probe: Callable[[torch.dtype | None], None], clock: Callable[[], fl
             times.append(clock() - started)
         if clock() - began >= _MOST_SECONDS:
             break
-    # The first pass compiles and allocates: it counts where there was no time for another.
+    # The first pass compiles and allocates; it counts only where there was no time for another.
     bf16, fp32 = (statistics.median(times[1:] or times) for times in taken)
     return bf16, fp32

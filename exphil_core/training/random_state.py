@@ -1,4 +1,4 @@
-"""torch's global random state, which dropout draws from: the one of a run's steps, and none for anybody else."""
+"""torch's global random state: one for a run's steps, preserved around everything else."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,20 +8,20 @@ from torch import Tensor
 
 
 class StepRandomness:
-    """The random state of a run's steps, put in place for each of them.
+    """The random state of a run's training steps, installed for each of them.
 
-    What is drawn between two steps, by an evaluation or by a listener, has no effect on what is learned.
+    Random numbers drawn between two steps, by an evaluation or a callback, do not change what is learned.
     """
 
     def __init__(self, device: torch.device) -> None:
-        """Goes on from the global state as it is."""
+        """Start from the current global state."""
         self._device = device
         self.state: Mapping[str, Tensor] = _state(device)
-        """By `cpu` and `cuda`: what a checkpoint keeps, and where a resumed run goes on."""
+        """By device type, `cpu` and `cuda`; saved in checkpoints and restored by a resume."""
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """For a step."""
+        """Install the state for one step, and store the new state afterwards."""
         torch.set_rng_state(self.state["cpu"])
         if self._device.type == "cuda" and "cuda" in self.state:
             torch.cuda.set_rng_state(self.state["cuda"], self._device)
@@ -38,7 +38,7 @@ def _state(device: torch.device) -> dict[str, Tensor]:
 
 @contextmanager
 def preserved_rng() -> Iterator[None]:
-    """The global random state is afterwards what it was before, on every device."""
+    """Restore the global random state of every device afterwards."""
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
     try:

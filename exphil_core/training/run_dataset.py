@@ -1,4 +1,4 @@
-"""Rebuilds the dataset of a run where the cache that held it was cleared."""
+"""Rebuild a run's dataset after the cache that held it was cleared."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from exphil_core.config.preset import Preset
 from exphil_core.cpu import core_count
 from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.catalog import cache_root, listed_dataset
+from exphil_core.dataset.discovery import cache_root, summarize_dataset
 from exphil_core.errors import DataError
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.runs.commands import quoted
@@ -14,13 +14,16 @@ from exphil_core.runs.directory import RunDirectory
 
 
 def restore_dataset(run: RunDirectory, preset: Preset) -> None:
-    """Build the run's dataset again from its replays where it is gone, damaged or of another schema.
+    """Rebuild the run's dataset from its replays where it is missing, damaged or of another schema.
 
-    A dataset in the cache is exphil's to write. Another one is its owner's: DataError then, and where the replays are
-    gone, with the command that builds it.
+    Only a dataset in the cache is rebuilt; any other belongs to the user.
+
+    Raises:
+        DataError: the dataset is outside the cache, or its replays are missing; the message has the command
+            that builds it.
     """
     path = run.dataset_path()
-    problem = listed_dataset(path).problem
+    problem = summarize_dataset(path).problem
     if not problem:
         return
     sources = run.dataset_sources() or preset.data.replays
@@ -30,9 +33,7 @@ def restore_dataset(run: RunDirectory, preset: Preset) -> None:
         replays = " ".join(map(quoted, sources)) or "REPLAYS"
         raise DataError(f"{what}. 'exphil data build {replays} --out {quoted(str(path))}' builds it again")
     if gone or not sources:
-        missing = (
-            f"{gone[0]}, which it was built from, is gone" if gone else "what it was built from is not known"
-        )
+        missing = f"{gone[0]}, which it was built from, is gone" if gone else "its sources are unknown"
         raise DataError(
             f"{what}, and {missing}: put the replays back there, or build it from where they are with "
             f"'exphil data build REPLAYS --out {quoted(str(path))}'"

@@ -1,6 +1,6 @@
-"""How many frames a second this machine trains a preset at, measured for a moment on made-up windows.
+"""Measure how many frames per second this machine trains a preset at, on synthetic windows.
 
-Legend: B batch, T time.
+Legend: B batch, T time, K components.
 """
 
 import statistics
@@ -12,16 +12,16 @@ import torch
 from exphil_core.config.preset import Preset
 from exphil_core.models.policy import build_policy, prediction_mask
 from exphil_core.training.random_state import preserved_rng
-from exphil_core.training.throughput import made_up_batch
+from exphil_core.training.throughput import synthetic_batch
 
 WARMUP_PASSES = 1
 FEWEST_PASSES = 2
 
 MOST_ROWS_ON_CPU = 16
-"""Windows of a pass at most: on a processor more of them take as much longer."""
+"""Most windows of a pass on a CPU, where more windows only take proportionally longer."""
 
 OVERHEAD = 1.1
-"""A step's time over that of its forward and backward passes: optimiser, averages, events."""
+"""A step's time over that of its forward and backward passes: optimiser, EMA, events."""
 
 
 def training_speed(
@@ -31,13 +31,17 @@ def training_speed(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> float:
-    """Frames a second of forward and backward passes. Neither weights nor random state of the process are touched."""
+    """Return the training frames per second of a preset.
+
+    Forward and backward passes are timed for about `seconds`; `OVERHEAD` accounts for the rest of a step. The
+    process's random state is preserved.
+    """
     config = preset.train
     rows = config.batch_size if device.type == "cuda" else min(config.batch_size, MOST_ROWS_ON_CPU)
     with preserved_rng():
         policy = build_policy(preset).to(device).train()
-        batch = made_up_batch(rows, preset.chunk_length + policy.horizon, device)
-        # What a GPU settles on; on a processor the two are nearly as fast.
+        batch = synthetic_batch(rows, preset.chunk_length + policy.horizon, device)
+        # The precision that a run chooses on a GPU; on a CPU both are nearly as fast.
         bf16 = device.type == "cuda" and config.precision != "fp32" and torch.cuda.is_bf16_supported()
         dtype = torch.bfloat16 if bf16 else None
         taken: list[float] = []
@@ -45,8 +49,8 @@ def training_speed(
         while len(taken) < WARMUP_PASSES + FEWEST_PASSES or clock() - began < seconds:
             started = clock()
             with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
-                nll_BTK, aimed, _ = policy.nll(batch)
-            mask_BT = prediction_mask(aimed, preset.policy.prediction)
+                nll_BTK, targets, _ = policy.nll(batch)
+            mask_BT = prediction_mask(targets, preset.policy.prediction)
             ((nll_BTK.float().sum(-1) * mask_BT).sum() / mask_BT.sum()).backward()
             policy.zero_grad(set_to_none=True)
             if device.type == "cuda":

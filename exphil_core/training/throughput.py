@@ -1,13 +1,11 @@
-"""How fast this machine trains each backbone, beside a plain transformer and its own matrix products.
+"""Benchmark of training throughput: each backbone, a plain transformer and the machine's matrix products.
 
-In: presets that differ in their backbone. Out: a `Throughput` for each and for two peers, and the rates of a bare
-matrix product. A step is a whole one: encoder, backbone, head and loss, backward, clipping, AdamW and the average of
-the weights, on a batch of made-up frames that lies in memory. Steps of all are taken in turn, so that whatever slows
-the machine slows all alike.
+A step is a complete one: encoder, backbone, head, loss, backward, clipping, AdamW and EMA, on a synthetic batch
+in memory. All models take steps in turn, so that background load slows them alike.
 
-What a reader gets wrong: the FLOPs are the model's, not the machine's. They count what the mathematics needs (every
-weight of a product once per use, scores and values only within the band, a scan as its recurrence), so a kernel
-that computes more, or computes again, has a lower utilisation and not a higher one.
+FLOPs are the model's, not the machine's: every weight of a product once per use, scores and values only within
+the attention band, a scan as its recurrence. A kernel that computes more, or recomputes, has a lower
+utilisation and not a higher one.
 
 Legend: B batch, T time, L = T + horizon frames, D width, K components.
 """
@@ -37,45 +35,47 @@ from exphil_core.config.backbones import (
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.models.backbone import resolve_kernel
-from exphil_core.models.interleaved import TOKENS, Interleaved
-from exphil_core.models.policy import Policy, build_policy, over_tokens, slice_frames
+from exphil_core.models.interleaved import TOKENS, InterleavedBackbone
+from exphil_core.models.policy import Policy, build_policy, scale_window_to_tokens, slice_frames
 from exphil_core.replays.columns import LAYOUT, POSITION, Group
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
 
 PEER_PRESET = "attention_20m"
-"""The plain transformer has this one's width, layers, heads and feed-forward width; its encoder and head, too."""
+"""Preset from which the plain transformer takes its width, layers, heads, feed-forward width, encoder and head."""
 
 WARMUP_ROUNDS = 2
 SMALLEST_ROUNDS = 5
 
 MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
-"""Of the square matrices whose product is the machine's rate."""
+"""Side of the square matrices whose product gives the machine's rate."""
 
 SCAN_FLOPS = 7
-"""Of the selective scan, forward, for a value of its state: the decay (product, exponential), what comes in (one
-product), the new value (product, sum) and what is read (product, sum)."""
+"""Forward FLOPs of the selective scan per value of its state: decay (product, exponential), input (product),
+update (product, sum) and readout (product, sum)."""
 SCALAR_SCAN_FLOPS = 5
-"""The same where a head shares one decay, as in Mamba-2: two less, for the decay."""
+"""The same where a head shares one decay, as in Mamba-2: two fewer."""
 
 CHARACTER, STAGE = 2, 31
-"""Of the made-up frames, by external id."""
+"""External ids in the synthetic frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Throughput:
+    """Training throughput of one backbone or peer."""
+
     name: str
-    """A backbone's kind, or a peer's name."""
+    """The backbone's kind, or a peer's name."""
     peer: bool
     parameters: int
     window_size: int | None
     kernel: str | None
     precision: str
     flops_per_frame: float
-    """Of forward and backward."""
+    """Model FLOPs of forward and backward."""
     steps: int
     step_ms: float
-    """The median."""
+    """Median."""
     frames_per_s: float
     utilisation: float
     """Model FLOPs per second as a share of the machine's matrix products in the same precision."""
@@ -83,6 +83,8 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
+    """Results of a benchmark."""
+
     rows: tuple[Throughput, ...]
     matmul_flops_per_s: dict[str, float]
     """By precision."""
@@ -108,7 +110,7 @@ class _Contestant:
         loss.backward()
 
     def settle_precision(self, wanted: str, device: torch.device) -> None:
-        """What a run of it would choose."""
+        """Choose the precision that a run of this model would choose."""
         self.precision = choose_precision(wanted, device, lambda dtype: self.backward(dtype, device))
         self.model.zero_grad(set_to_none=True)
 
@@ -129,11 +131,16 @@ def measure_training(
     say: Callable[[str], None] = lambda text: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Measured:
-    """Steps of every preset, and of the plain transformer of `peer`'s size, for `seconds` each.
+    """Time training steps of every preset, and of plain transformers of `peer`'s size.
 
-    Raises UsageError where a preset's kernel or the precision is not there on this machine.
+    Args:
+        peer: a preset with an attention backbone; None leaves the plain transformers out.
+        seconds: measuring time per model.
+
+    Raises:
+        UsageError: a preset's kernel or the precision is not available on this machine.
     """
-    batch = made_up_batch(batch_size, chunk_length + 1 + max(p.policy.delay for p in presets), device)
+    batch = synthetic_batch(batch_size, chunk_length + 1 + max(p.policy.delay for p in presets), device)
     contestants = [_of_preset(preset, batch, chunk_length, device) for preset in presets]
     if peer is not None:
         contestants += _peers(peer, batch, chunk_length, device)
@@ -167,8 +174,8 @@ def measure_training(
     return Measured(rows=tuple(_row(c, frames, rates) for c in contestants), matmul_flops_per_s=rates)
 
 
-def made_up_batch(rows: int, frames: int, device: torch.device) -> TensorBatch:
-    """Columns of no likely game, of which every frame counts."""
+def synthetic_batch(rows: int, frames: int, device: torch.device) -> TensorBatch:
+    """Return a batch of random columns in which every frame is valid."""
     chance = torch.Generator().manual_seed(0)
 
     def integers(group: Group, below: int) -> Tensor:
@@ -195,22 +202,22 @@ def made_up_batch(rows: int, frames: int, device: torch.device) -> TensorBatch:
 
 
 def flops_per_frame(policy: Policy, config: BackboneConfig, chunk_length: int) -> float:
-    """Model FLOPs of a training step per frame: forward, and twice that for the way back."""
+    """Return the model FLOPs of a training step per frame: forward, and twice that for backward."""
     tokens = 1
-    if isinstance(policy.backbone, Interleaved):
-        tokens, config = TOKENS, over_tokens(config)
+    if isinstance(policy.backbone, InterleavedBackbone):
+        tokens, config = TOKENS, scale_window_to_tokens(config)
     products = _encoder_products(policy) + tokens * _products(policy.backbone) + _products(policy.head)
     return 3 * (2 * products + tokens * _other_flops(config, tokens * chunk_length))
 
 
 def keys_in_band(window_size: int, chunk_length: int) -> float:
-    """What a frame of a chunk sees on average, itself included."""
+    """Return how many frames a frame of a chunk attends to on average, itself included."""
     full = min(window_size, chunk_length)
     return (full * (full + 1) / 2 + (chunk_length - full) * full) / chunk_length
 
 
 def _other_flops(config: BackboneConfig, chunk_length: int) -> float:
-    """Of the forward pass of one frame: what is no product with a weight."""
+    """Return the forward FLOPs of one frame outside products with weights: attention and scans."""
 
     def attention(layers: int) -> float:
         return layers * 4 * config.width * keys_in_band(config.window_size, chunk_length)
@@ -235,7 +242,7 @@ def _other_flops(config: BackboneConfig, chunk_length: int) -> float:
 
 
 def _products(part: Any) -> int:
-    """Weights that are multiplied with every frame once."""
+    """Count the weights that are multiplied with every frame once."""
     return sum(
         parameter.numel()
         for name, parameter in part.named_parameters()
@@ -248,7 +255,7 @@ def _is_table(part: nn.Module, name: str) -> bool:
 
 
 def _encoder_products(policy: Policy) -> float:
-    """The same of the encoder, where a weight may be used several times: for both players, for each item."""
+    """Count the encoder's weight uses per frame; both players and all items share some weights."""
     found = 0
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
@@ -261,7 +268,7 @@ def _encoder_products(policy: Policy) -> float:
         for layer in policy.encoder.modules()
         if isinstance(layer, nn.Linear)
     ]
-    frame = made_up_batch(1, 1, policy.device)
+    frame = synthetic_batch(1, 1, policy.device)
     with torch.no_grad():
         policy.encode(frame)
     for hook in hooks:
@@ -289,8 +296,8 @@ def _loss_of(policy: Policy, batch: TensorBatch, chunk_length: int) -> Callable[
     seen = slice_frames(batch, 0, chunk_length + policy.horizon)
 
     def loss() -> Tensor:
-        nll_BTK, aimed, _ = policy.nll(seen)
-        return (nll_BTK.float().sum(-1) * aimed.mask_BT).sum() / aimed.mask_BT.sum()
+        nll_BTK, targets, _ = policy.nll(seen)
+        return (nll_BTK.float().sum(-1) * targets.mask_BT).sum() / targets.mask_BT.sum()
 
     return loss
 
@@ -306,8 +313,10 @@ def _update_of(model: nn.Module, preset: Preset) -> Callable[[], object]:
 
 
 class PlainTransformer(nn.Module):
-    """A stack of `nn.TransformerEncoderLayer` with a causal mask, normed first, as a backbone that only trains. It
-    sees the whole chunk and knows no positions and no resets."""
+    """A causal, pre-norm stack of `nn.TransformerEncoderLayer`, usable as a backbone in training only.
+
+    It attends to the whole chunk, and knows no positions and no resets.
+    """
 
     mask_TT: Tensor
 
@@ -337,10 +346,10 @@ class PlainTransformer(nn.Module):
 def _peers(
     preset: Preset, batch: TensorBatch, chunk_length: int, device: torch.device
 ) -> Iterator[_Contestant]:
-    """The plain transformer between our encoder and head, and by itself on random features."""
+    """Yield the plain transformer between our encoder and head, and by itself on random features."""
     config = preset.backbone
     assert isinstance(config, AttentionConfig), "the plain transformer is as large as an attention backbone"
-    # Every frame sees all before it, and so about as many as in a band of the chunk's length.
+    # Every frame attends to all before it, as in a band of the chunk's length.
     whole = config.model_copy(update={"window_size": chunk_length})
     torch.manual_seed(0)
     policy = build_policy(preset)

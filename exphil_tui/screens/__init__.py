@@ -1,1 +1,1 @@
-"""One file a screen, its styles beside it."""
+"""Screens of the workbench: one module per screen, with its .tcss file."""

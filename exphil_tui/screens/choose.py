@@ -1,7 +1,6 @@
-"""A list to choose from, over the screen that asks: one of several, some of several, or a path typed instead.
+"""Selection dialogs: choose one entry (or type a path), or several.
 
-In: entries in groups. Out: what was chosen, None where nothing was. What a reader gets wrong: texts come as plain
-strings, made safe by whoever made the entries, and are never markup.
+Entry texts are shown as plain text, not markup; the caller sanitises them.
 """
 
 from collections.abc import Sequence
@@ -16,33 +15,40 @@ from textual.content import Content
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-from exphil_tui.screens.steady import SteadyModalScreen
+from exphil_tui.screens.base import WorkbenchModalScreen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class ListEntry:
     value: str
     title: str
     detail: str = ""
     group: str = ""
     muted: bool = False
-    """Can be chosen, but there is little behind it."""
+    """Shown dimmed; can still be chosen."""
 
 
-class ChooseOne(SteadyModalScreen[str | None]):
-    """Enter takes the entry under the cursor; Escape leaves all as it was."""
+class ChooseOne(WorkbenchModalScreen[str | None]):
+    """Dialog for one entry; returns its value or a typed path, None if cancelled."""
 
     CSS_PATH = "choose.tcss"
     BINDING_GROUP_TITLE = "Choose one"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave as it was"),
+        Binding("escape", "dismiss(None)", "Cancel"),
         Binding("slash", "type", "Type a path", show=False),
     ]
 
     def __init__(
-        self, title: str, entries: Sequence[Entry], *, current: str = "", path: str | None = None
+        self, title: str, entries: Sequence[ListEntry], *, current: str = "", path: str | None = None
     ) -> None:
-        """With `path` not None a path can be typed, too, beginning with that."""
+        """Create the dialog.
+
+        Args:
+            title: Question above the list.
+            entries: Grouped entries, in display order.
+            current: Value of the entry under the cursor at the start.
+            path: Initial text of the path input; None for no path input.
+        """
         super().__init__()
         self._title, self._entries, self._current, self._path = title, entries, current, path
 
@@ -53,10 +59,8 @@ class ChooseOne(SteadyModalScreen[str | None]):
             if self._path is not None:
                 yield Static(Content.styled("or type a path and press Enter:", "$text-muted"), id="choose-or")
                 yield Input(self._path, placeholder="~/Slippi", compact=True, id="choose-path")
-            words = "Enter takes it  Esc leaves all as it was" + (
-                "  / types a path" * (self._path is not None)
-            )
-            yield Static(Content.styled(words, "$text-muted"), id="choose-keys")
+            keys = "Enter select · Esc cancel" + " · / type a path" * (self._path is not None)
+            yield Static(Content.styled(keys, "$text-muted"), id="choose-keys")
 
     def on_mount(self) -> None:
         found = self.query_one(OptionList)
@@ -81,7 +85,7 @@ class ChooseOne(SteadyModalScreen[str | None]):
         found.focus()
 
     def _options(self) -> list[str | None]:
-        """The value of every line of the list; None for a heading."""
+        """Return the value of every line of the list; None for headings."""
         lines: list[str | None] = []
         group = ""
         for entry in self._entries:
@@ -104,33 +108,40 @@ class ChooseOne(SteadyModalScreen[str | None]):
             self.query_one(Input).focus()
 
 
-class ChooseSome(SteadyModalScreen[tuple[str, ...] | None]):
-    """Space marks, Enter takes what is marked; Escape leaves all as it was."""
+class ChooseSome(WorkbenchModalScreen[tuple[str, ...] | None]):
+    """Dialog for several entries; returns the values of the selected ones, None if cancelled."""
 
     CSS_PATH = "choose.tcss"
-    BINDING_GROUP_TITLE = "Choose some"
+    BINDING_GROUP_TITLE = "Choose several"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "dismiss(None)", "Leave as it was"),
-        Binding("space", "mark", "Mark"),
-        Binding("enter", "take", "Take what is marked", priority=True),
-        Binding("a", "all", "Mark all, or none"),
+        Binding("escape", "dismiss(None)", "Cancel"),
+        Binding("space", "select", "Select"),
+        Binding("enter", "confirm", "Confirm", priority=True),
+        Binding("a", "all", "Select all or none"),
     ]
 
-    def __init__(self, title: str, entries: Sequence[Entry], *, current: Sequence[str], none: str) -> None:
-        """`none` says what it means to mark nothing."""
+    def __init__(
+        self, title: str, entries: Sequence[ListEntry], *, current: Sequence[str], none: str
+    ) -> None:
+        """Create the dialog.
+
+        Args:
+            title: Question above the list.
+            entries: Entries in display order.
+            current: Values selected at the start.
+            none: What an empty selection means, shown while nothing is selected.
+        """
         super().__init__()
         self._title, self._entries, self._none = title, entries, none
-        self._marked = set(current)
+        self._selected = set(current)
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog", id="choose"):
             yield Static(Content.styled(self._title, "bold"), id="choose-title")
             yield OptionList(*map(self._line, self._entries), compact=True, id="choose-list")
-            yield Static(id="choose-marked")
+            yield Static(id="choose-selected")
             yield Static(
-                Content.styled(
-                    "Space marks  Enter takes  a all or none  Esc leaves all as it was", "$text-muted"
-                ),
+                Content.styled("Space select · a all or none · Enter confirm · Esc cancel", "$text-muted"),
                 id="choose-keys",
             )
 
@@ -138,45 +149,45 @@ class ChooseSome(SteadyModalScreen[tuple[str, ...] | None]):
         found = self.query_one(OptionList)
         found.highlighted = 0 if self._entries else None
         found.focus()
-        self._say()
+        self._show_selected()
 
-    def _line(self, entry: Entry) -> Content:
-        # A letter tells what is marked; the weight only repeats it.
-        marked = entry.value in self._marked
+    def _line(self, entry: ListEntry) -> Content:
+        # The letter shows the selection; bold text must not be the only difference.
+        selected = entry.value in self._selected
         return Content.assemble(
-            ("[x] " if marked else "[ ] ", "bold $primary" if marked else "$text-muted"),
-            (f"{entry.title:<18}", "bold" if marked else "$text-muted" if entry.muted else ""),
+            ("[x] " if selected else "[ ] ", "bold $primary" if selected else "$text-muted"),
+            (f"{entry.title:<18}", "bold" if selected else "$text-muted" if entry.muted else ""),
             (f"  {entry.detail}", "$text-muted"),
         )
 
-    def _say(self) -> None:
-        names = [entry.title for entry in self._entries if entry.value in self._marked]
+    def _show_selected(self) -> None:
+        names = [entry.title for entry in self._entries if entry.value in self._selected]
         text = ", ".join(names) if names else self._none
-        self.query_one("#choose-marked", Static).update(Content.styled(text, "$text-accent"))
+        self.query_one("#choose-selected", Static).update(Content.styled(text, "$text-accent"))
 
     def _show(self) -> None:
         found = self.query_one(OptionList)
         for index, entry in enumerate(self._entries):
             found.replace_option_prompt_at_index(index, self._line(entry))
-        self._say()
+        self._show_selected()
 
     @on(OptionList.OptionSelected)
-    def _clicked(self, event: OptionList.OptionSelected) -> None:
+    def _option_clicked(self, event: OptionList.OptionSelected) -> None:
         self._toggle(event.option_index)
 
-    def action_mark(self) -> None:
+    def action_select(self) -> None:
         index = self.query_one(OptionList).highlighted
         if index is not None:
             self._toggle(index)
 
     def _toggle(self, index: int) -> None:
-        self._marked ^= {self._entries[index].value}
+        self._selected ^= {self._entries[index].value}
         self._show()
 
-    def action_take(self) -> None:
-        self.dismiss(tuple(entry.value for entry in self._entries if entry.value in self._marked))
+    def action_confirm(self) -> None:
+        self.dismiss(tuple(entry.value for entry in self._entries if entry.value in self._selected))
 
     def action_all(self) -> None:
-        every = {entry.value for entry in self._entries}
-        self._marked = set() if self._marked >= every else every
+        values = {entry.value for entry in self._entries}
+        self._selected = set() if self._selected >= values else values
         self._show()

@@ -1,13 +1,12 @@
-"""Several runs over each other: one line a run, where their losses are, and what tells their presets apart.
+"""Compare screen: loss curves of several runs in one chart, a table of losses, and the settings that differ.
 
-In: run directories, followed while they grow. Out: a chart, a table of losses, a table of the settings that differ.
-What a reader gets wrong: the lower line is the better run only where no caution stands above the chart.
+The runs are followed live. The run with the lower loss is better only if no caution is shown above the chart.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from rich.cells import cell_len
@@ -23,42 +22,39 @@ from exphil_core.errors import ExphilError
 from exphil_core.melee.characters import by_name, low_tier_first
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
-from exphil_tui.comparison import Comparison, compare
-from exphil_tui.follow import Follower
-from exphil_tui.palette import COLOURS, Mark
-from exphil_tui.screens.steady import SteadyScreen
-from exphil_tui.series import Series
-from exphil_tui.state import TOTAL, RunState, reduce
-from exphil_tui.widgets.chart import Chart, Line
-from exphil_tui.widgets.run_table import shortened
+from exphil_tui.model.comparison import RunComparison, compare
+from exphil_tui.model.run_state import TOTAL, RunState, reduce
+from exphil_tui.model.series import Series
+from exphil_tui.screens.base import WorkbenchScreen
+from exphil_tui.services.follow import Follower
+from exphil_tui.theme.palette import COLOURS, SeriesStyle
+from exphil_tui.widgets.canvas.chart import Chart, Line
+from exphil_tui.widgets.tables.run_table import shortened
 
-if TYPE_CHECKING:
-    from exphil_tui.app import Workbench
+PAINT_INTERVAL_S = 0.5
 
-PAINT_S = 0.5
-
-_NAME_LETTERS = 400
-_LONGEST_KEY = 28
+_MAX_CHARS = 400
+_MAX_KEY_WIDTH = 28
 _WIDE = 110
-"""Columns from which the two tables stand side by side."""
+"""Terminal columns from which the two tables are side by side."""
 
 _MARGIN, _GAP = 4, 4
-_FIGURES = 46
-"""Cells of a row of losses beside the name."""
-_LEAST_SETTINGS = 44
+_NUMBERS_WIDTH = 46
+"""Width in cells of the loss table without the name column."""
+_MIN_SETTINGS_WIDTH = 44
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Losses:
-    """What the table says of one run, of the curve that is chosen."""
+    """Loss table row of one run, for the selected character."""
 
     step: float | None
     train: float | None
-    """Smoothed."""
+    """Newest smoothed training loss."""
     validation: float | None
-    """The newest."""
+    """Newest validation loss."""
     best: float | None
     best_step: float | None
 
@@ -67,57 +63,53 @@ def losses(state: RunState, key: str) -> Losses:
     train, validation = state.train.get(key, Series()), state.validation.get(key, Series())
     known = validation.y[np.isfinite(validation.y)]
     at = validation.x[np.isfinite(validation.y)]
-    lowest = int(np.argmin(known)) if len(known) else None
+    index = int(np.argmin(known)) if len(known) else None
     return Losses(
         step=_last(train.x),
         train=_last(train.smooth),
         validation=_last(known),
-        best=None if lowest is None else float(known[lowest]),
-        best_step=None if lowest is None else float(at[lowest]),
+        best=None if index is None else float(known[index]),
+        best_step=None if index is None else float(at[index]),
     )
 
 
-class CompareScreen(SteadyScreen[None]):
+class CompareScreen(WorkbenchScreen[None]):
     CSS_PATH = "compare.tcss"
     BINDING_GROUP_TITLE = "Compare"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012 (declared so by Screen)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("v", "toggle_split", "Train or validation"),
-        Binding("left_square_bracket", "character(-1)", "Character before", show=False),
+        Binding("v", "toggle_split", "Train/validation"),
+        Binding("left_square_bracket", "character(-1)", "Previous character", show=False),
         Binding("right_square_bracket", "character(1)", "Next character"),
-        Binding("tab", "app.focus_next", "Chart or tables", show=False),
+        Binding("tab", "app.focus_next", "Next panel", show=False),
         Binding("escape", "app.back", "Go back"),
     ]
     HELP = """\
-One line is one run, told apart by its letter. v changes between the losses on held-out games and those of training.
-[ and ] go through the characters; "all" is every frame together.
-A sentence above the chart says where losses must not be compared: other data, another delay or other tokens ask
-another question.
-"best" is the lowest validation loss of that curve, in nats per frame, and the step it was measured at.
-Below stand only the settings that differ, a column for each run.
+Each line is a run, marked by its letter. v switches between the loss on held-out games and the training loss.
+[ and ] switch the character; "all characters" covers every frame.
+A warning above the chart says when losses are not comparable: with other data, another delay or other tokens the task
+differs.
+"best" is the lowest validation loss of that curve, in nats per frame, and the step at which it was measured.
+The table below shows only the settings that differ, with a column for each run.
 Ranks by loss are not ranks by play."""
 
     def __init__(self, runs: Sequence[RunDirectory]) -> None:
         super().__init__()
         self._runs = tuple(runs)
-        self._names = [sanitise(run.name, limit=_NAME_LETTERS) for run in self._runs]
-        # Names of runs begin alike, so their own letters would tell nothing.
+        self._names = [sanitise(run.name, limit=_MAX_CHARS) for run in self._runs]
+        # Letters in order: run names often start alike, so their initials would not distinguish them.
         self._marks = [
-            Mark(colour=COLOURS[index % len(COLOURS)], letter=_LETTERS[index % len(_LETTERS)])
+            SeriesStyle(colour=COLOURS[index % len(COLOURS)], letter=_LETTERS[index % len(_LETTERS)])
             for index in range(len(self._runs))
         ]
         self._states = [RunState() for _ in self._runs]
         self._reducing: set[int] = set()
         self._followers = [Follower(run.events_path) for run in self._runs]
-        self._comparison: Comparison | None = None
+        self._comparison: RunComparison | None = None
         self._problem = ""
         self._split = "validation"
         self._character = TOTAL
         self._painted: object = None
-
-    @property
-    def workbench(self) -> "Workbench":
-        return cast("Workbench", self.app)
 
     def compose(self) -> ComposeResult:
         yield Static(classes="title", id="compare-title")
@@ -131,13 +123,13 @@ Ranks by loss are not ranks by play."""
     def on_mount(self) -> None:
         chart = self.query_one(Chart)
         chart.focus()
-        # A loss falls fast and then slowly: on a linear axis the slow part, which tells runs apart, lies flat.
+        # A log axis: on a linear one the late, slowly falling part, where runs differ, looks flat.
         chart.action_toggle_log("y")
         self._read_presets()
         for index, follower in enumerate(self._followers):
             self.run_worker(follower.run(), group="follow")
             self._reduce(index)
-        self.set_interval(PAINT_S, self._paint)
+        self.set_interval(PAINT_INTERVAL_S, self._paint)
         self._paint()
 
     def on_resize(self, event: Resize) -> None:
@@ -147,11 +139,11 @@ Ranks by loss are not ranks by play."""
     def on_screen_resume(self) -> None:
         self._paint()
 
-    # What comes in.
+    # Reading the runs.
 
     @property
     def caught_up(self) -> bool:
-        """Whether all that was written is shown, or will be at the next look."""
+        """Whether all written events are reduced, so that the next paint shows them."""
         known = self._comparison is not None or bool(self._problem)
         return (
             known
@@ -161,19 +153,19 @@ Ranks by loss are not ranks by play."""
 
     @work(thread=True, exit_on_error=False)
     def _read_presets(self) -> None:
-        described: list[Mapping[str, Any]] = []
+        descriptions: list[Mapping[str, Any]] = []
         problem = ""
         for run in self._runs:
             try:
-                described.append(run.described())
+                descriptions.append(run.described())
             except (ExphilError, OSError) as error:
                 problem = str(error)
                 break
-        found = None if problem else compare(described)
-        self.app.call_from_thread(self._take_presets, found, problem)
+        found = None if problem else compare(descriptions)
+        self.app.call_from_thread(self._show_comparison, found, problem)
 
-    def _take_presets(self, comparison: Comparison | None, problem: str) -> None:
-        self._comparison, self._problem = comparison, sanitise(problem, limit=_NAME_LETTERS)
+    def _show_comparison(self, comparison: RunComparison | None, problem: str) -> None:
+        self._comparison, self._problem = comparison, sanitise(problem, limit=_MAX_CHARS)
         self._painted = None
         self._paint()
 
@@ -189,7 +181,7 @@ Ranks by loss are not ranks by play."""
     # Drawing.
 
     def _paint(self) -> None:
-        """What changed since it was drawn last."""
+        """Redraw if anything changed since the last paint."""
         shown = ([id(state) for state in self._states], self._split, self._character)
         if not self.is_current or shown == self._painted:
             return
@@ -214,15 +206,15 @@ Ranks by loss are not ranks by play."""
     def _show_cautions(self) -> None:
         widget = self.query_one("#compare-cautions", Static)
         cautions = self._comparison.cautions if self._comparison is not None else ()
-        said = [self._problem] if self._problem else list(cautions)
+        warnings = [self._problem] if self._problem else list(cautions)
         for name, state in zip(self._names, self._states, strict=True):
             if state.problem:
-                said.append(state.problem)
+                warnings.append(state.problem)
             elif state.missing:
-                said.append(f"{name} has no events: it said nothing yet, or was deleted.")
+                warnings.append(f"{name} has no events: it has not started yet, or was deleted.")
         sign = self.workbench.glyphs.warning
-        widget.display = bool(said)
-        widget.update(Content("\n").join(Content.styled(f"{sign} {line}", "$warning") for line in said))
+        widget.display = bool(warnings)
+        widget.update(Content("\n").join(Content.styled(f"{sign} {line}", "$warning") for line in warnings))
 
     def _line(self, index: int) -> Line | None:
         curves = self._states[index].validation if self._split == "validation" else self._states[index].train
@@ -233,7 +225,7 @@ Ranks by loss are not ranks by play."""
             name=shortened(self._names[index], 24, self.workbench.glyphs),
             x=series.x,
             y=series.y,
-            # Validations are few and exact: a line through them hides nothing.
+            # Validations are few and not noisy, so they need no smoothing.
             smooth=None if self._split == "validation" else series.smooth,
             colour=self._marks[index].colour,
             mark=self._marks[index].letter,
@@ -244,17 +236,17 @@ Ranks by loss are not ranks by play."""
         room = self._name_room()
         head = f"  {'run':<{room}}{'step':>9}{'train':>9}{'valid':>9}{'best':>9}{'at':>8}"
         lines = [Content.styled(head, "$foreground-muted")]
-        least = min((row.best for row in rows if row.best is not None), default=None)
+        lowest = min((row.best for row in rows if row.best is not None), default=None)
         comparable = self._comparison is not None and self._comparison.comparable
         for name, mark, row in zip(self._names, self._marks, rows, strict=True):
-            best = "bold $success" if comparable and row.best is not None and row.best == least else ""
+            best = "bold $success" if comparable and row.best is not None and row.best == lowest else ""
             lines.append(
                 Content.assemble(
                     (f"{mark.letter} ", f"bold {mark.colour}"),
                     f"{shortened(name, room, self.workbench.glyphs):<{room}}",
-                    f"{self._figure(row.step, 0):>9}{self._figure(row.train):>9}{self._figure(row.validation):>9}",
-                    (f"{self._figure(row.best):>9}", best),
-                    f"{self._figure(row.best_step, 0):>8}",
+                    f"{self._number(row.step, 0):>9}{self._number(row.train):>9}{self._number(row.validation):>9}",
+                    (f"{self._number(row.best):>9}", best),
+                    f"{self._number(row.best_step, 0):>8}",
                 )
             )
         return Content("\n").join(lines)
@@ -264,17 +256,15 @@ Ranks by loss are not ranks by play."""
             return Content("")
         differences = self._comparison.differences
         if not differences:
-            return Content.styled(
-                "" if self._problem else "Their settings are the same.", "$foreground-muted"
-            )
+            return Content.styled("" if self._problem else "All settings are the same.", "$foreground-muted")
         glyphs = self.workbench.glyphs
-        key_room = min(_LONGEST_KEY, max(len(found.key) for found in differences))
+        key_room = min(_MAX_KEY_WIDTH, max(len(found.key) for found in differences))
         room = max(6, (self._settings_room() - key_room) // len(self._runs) - 2)
         widest = [
             max(cell_len(found.values[index]) for found in differences) for index in range(len(self._runs))
         ]
         rooms = [max(1, min(room, width)) for width in widest]
-        head = [(f"{'differs in':<{key_room}}", "$foreground-muted")]
+        head = [(f"{'setting':<{key_room}}", "$foreground-muted")]
         for mark, width in zip(self._marks, rooms, strict=True):
             head.append((f"  {mark.letter:<{width}}", f"bold {mark.colour}"))
         lines = [Content.assemble(*head)]
@@ -286,18 +276,20 @@ Ranks by loss are not ranks by play."""
         return Content("\n").join(lines)
 
     def _name_room(self) -> int:
-        """Letters for names in the table of losses, which leaves room for the settings where it is beside them."""
-        beside = _LEAST_SETTINGS if self.size.width >= _WIDE else 0
-        return max(12, min(max(map(cell_len, self._names)), self.size.width - _MARGIN - _FIGURES - beside))
+        """Width of the name column of the loss table; leaves room for the settings table if that is beside it."""
+        beside = _MIN_SETTINGS_WIDTH if self.size.width >= _WIDE else 0
+        return max(
+            12, min(max(map(cell_len, self._names)), self.size.width - _MARGIN - _NUMBERS_WIDTH - beside)
+        )
 
     def _settings_room(self) -> int:
-        beside = self._name_room() + _FIGURES + _GAP if self.size.width >= _WIDE else 0
+        beside = self._name_room() + _NUMBERS_WIDTH + _GAP if self.size.width >= _WIDE else 0
         return self.size.width - _MARGIN - beside
 
-    def _figure(self, value: float | None, digits: int = 4) -> str:
+    def _number(self, value: float | None, digits: int = 4) -> str:
         return self.workbench.glyphs.dash if value is None else f"{value:,.{digits}f}"
 
-    # What a person does.
+    # Actions.
 
     def action_toggle_split(self) -> None:
         self._split = "train" if self._split == "validation" else "validation"

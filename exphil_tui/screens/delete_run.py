@@ -1,7 +1,6 @@
-"""Asks before a run is deleted, since nothing brings it back.
+"""Confirmation dialog before deleting a run; returns True to delete.
 
-In: a run. Out: True where the person said so. What a reader gets wrong: Enter alone does not delete; the answer that
-loses nothing has the focus.
+"Keep" has the focus, so Enter alone does not delete.
 """
 
 from typing import TYPE_CHECKING, ClassVar
@@ -13,19 +12,19 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from exphil_core.replays.text import sanitise
-from exphil_tui.screens.steady import SteadyModalScreen
+from exphil_tui.screens.base import WorkbenchModalScreen
 
 if TYPE_CHECKING:
     from exphil_core.runs.summary import RunSummary
 
 
-class DeleteRunScreen(SteadyModalScreen[bool]):
+class DeleteRunScreen(WorkbenchModalScreen[bool]):
     CSS_PATH = "delete_run.tcss"
     BINDING_GROUP_TITLE = "Delete a run"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Delete"),
         Binding("n,escape", "answer(False)", "Keep"),
-        Binding("left,right", "app.focus_next", "The other answer", show=False),
+        Binding("left,right", "app.focus_next", "Other button", show=False),
     ]
 
     def __init__(self, run: "RunSummary") -> None:
@@ -40,7 +39,7 @@ class DeleteRunScreen(SteadyModalScreen[bool]):
                 "Delete ",
                 (name, "bold"),
                 "?\n\n",
-                f"Its events, its checkpoints and its log go, at step {run.step:,}. Nothing brings them back.",
+                f"Its events, checkpoints and log are deleted, at step {run.step:,}. This cannot be undone.",
             )
             yield Static(question)
             with Horizontal(id="delete-answers"):

@@ -1,7 +1,6 @@
-"""Help for the screen it was opened from: how to read it, and every key, grouped by what it acts on.
+"""Help screen: the keys of the screen below, grouped by widget, and how to read it.
 
-In: a screen. Out: two columns, or one below the other where there is no room. What a reader gets wrong: no key is
-written here; all come from the bindings, and the words on how to read a screen from that screen's `HELP`.
+Keys come from the bindings, the text from the screen's `HELP`; nothing is written here by hand.
 """
 
 from typing import ClassVar
@@ -14,29 +13,29 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from exphil_tui.commands import KeyedAction, heading, keyed_actions
-from exphil_tui.screens.steady import SteadyScreen
+from exphil_tui.screens.base import WorkbenchScreen
 
 
-class HelpScreen(SteadyScreen[None]):
+class HelpScreen(WorkbenchScreen[None]):
     CSS_PATH = "help.tcss"
     BINDING_GROUP_TITLE = "Help"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012 (declared so by Screen)
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,question_mark,f1", "close", "Go back"),
+        Binding("escape,question_mark,f1", "close", "Back"),
         Binding("up", "scroll(-1)", "Up", show=False),
         Binding("down", "scroll(1)", "Down", show=False),
-        Binding("pageup", "scroll(-10)", "Up by a page", show=False),
-        Binding("pagedown,space", "scroll(10)", "Down by a page", show=False),
+        Binding("pageup", "scroll(-10)", "Page up", show=False),
+        Binding("pagedown,space", "scroll(10)", "Page down", show=False),
     ]
 
     def __init__(self, screen: Screen[object]) -> None:
         super().__init__()
-        self._of = screen
+        self._screen_below = screen
         self._actions = keyed_actions(screen)
 
     def compose(self) -> ComposeResult:
-        title = heading(self._of)
-        yield Static(Content.assemble(("exphil", "bold $primary"), f"  Help on {title}"), classes="title")
+        title = heading(self._screen_below)
+        yield Static(Content.assemble(("exphil", "bold $primary"), f"  Help: {title}"), classes="title")
         with VerticalScroll(id="help", can_focus=False):
             yield Static(self._keys(), id="help-keys")
             yield Static(self._reading(), id="help-reading")
@@ -49,8 +48,8 @@ class HelpScreen(SteadyScreen[None]):
         self.query_one("#help").scroll_relative(y=lines, animate=False)
 
     def _reading(self) -> Content:
-        lines = (self._of.HELP or "").strip().splitlines()
-        head = Content.styled("How to read it\n", "bold $primary")
+        lines = (self._screen_below.HELP or "").strip().splitlines()
+        head = Content.styled("How to read this screen\n", "bold $primary")
         return head + Content("\n".join(lines)) if lines else Content("")
 
     def _keys(self) -> Content:

@@ -1,7 +1,6 @@
-"""Asks what is meant by stopping: the run, or only watching it.
+"""Dialog of the stop key: returns "stop" (save a checkpoint and end), "detach" (keep running), None if cancelled.
 
-In: the name of a run. Out: "stop", "detach", or None where nothing is to happen. What a reader gets wrong: leaving
-the screen never stops a run; this is the one place where one is stopped, and it saves a checkpoint first.
+Closing a screen never stops a run.
 """
 
 from typing import ClassVar, Literal
@@ -13,25 +12,25 @@ from textual.content import Content
 from textual.widgets import Button, Static
 
 from exphil_core.replays.text import sanitise
-from exphil_tui.screens.steady import SteadyModalScreen
+from exphil_tui.screens.base import WorkbenchModalScreen
 
 Answer = Literal["stop", "detach"]
 
 
-class StopRunScreen(SteadyModalScreen[Answer | None]):
+class StopRunScreen(WorkbenchModalScreen[Answer | None]):
     CSS_PATH = "stop_run.tcss"
     BINDING_GROUP_TITLE = "Stop a run"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "answer('stop')", "Stop and save"),
-        Binding("d", "answer('detach')", "Leave it running and go back"),
+        Binding("d", "answer('detach')", "Keep running and go back"),
         Binding("c,escape", "answer('')", "Cancel"),
-        Binding("down,right", "app.focus_next", "Next answer", show=False),
-        Binding("up,left", "app.focus_previous", "Answer before", show=False),
+        Binding("down,right", "app.focus_next", "Next button", show=False),
+        Binding("up,left", "app.focus_previous", "Previous button", show=False),
     ]
     HELP = """\
-Stop and save: the run writes a checkpoint at its next step and ends; r goes on from there later.
-Leave it running: only this screen closes. The run is a process of its own and goes on.
-Cancel: nothing happens."""
+Stop and save: the run writes a checkpoint after the current step and ends; r resumes it later.
+Keep running: only this screen closes. The run is a separate process and continues.
+Cancel: nothing changes."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -41,12 +40,12 @@ Cancel: nothing happens."""
         name = sanitise(self._name, limit=120)
         with Vertical(classes="dialog"):
             yield Static(Content.assemble("Stop ", (name, "bold"), "?"), id="stop-question")
-            yield Button(Content("s  Stop and save: it can be resumed"), id="stop", compact=True)
-            yield Button(Content("d  Leave it running and go back"), id="detach", compact=True)
+            yield Button(Content("s  Stop and save; it can be resumed"), id="stop", compact=True)
+            yield Button(Content("d  Keep running and go back"), id="detach", compact=True)
             yield Button(Content("c  Cancel"), id="cancel", compact=True)
 
     def on_mount(self) -> None:
-        # The answer that changes nothing has the focus.
+        # Focus the answer that changes nothing.
         self.query_one("#cancel").focus()
 
     def on_button_pressed(self, event: Button.Pressed) -> None:

@@ -1,8 +1,4 @@
-"""What is shown instead of any screen where the terminal is too small for it.
-
-In: the size of the terminal. Out: a sentence with the size found and the size needed. What a reader gets wrong: the
-screen below is still there and comes back, as it was, when the terminal grows.
-"""
+"""Screen shown while the terminal is too small; the screen below returns when it grows."""
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -10,7 +6,7 @@ from textual.events import Resize
 from textual.geometry import Size
 from textual.widgets import Static
 
-from exphil_tui.screens.steady import SteadyScreen
+from exphil_tui.screens.base import WorkbenchScreen
 
 COLUMNS, ROWS = 60, 20
 
@@ -19,7 +15,7 @@ def fits(size: Size) -> bool:
     return size.width >= COLUMNS and size.height >= ROWS
 
 
-class TooSmallScreen(SteadyScreen[None]):
+class TooSmallScreen(WorkbenchScreen[None]):
     CSS_PATH = "too_small.tcss"
     HELP = f"The workbench needs {COLUMNS} columns and {ROWS} rows."
 

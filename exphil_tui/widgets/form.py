@@ -1,8 +1,7 @@
-"""Rows of a form, one line each: a label, what is chosen, and below it what is wrong with it.
+"""Form rows: a label, one or two editors, and a line for an error.
 
-In: values as text. Out: the messages of the editors, which bubble. What a reader gets wrong: the arrows belong to the
-form (up and down go from row to row, left and right through a choice), so no editor takes them for itself but the
-one that is being typed into.
+Arrow keys belong to the form (up and down change the row, left and right the choice), so only a text input that
+has the focus may use them.
 """
 
 from collections.abc import Sequence
@@ -25,25 +24,25 @@ class Form(VerticalScroll, can_focus=False):
     ]
 
 
-class Choice(Select[str], inherit_bindings=False):
-    """One of few: left and right go through them, Enter shows them."""
+class ChoiceField(Select[str], inherit_bindings=False):
+    """A select field: left and right step through the options, Enter opens the list."""
 
-    BINDING_GROUP_TITLE = "A setting"
+    BINDING_GROUP_TITLE = "Setting"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "show_overlay", "Show the choices", show=False),
-        Binding("left", "step(-1)", "The one before", show=False),
-        Binding("right", "step(1)", "The next one", show=False),
+        Binding("left", "step(-1)", "Previous choice", show=False),
+        Binding("right", "step(1)", "Next choice", show=False),
     ]
 
     def __init__(self, options: Sequence[tuple[str, str]], *, id: str) -> None:
-        """Options are what is shown and the value."""
+        """`options`: pairs of the shown text and the value."""
         super().__init__(
             [(Content(shown), value) for shown, value in options], allow_blank=False, compact=True, id=id
         )
         self._known = [value for _, value in options]
 
     def show(self, value: str) -> None:
-        """A value that is not among the choices leaves what is shown."""
+        """Select a value; unknown values are ignored."""
         if value in self._known:
             self.value = value
 
@@ -52,23 +51,23 @@ class Choice(Select[str], inherit_bindings=False):
         self.value = self._known[min(len(self._known) - 1, max(0, at + by))]
 
 
-class Opener(Static, can_focus=True):
-    """A value that is chosen from a list on a screen of its own."""
+class PickerField(Static, can_focus=True):
+    """A value chosen from a list on a separate screen."""
 
-    BINDING_GROUP_TITLE = "A setting"
+    BINDING_GROUP_TITLE = "Setting"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "open", "Choose", show=False)]
 
     class Opened(Message):
-        def __init__(self, opener: "Opener") -> None:
+        def __init__(self, opener: "PickerField") -> None:
             super().__init__()
             self.opener = opener
 
         @property
-        def control(self) -> "Opener":
+        def control(self) -> "PickerField":
             return self.opener
 
     def show(self, text: str) -> None:
-        """Shown letter by letter, on one line; must be safe to show."""
+        """Show `text` on one line, literally; it must be sanitised."""
         self._text = text
         self.refresh(layout=False)
 
@@ -87,7 +86,7 @@ class Opener(Static, can_focus=True):
 
 
 class FieldRow(Vertical):
-    """A label, one or two editors, and a sentence where something is wrong."""
+    """A form row: a label, one or two editors, and an error line."""
 
     def __init__(self, name: str, label: str, *editors: Widget) -> None:
         super().__init__(id=f"row-{name}")
@@ -102,14 +101,14 @@ class FieldRow(Vertical):
         yield Static(markup=False, classes="field-problem")
 
     def show_problem(self, sentence: str, mark: str) -> None:
-        """Empty: nothing is wrong. The mark stands where a colour would."""
+        """Show an error, or none if `sentence` is empty. `mark` makes it visible without colour."""
         found = self.query_one(".field-problem", Static)
         found.display = bool(sentence)
         found.update(f"{mark} {sentence}" if sentence else "")
         self.set_class(bool(sentence), "-wrong")
 
     def show_differs(self, differs: bool, mark: str) -> None:
-        """Marks what is not as the preset has it."""
+        """Mark a value that differs from the preset."""
         label = f"{mark if differs else ' '} {self._label}"
         self.query_one(".field-label", Static).update(label)
         self.set_class(differs, "-differs")

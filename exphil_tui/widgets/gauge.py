@@ -1,8 +1,6 @@
-"""The gauge: what the policy takes for a frame of the game, against the time that it has.
+"""Latency gauge: time the policy takes per frame against the frame budget, with a histogram where there is room.
 
-In: a `Reading`: the newest measurement, or why there is none. Out: a panel; with much room, a histogram too. What a
-reader gets wrong: the mean does not matter. A frame that comes too late is a frame not played, so the slowest in a
-hundred and the slowest of all are what is looked at.
+The mean does not matter: a late frame is a missed frame, so the gauge shows the p99 and the maximum.
 """
 
 from collections.abc import Sequence
@@ -12,89 +10,99 @@ from datetime import datetime
 import msgspec
 
 from exphil_core.melee.frames import FRAME_MS
+from exphil_core.render.gauge import LatencySample, gauge_lines
 from exphil_core.replays.text import sanitise
-from exphil_core.runs.gauge import Moment, gauge_lines
-from exphil_core.runs.records import Latency
-from exphil_tui import figures
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.pilots import CORES, PilotSight
-from exphil_tui.state import RunState
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, wrapped
+from exphil_core.runs.records import LatencyEvent
+from exphil_tui.model.run_state import RunState
+from exphil_tui.services.pilots import CORES, PilotSnapshot
+from exphil_tui.theme import format as fmt
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, TextPanel, wrapped
 
-PASSED_ON_S = 25.0
-"""Without one of the run's own `latency` events for as long as this, the last is not of now: they come every ten."""
+RUN_LATENCY_MAX_AGE_S = 25.0
+"""Age in seconds from which the run's last `latency` event counts as old; a run writes one every 10 s."""
 
 _WHAT_FOR = (
-    "It plays a replay that the run does not learn from, in real time and with the newest weights, and shows whether "
-    f"the policy could act in a frame's {FRAME_MS:.2f} ms."
+    "It plays clips of games that the run does not learn from, in real time and with the newest weights, and shows "
+    f"whether the policy could act in a frame's {FRAME_MS:.2f} ms."
 )
 
 _MOST_WORDS = 3
-"""Lines of a sentence that take the place of what is below a measurement."""
+"""Maximum lines of `sentence` below a measurement."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    latency: Latency | None = None
-    moments: Sequence[Moment] = ()
+class GaugeReading:
+    latency: LatencyEvent | None = None
+    moments: Sequence[LatencySample] = ()
     stale: str = ""
-    """Why what was measured is not of now: "stopped 12 s ago"."""
+    """Age of a measurement that is not current: "stopped 12 s ago". Empty if it is current."""
     sentence: str = ""
-    """Why there is nothing newer, and what a person can do."""
+    """Why there is nothing newer, and what the user can do."""
     look: str = "dim"
-    """Of the sentence."""
+    """Look of `sentence`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PilotDoing:
-    """Of a pilot that this workbench starts."""
+class PilotProcessState:
+    """State of the pilot that this workbench starts."""
 
     ours: bool = False
-    """It plays, or is being started or ended."""
+    """True while the pilot starts, plays or ends."""
     ending: bool = False
     problem: str = ""
-    """Why it ended, where nobody asked."""
+    """Why it exited unexpectedly; empty otherwise."""
 
 
-def reading(
-    pilot: PilotSight, state: RunState, *, doing: PilotDoing, run_alive: bool, now: float, glyphs: Glyphs
-) -> Reading:
-    """What the pilot's own file tells; where there is none, what the run passed on in its history."""
+def gauge_reading(
+    pilot: PilotSnapshot,
+    state: RunState,
+    *,
+    doing: PilotProcessState,
+    run_alive: bool,
+    now: float,
+    glyphs: Glyphs,
+) -> GaugeReading:
+    """Return the pilot's own measurement; without one, the run's last `latency` event."""
     sentence, look = _why_nothing(pilot, doing)
     latency = pilot.latency or state.latency
     if latency is None:
-        return Reading(sentence=sentence, look=look)
+        return GaugeReading(sentence=sentence, look=look)
     ago = max(0.0, now - _seconds(latency.ts))
     if pilot.latency is not None:
         current, moments = pilot.fresh, pilot.moments
         held_up = state.latency.snapshot_ms if state.latency is not None else None
         latency = msgspec.structs.replace(latency, snapshot_ms=held_up)
     else:
-        current, moments = run_alive and ago < PASSED_ON_S, state.moments
+        current, moments = run_alive and ago < RUN_LATENCY_MAX_AGE_S, state.moments
+    if pilot.loading is not None:
+        return GaugeReading(latency=latency, moments=moments, sentence=sentence, look=look)
     if current:
-        return Reading(latency=latency, moments=moments)
-    stale = f"stopped {figures.duration(ago, glyphs)} ago"
-    return Reading(latency=latency, moments=moments, stale=stale, sentence=sentence, look=look)
+        return GaugeReading(latency=latency, moments=moments)
+    stale = f"stopped {fmt.duration(ago, glyphs)} ago"
+    return GaugeReading(latency=latency, moments=moments, stale=stale, sentence=sentence, look=look)
 
 
-def _why_nothing(pilot: PilotSight, doing: PilotDoing) -> tuple[str, str]:
-    """In a sentence, and how that looks."""
+def _why_nothing(pilot: PilotSnapshot, doing: PilotProcessState) -> tuple[str, str]:
+    """Return why there is no current measurement, as a sentence, and its look."""
     if doing.ending:
-        return "The pilot is ending.", "dim"
+        return "The pilot is stopping.", "dim"
+    if pilot.loading is not None:
+        return f"loading step {pilot.loading:,}", "accent"
     if pilot.alive:
         since = " yet" if pilot.latency is None else " since"
-        return pilot.warning or f"The pilot is there; it has not played{since}.", "dim"
+        return pilot.warning or f"The pilot is running; it has not played{since}.", "dim"
     if doing.ours:
-        return "A pilot is starting: it reads the weights and a replay.", "dim"
+        return "Starting the pilot: loading weights and a replay.", "dim"
     if doing.problem:
-        return f"{doing.problem} (g starts another)", "warn"
+        return f"{doing.problem} (g restarts it)", "warn"
     cost = CORES if pilot.latency is None or pilot.latency.cpu is None else pilot.latency.cpu
-    offer = f"no pilot: g starts one; it takes about {cost:.1f} of a core"
+    offer = f"no pilot running: g starts one; it uses about {cost:.1f} of a core"
     return (offer if pilot.latency else f"{offer}. {_WHAT_FOR}"), "dim"
 
 
 def _seconds(ts: str) -> float:
-    """Since 1970; 0 where it is no time."""
+    """Convert an ISO timestamp to seconds since 1970; 0 if it is invalid."""
     try:
         return datetime.fromisoformat(ts).timestamp()
     except (ValueError, OverflowError):
@@ -107,38 +115,40 @@ class Gauge(TextPanel):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id, classes="-none")
-        self._reading = Reading()
+        self._reading = GaugeReading()
 
-    def show(self, reading: Reading) -> None:
-        if reading == self._reading:
+    def show(self, gauge_reading: GaugeReading) -> None:
+        if gauge_reading == self._reading:
             return
-        self._reading = reading
-        self.set_class(reading.latency is None, "-none")
+        self._reading = gauge_reading
+        self.set_class(gauge_reading.latency is None, "-none")
         self.update()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        reading = self._reading
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
+        gauge_reading = self._reading
         words: list[Line] = [
-            ((f"  {text}", reading.look),) for text in wrapped(reading.sentence, max(10, width - 4)) if text
+            ((f"  {text}", gauge_reading.look),)
+            for text in wrapped(gauge_reading.sentence, max(10, width - 4))
+            if text
         ]
-        if reading.latency is None:
-            return Picture(lines=tuple(words))
-        # Below the title.
+        if gauge_reading.latency is None:
+            return PanelContent(lines=tuple(words))
+        # One row is the title.
         room = max(1, self.size.height - 1)
         words = words[: min(_MOST_WORDS, room)]
-        drawn = gauge_lines(
-            reading.latency,
-            reading.moments,
+        gauge = gauge_lines(
+            gauge_reading.latency,
+            gauge_reading.moments,
             width=width,
             height=room - len(words),
             ascii=glyphs.ascii,
-            stale=reading.stale,
+            stale=gauge_reading.stale,
         )
-        return Picture(lines=(*drawn, *words), notes=_notes(reading.latency, glyphs))
+        return PanelContent(lines=(*gauge, *words), notes=_notes(gauge_reading.latency, glyphs))
 
 
-def _notes(latency: Latency, glyphs: Glyphs) -> tuple[str, ...]:
-    """What plays and what it takes, the longest first."""
+def _notes(latency: LatencyEvent, glyphs: Glyphs) -> tuple[str, ...]:
+    """Return the notes of the title, longest first: backbone and CPU use."""
     cores = "" if latency.cpu is None else f"{latency.cpu:.2f} of a core"
     kind = sanitise(latency.backbone)
     if latency.window_size is not None:

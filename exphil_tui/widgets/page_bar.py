@@ -1,7 +1,6 @@
-"""A line with the names of pages that share a place: which is shown, and what they are of.
+"""Tab bar in the style of a panel title; a click posts `PageChosen`.
 
-In: the names, which of them is shown, notes. Out: a line that looks like the title of a panel, and `PageChosen` where
-one is clicked. What a reader gets wrong: it turns no page; the screen does, and tells it.
+It does not switch the page itself: the screen does, and calls `show`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widget import Widget
 
-from exphil_tui.glyphs import UNICODE
+from exphil_tui.theme.glyphs import UNICODE
 
 if TYPE_CHECKING:
     from textual.events import Click
@@ -38,7 +37,12 @@ class PageBar(Widget):
     def show(
         self, names: Sequence[str], chosen: str, *, notes: Sequence[str] = (), active: bool = False
     ) -> None:
-        """`notes`: the first that fits stands at the right end. `active`: what is below has the focus."""
+        """Show the tabs.
+
+        Args:
+            notes: Notes for the right end, longest first; the first that fits is shown.
+            active: True if the page below has the focus.
+        """
         shown = (tuple(names), chosen, tuple(notes), active)
         if shown != (self._names, self._chosen, self._notes, self._active):
             self._names, self._chosen, self._notes, self._active = shown
@@ -57,7 +61,7 @@ class PageBar(Widget):
             look = "$foreground-muted"
             if name == self._chosen:
                 look = "bold $primary" if self._active else "bold"
-            # Colour is not all that tells the page that is shown.
+            # Brackets mark the current page where colour is missing.
             shown = f"[{name}]" if name == self._chosen and len(self._names) > 1 else name
             gap = "  " if index else ""
             parts += [(gap, ""), (shown, look)]

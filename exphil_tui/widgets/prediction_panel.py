@@ -1,25 +1,33 @@
-"""What the policy would press in a frame, beside what the human pressed: component by component.
+"""Prediction panel: the policy's prediction for a frame beside the human's input, by component.
 
-In: a `Forecast`, or a sentence on why there is none. Out: a panel, more of it the higher it is. What a reader gets
-wrong: each component's probabilities are given what the *human* did in the components before it, so "buttons" says
-what the policy would press with the stick where the human's is.
+Each component's probabilities are conditioned on the *human's* values of the components before it: "buttons"
+shows what the policy would press with the stick where the human's is.
 """
 
-from exphil_tui import figures
-from exphil_tui.forecast import Forecast, Option, Part
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, bar, fitted, left, right, wrapped
-from exphil_tui.widgets.text_panel import Part as Text
+from exphil_tui.model.prediction_view import ComponentPrediction, Option, PredictionView
+from exphil_tui.theme import format as fmt
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import (
+    Line,
+    PanelContent,
+    Part,
+    TextPanel,
+    bar,
+    fitted,
+    left,
+    right,
+    wrapped,
+)
 
 _BAR, _LABEL = 8, 26
 _ONE_LINE = 72
-"""Cells in which loss and agreement stand side by side."""
+"""Width from which loss and agreement share a line."""
 _MOST_ROWS = 8
-"""Of one component: its title, the human's, two of the policy, three others, a blank."""
+"""Maximum rows of a component: its title, the human's value, two of the policy, three others, a blank."""
 _TABLE_NAME, _TABLE_LABEL, _SHARE = 12, 12, 6
 _NATS = 8
 _WITH_NATS = 2 + _TABLE_NAME + 2 * (_TABLE_LABEL + _SHARE) + _NATS
-_WITH_DRAWN = _WITH_NATS + _TABLE_LABEL + _SHARE
+_WITH_SAMPLED = _WITH_NATS + _TABLE_LABEL + _SHARE
 
 
 class PredictionPanel(TextPanel, can_focus=False):
@@ -30,70 +38,76 @@ class PredictionPanel(TextPanel, can_focus=False):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._forecast: Forecast | None = None
+        self._prediction: PredictionView | None = None
         self._agreement: float | None = None
         self._why = ""
 
-    def show(self, forecast: Forecast | None, *, agreement: float | None, why: str = "") -> None:
-        """`agreement`: share of the last second's frames. `why`: there is no forecast."""
-        shown = (forecast, agreement, why)
-        if shown != (self._forecast, self._agreement, self._why):
-            self._forecast, self._agreement, self._why = shown
+    def show(self, prediction: PredictionView | None, *, agreement: float | None, why: str = "") -> None:
+        """Show a prediction.
+
+        Args:
+            prediction: The prediction; None if there is none.
+            agreement: Share of the last second's frames in which policy and human agree.
+            why: Why there is no prediction.
+        """
+        shown = (prediction, agreement, why)
+        if shown != (self._prediction, self._agreement, self._why):
+            self._prediction, self._agreement, self._why = shown
             self.update()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        found = self._forecast
-        loss = figures.loss(None if found is None else found.nats, glyphs)
-        agreement = figures.percent(self._agreement, glyphs)
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
+        found = self._prediction
+        loss = fmt.loss(None if found is None else found.nats, glyphs)
+        agreement = fmt.percent(self._agreement, glyphs)
         head: list[Line] = [
             (("  loss of this frame ", "dim"), (loss, "strong"), (" nats", "dim")),
-            (("  agreement ", "dim"), (agreement, "strong"), (" of the last second", "dim")),
+            (("  agreement ", "dim"), (agreement, "strong"), (" over the last second", "dim")),
         ]
         if width >= _ONE_LINE:
             head = [(*head[0], *head[1])]
         if found is None:
             words = wrapped(self._why, max(10, width - 4)) if self._why else []
-            return Picture(head=tuple(head), lines=tuple(((f"  {text}", "dim"),) for text in words))
+            return PanelContent(head=tuple(head), lines=tuple(((f"  {text}", "dim"),) for text in words))
         room = self.size.height - 1 - len(head)
-        rows = min(_MOST_ROWS, room // len(found.parts))
+        rows = min(_MOST_ROWS, room // len(found.components))
         lines: list[Line] = []
         if rows < 3:
             lines.append(_table_head(width))
-            lines += [_table_row(part, width, glyphs) for part in found.parts]
+            lines += [_table_row(part, width, glyphs) for part in found.components]
         else:
-            for part in found.parts:
+            for part in found.components:
                 lines += _block(part, rows, width, glyphs)
         notes = (f"step {found.step:,} {glyphs.bullet} weights {found.weights}", f"step {found.step:,}")
-        return Picture(head=tuple(head), lines=tuple(lines[:room]), notes=notes)
+        return PanelContent(head=tuple(head), lines=tuple(lines[:room]), notes=notes)
 
 
 def _table_head(width: int) -> Line:
-    words = ["human", "policy", *(["drawn"] if width >= _WITH_DRAWN else [])]
+    words = ["human", "policy", *(["sampled"] if width >= _WITH_SAMPLED else [])]
     columns = "".join(right(word, _TABLE_LABEL) + " " * _SHARE for word in words)
     nats = right("nats", _NATS) if width >= _WITH_NATS else ""
     return ((" " * (2 + _TABLE_NAME) + columns + nats, "dim"),)
 
 
-def _table_row(part: Part, width: int, glyphs: Glyphs) -> Line:
+def _table_row(part: ComponentPrediction, width: int, glyphs: Glyphs) -> Line:
     sign, look = _agreement(part.agrees, glyphs)
-    found: list[Text] = [(f"{sign} ", look), (left(part.name, _TABLE_NAME, glyphs), "strong")]
+    found: list[Part] = [(f"{sign} ", look), (left(part.name, _TABLE_NAME, glyphs), "strong")]
     options = [(part.human, ""), (part.likeliest, look if part.agrees is False else "")]
-    if width >= _WITH_DRAWN:
+    if width >= _WITH_SAMPLED:
         options.append((part.sampled, ""))
     for option, look in options:
         label, share = (glyphs.dash, "") if option is None else (option.label, _share(option.probability))
         found.append((right(fitted(label, _TABLE_LABEL - 1, glyphs), _TABLE_LABEL), look))
         found.append((right(share, _SHARE), "dim"))
     if width >= _WITH_NATS:
-        found.append((right(figures.loss(part.nats, glyphs), _NATS), ""))
+        found.append((right(fmt.loss(part.nats, glyphs), _NATS), ""))
     return tuple(found)
 
 
-def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
-    """`rows` lines: its title, what the human did, what the policy would, what else it might."""
+def _block(part: ComponentPrediction, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """Render a component as `rows` lines: title, human's value, policy's value, alternatives."""
     sign, look = _agreement(part.agrees, glyphs)
     word = {None: "", True: "agrees", False: "differs"}[part.agrees]
-    nats = f"{figures.loss(part.nats, glyphs)} nats"
+    nats = f"{fmt.loss(part.nats, glyphs)} nats"
     gap = min(width - 2, 12 + _LABEL + 1 + _BAR + _SHARE) - 4 - len(part.name) - len(word) - len(nats)
     lines: list[Line] = [
         (
@@ -107,7 +121,7 @@ def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
         _option("policy", part.likeliest, width, glyphs, look=look if part.agrees is False else ""),
     ]
     if rows >= 5:
-        lines.append(_option("drawn", part.sampled, width, glyphs, look=""))
+        lines.append(_option("sampled", part.sampled, width, glyphs, look=""))
     others = [option for option in part.options if option not in (part.human, part.likeliest)]
     for option in others[: max(0, rows - len(lines) - (rows >= 6))]:
         lines.append(_option("or", option, width, glyphs, look="dim"))
@@ -115,7 +129,7 @@ def _block(part: Part, rows: int, width: int, glyphs: Glyphs) -> list[Line]:
 
 
 def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look: str) -> Line:
-    """`    human  +0.95 -0.29  ━━━━━─── 62 %`."""
+    """Render `    human  +0.95 -0.29  ━━━━━─── 62 %`."""
     if option is None:
         return ((f"    {who:<8}", "dim"), (glyphs.dash, "dim"))
     room = min(_LABEL, max(4, width - 12 - _BAR - _SHARE - 3))
@@ -131,12 +145,12 @@ def _option(who: str, option: Option | None, width: int, glyphs: Glyphs, *, look
 
 
 def _agreement(agrees: bool | None, glyphs: Glyphs) -> tuple[str, str]:
-    """A sign and its look."""
+    """Return a sign and its look."""
     if agrees is None:
         return " ", ""
     return ("=", "good") if agrees else ("x" if glyphs.ascii else "≠", "warn")
 
 
 def _share(share: float) -> str:
-    """`62 %`, with no figure after the point: it changes with every frame."""
+    """Format `62 %` without decimals, because it changes every frame."""
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"

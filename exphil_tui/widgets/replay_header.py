@@ -1,32 +1,32 @@
-"""Two lines over a replay: which game it is and who plays; how it is played back and where one is.
+"""Header of the replay screen: the game and its players; playback state and position.
 
-In: a `ReplayFacts`. Out: lines that drop what matters least where the terminal is narrow. What a reader gets wrong: a
-frame is told by its frame id, from -123, and a time by the game's own clock, which begins at frame 0.
+Text that does not fit is dropped, least important first. Frames are shown as frame ids, from -123; the clock
+starts at frame id 0.
 """
 
 from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.transport import speed_name, time_of
-from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, fitted
+from exphil_tui.model.playback import speed_name, time_of
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, Part, TextPanel, fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayFacts:
     title: str = ""
-    """Who plays."""
+    """The players."""
     about: tuple[str, ...] = ()
-    """Version, length, file: what matters most first."""
+    """Version, length and file, most important first."""
     playing: bool = False
     live: bool = False
-    """The newest frame of the pilot is shown, whichever it is."""
+    """True while the view follows the pilot's newest frame."""
     speed: float = 1.0
     frame_id: int | None = None
     last_frame_id: int = 0
     policy: str = ""
-    """Whose predictions are shown."""
+    """Policy whose predictions are shown."""
     policy_look: str = "accent"
 
 
@@ -44,8 +44,8 @@ class ReplayHeader(TextPanel, can_focus=False):
             self._facts = facts
             self.update()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        return Picture(lines=(_which(self._facts, width, glyphs), _where(self._facts, width, glyphs)))
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
+        return PanelContent(lines=(_which(self._facts, width, glyphs), _where(self._facts, width, glyphs)))
 
 
 def _which(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
@@ -55,7 +55,7 @@ def _which(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
 
 
 def _where(facts: ReplayFacts, width: int, glyphs: Glyphs) -> Line:
-    """`▶ ×1  1:23.5  frame 5,010 of 7,521`, and whose predictions at the right."""
+    """Render `▶ ×1  1:23.5  frame 5,010 of 7,521`, with the policy at the right."""
     if facts.frame_id is None:
         return ((" ", ""),)
     times = "x" if glyphs.ascii else "×"
@@ -91,14 +91,14 @@ def _spread(
     look: str = "dim",
     cut: bool = False,
 ) -> Line:
-    """The parts at the left, and of the notes as many as there is room for at the right."""
+    """Put the parts at the left, and as many notes as fit at the right."""
     room = width - sum(cell_len(text) for text, _ in parts) - 2
-    said = ""
+    shown = ""
     for note in notes:
-        longer = f"{said}  {note}" if said else note
+        longer = f"{shown}  {note}" if shown else note
         if note and cell_len(longer) <= room:
-            said = longer
-    if cut and not said and notes and room >= 8:
-        said = fitted(notes[0], room, glyphs)
-    gap = " " * max(0, room + 2 - cell_len(said))
-    return (*parts, (gap, ""), (said, look))
+            shown = longer
+    if cut and not shown and notes and room >= 8:
+        shown = fitted(notes[0], room, glyphs)
+    gap = " " * max(0, room + 2 - cell_len(shown))
+    return (*parts, (gap, ""), (shown, look))

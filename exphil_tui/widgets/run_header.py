@@ -1,7 +1,6 @@
-"""Two lines about a run: what it is and how it stands; how far it is and the best that it reached.
+"""Header of the run screen: the run and its state; progress and best loss.
 
-In: a `RunFacts`. Out: lines that drop what matters least where the terminal is narrow. What a reader gets wrong: a
-run may be limited by time instead of steps; then how far it is is known, but not of how many steps.
+Text that does not fit is dropped, least important first. A run limited by time has a progress but no step total.
 """
 
 from collections.abc import Sequence
@@ -9,10 +8,10 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from exphil_tui import figures
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.standing import standing
-from exphil_tui.widgets.text_panel import Line, Part, Picture, TextPanel, bar, fitted
+from exphil_tui.model.run_status import run_status
+from exphil_tui.theme import format as fmt
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, Part, TextPanel, bar, fitted
 
 _TONES = {"good": "good", "warn": "warn", "bad": "bad", "quiet": "dim", "plain": ""}
 _BAR = 30
@@ -22,11 +21,11 @@ _BAR = 30
 class RunFacts:
     name: str = ""
     state: str = ""
-    """Empty while it has not been looked at yet."""
+    """Empty until the state has been read."""
     doing: str = ""
-    """A command on its way, or how much of the history is still to be read."""
+    """A command in progress, or how much of the history is still to be read."""
     kind: tuple[str, ...] = ()
-    """Preset, backbone, window, parameters, device: what matters most first."""
+    """Preset, backbone, window, parameters and device, most important first."""
     step: int | None = None
     steps: int | None = None
     progress: float | None = None
@@ -49,15 +48,15 @@ class RunHeader(TextPanel, can_focus=False):
             self._facts = facts
             self.update()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
-        return Picture(
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
+        return PanelContent(
             lines=(_what(self._facts, width - 2, glyphs), _how_far(self._facts, width - 2, glyphs))
         )
 
 
 def _what(facts: RunFacts, width: int, glyphs: Glyphs) -> Line:
-    stands = standing(facts.state)
-    word = f"{stands.sign_in(glyphs)} {facts.state}" if facts.state else f"looking{glyphs.ellipsis}"
+    status = run_status(facts.state)
+    word = f"{status.sign_in(glyphs)} {facts.state}" if facts.state else f"loading{glyphs.ellipsis}"
     doing = f" {glyphs.bullet} {facts.doing}" if facts.doing else ""
     room = max(12, width - cell_len(word) - cell_len(doing) - 4)
     name = fitted(facts.name, min(room, max(24, room // 2)), glyphs)
@@ -68,7 +67,7 @@ def _what(facts: RunFacts, width: int, glyphs: Glyphs) -> Line:
         (" ", ""),
         (name, "accent"),
         ("  ", ""),
-        (word, _TONES[stands.tone] if facts.state else "dim"),
+        (word, _TONES[status.tone] if facts.state else "dim"),
         (doing, "warn"),
         (gap, ""),
         (kind, "dim"),
@@ -77,33 +76,33 @@ def _what(facts: RunFacts, width: int, glyphs: Glyphs) -> Line:
 
 def _how_far(facts: RunFacts, width: int, glyphs: Glyphs) -> Line:
     parts: list[Part] = [(" ", "")]
-    said: list[tuple[Part, ...]] = []
+    facts_shown: list[tuple[Part, ...]] = []
     if facts.step is not None:
         of = f" of {facts.steps:,}" if facts.steps else ""
-        said.append((("step ", "dim"), (f"{facts.step:,}", "strong"), (of, "dim")))
+        facts_shown.append((("step ", "dim"), (f"{facts.step:,}", "strong"), (of, "dim")))
     if facts.eta_s is not None:
-        said.append(((figures.duration(facts.eta_s, glyphs), ""), (" left", "dim")))
+        facts_shown.append(((fmt.duration(facts.eta_s, glyphs), ""), (" left", "dim")))
     best: tuple[Part, ...] = ()
     if facts.best_loss is not None:
         at = "" if facts.best_step is None else f" at step {facts.best_step:,}"
         best = (
             ("best validation ", "dim"),
-            (figures.loss(facts.best_loss, glyphs), "strong"),
+            (fmt.loss(facts.best_loss, glyphs), "strong"),
             (at, "dim"),
         )
     progress = facts.progress
     if progress is None and facts.steps and facts.step is not None:
         progress = facts.step / facts.steps
-    words = sum(cell_len(text) for item in (*said, best) for text, _ in item) + 3 * len(said)
+    words = sum(cell_len(text) for item in (*facts_shown, best) for text, _ in item) + 3 * len(facts_shown)
     room = min(_BAR, width - words - 9)
     if progress is not None and room >= 6:
         full, rest = bar(progress, room, glyphs)
         parts += [(full, "accent"), (rest, "rule"), (f" {100 * min(1.0, progress):3.0f} %", ""), ("  ", "")]
-    for index, item in enumerate(said):
+    for index, item in enumerate(facts_shown):
         if index:
             parts.append((f" {glyphs.bullet} ", "rule"))
         parts += item
-    if not said:
+    if not facts_shown:
         parts.append(("no step yet", "dim"))
     if best:
         used = sum(cell_len(text) for text, _ in parts)
@@ -113,7 +112,7 @@ def _how_far(facts: RunFacts, width: int, glyphs: Glyphs) -> Line:
 
 
 def _joined(words: Sequence[str], width: int, glyphs: Glyphs) -> str:
-    """As many of the words as there is room for."""
+    """Join as many words as fit."""
     for count in range(len(words), 0, -1):
         text = f" {glyphs.bullet} ".join(words[:count])
         if cell_len(text) <= width:

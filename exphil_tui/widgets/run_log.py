@@ -1,8 +1,7 @@
-"""What a person should read of a run, in order of time: starts, warnings, errors, checkpoints, commands, the end.
+"""Log of a run: starts, warnings, errors, checkpoints, commands and the end, in order of time.
 
-In: `LogLine`s, and where the process ended badly the last lines of its output. Out: a list that stays at its end
-until somebody scrolls up. What a reader gets wrong: these are the run's events; what its process printed is only
-shown where the events do not say how it ended.
+It follows its end until the user scrolls up. The process's own output is shown only where the events do not say
+how the run ended.
 """
 
 from collections.abc import Sequence
@@ -10,9 +9,9 @@ from datetime import datetime
 from functools import lru_cache
 
 from exphil_core.replays.text import sanitise
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.state import LogLine
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, left, wrapped
+from exphil_tui.model.run_state import LogLine
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, TextPanel, fitted, left, wrapped
 
 _SIGNS = {
     "start": ("▷", ">", "dim"),
@@ -37,29 +36,29 @@ class RunLog(TextPanel):
         self._note = ""
 
     def show(self, log: Sequence[LogLine], printed: Sequence[str] = (), *, note: str = "") -> None:
-        """`printed`: the end of the process's output, where that is what is left of it."""
+        """`printed`: the last lines of the process's output, if the run ended badly."""
         if (log, printed, note) == (self._log, self._printed, self._note):
             return
         self._log, self._printed, self._note = tuple(log), tuple(printed), note
         self.update()
 
     def on_mount(self) -> None:
-        super().on_mount()
-        # At its end, also when its size changes.
+        super().on_mount()  # type: ignore[no-untyped-call]
+        # Stay at the end, also when the size changes.
         self.anchor()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        # Who scrolls back to the end follows it again; a ScrollView does not see to that.
+        # Follow the end again after the user scrolls back to it; ScrollView does not do this.
         self._check_anchor()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         lines = [line for entry in self._log for line in _entry(entry, width, glyphs)]
         if self._printed:
-            lines.append((("  the end of its output, worker.log:", "dim"),))
+            lines.append((("  last lines of worker.log:", "dim"),))
             lines += [(("  ", ""), (fitted(text, width - 3, glyphs), "")) for text in self._printed]
-        return Picture(
-            lines=tuple(lines) or ((("   nothing happened yet", "dim"),),),
+        return PanelContent(
+            lines=tuple(lines) or ((("   no events yet", "dim"),),),
             notes=(self._note,) if self._note else (),
             note_look="warn",
         )
@@ -82,7 +81,7 @@ def _entry(entry: LogLine, width: int, glyphs: Glyphs) -> tuple[Line, ...]:
 
 
 def _time(ts: str) -> str:
-    """Of the day, where the viewer is."""
+    """Format a timestamp as local time of day; empty if it is invalid."""
     try:
         return f"{datetime.fromisoformat(ts).astimezone():%H:%M:%S}"
     except ValueError:

@@ -1,31 +1,30 @@
-"""What a person has to know or do now: the run crashed, was deleted, waits, or cannot be read.
+"""Notices of the run screen: the run crashed, was deleted, waits, or cannot be read.
 
-In: a `Notice`, or none. Out: a few lines, or no room taken at all. What a reader gets wrong: what a run says in the
-course of training is the log's; here is only what changes what one can do.
+It takes no space without a notice. Messages of the training itself belong to the log.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, wrapped
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, TextPanel, fitted, wrapped
 
 LINES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
+class RunNotice:
     sign: str
     sentence: str
     look: str
-    """warn, bad, or empty for news that is not bad."""
+    """Look: `warn`, `bad`, or empty for neutral news."""
     printed: tuple[str, ...] = ()
-    """The end of the process's output; may be shown in part."""
+    """Last lines of the process's output; may be shown in part."""
 
 
-class RunNotice(TextPanel, can_focus=False):
+class RunNoticePanel(TextPanel, can_focus=False):
     DEFAULT_CSS = """
-    RunNotice {
+    RunNoticePanel {
         height: auto;
         max-height: 8;
         overflow-y: hidden;
@@ -36,11 +35,11 @@ class RunNotice(TextPanel, can_focus=False):
 
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._notices: tuple[Notice, ...] = ()
+        self._notices: tuple[RunNotice, ...] = ()
         self._printed_lines = 0
 
-    def show(self, notices: Sequence[Notice], *, printed_lines: int) -> None:
-        """`printed_lines`: how many of a process's output there is room for."""
+    def show(self, notices: Sequence[RunNotice], *, printed_lines: int) -> None:
+        """`printed_lines`: maximum lines of process output to show."""
         if (tuple(notices), printed_lines) == (self._notices, self._printed_lines):
             return
         self._notices, self._printed_lines = tuple(notices), printed_lines
@@ -49,7 +48,7 @@ class RunNotice(TextPanel, can_focus=False):
         self.styles.height = len(self.picture(width, self.glyphs).lines)
         self.update()
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         lines: list[Line] = []
         for notice in self._notices:
             for index, text in enumerate(wrapped(notice.sentence, max(10, width - 5))):
@@ -64,4 +63,4 @@ class RunNotice(TextPanel, can_focus=False):
                 )
                 for text in shown
             ]
-        return Picture(lines=tuple(lines[:LINES]))
+        return PanelContent(lines=tuple(lines[:LINES]))

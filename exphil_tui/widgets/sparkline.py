@@ -1,18 +1,20 @@
-"""A curve in one row of letters.
+"""Sparkline: a curve in one row of block characters.
 
-In: values in order. Out: a string of exactly `width` cells. What a reader gets wrong: its height is relative to its
-own least and most, so two sparklines cannot be compared by height.
+The height is relative to the values' own minimum and maximum, so two sparklines cannot be compared by height.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from exphil_tui.glyphs import Glyphs
+from exphil_tui.theme.glyphs import Glyphs
 
 
 def sparkline(values: Sequence[float] | np.ndarray, width: int, glyphs: Glyphs) -> str:
-    """Each cell is the mean of its values (gaps left out); fewer values than cells stand on the right."""
+    """Render values as a string of exactly `width` cells.
+
+    Each cell is the mean of its finite values. Fewer values than cells are aligned right.
+    """
     found = np.asarray(values, float)
     width = max(width, 0)
     if not len(found) or not width:
@@ -21,7 +23,7 @@ def sparkline(values: Sequence[float] | np.ndarray, width: int, glyphs: Glyphs) 
     begins = np.arange(cells) * len(found) // cells
     finite = np.isfinite(found)
     counts = np.add.reduceat(finite.astype(float), begins)
-    # Divided first, so that the sum of huge values stays finite.
+    # Divide before summing, so that the sum of huge values stays finite.
     sizes = np.repeat(np.maximum(counts, 1), np.diff(np.append(begins, len(found))))
     means = np.add.reduceat(np.where(finite, found, 0.0) / sizes, begins)
     known = counts > 0
@@ -34,5 +36,5 @@ def sparkline(values: Sequence[float] | np.ndarray, width: int, glyphs: Glyphs) 
     else:
         share = (means / 2 - least / 2) / (most / 2 - least / 2)
         heights = np.clip(np.floor(share * len(levels)), 0, len(levels) - 1).astype(int)
-    drawn = (levels[height] if there else " " for height, there in zip(heights, known, strict=True))
-    return "".join(drawn).rjust(width)
+    letters = (levels[height] if there else " " for height, there in zip(heights, known, strict=True))
+    return "".join(letters).rjust(width)

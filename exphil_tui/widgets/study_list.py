@@ -1,8 +1,7 @@
-"""The studies: those that were begun in this folder, and those that come with exphil.
+"""List of studies: those in the runs folder, and those shipped with exphil.
 
-In: a `StudyEntry` each. Out: a list whose cursor chooses one (`StudyChosen`); Enter goes into it (`StudyEntered`).
-What a reader gets wrong: a study that comes with exphil stays in the list when it was begun, for it has two forms and
-may be run on other replays.
+The cursor posts `StudyChosen`, Enter `StudyEntered`. A shipped study stays in the list after it was started: it
+has two modes and can be run on other replays.
 """
 
 from collections.abc import Sequence
@@ -12,40 +11,41 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.widgets.text_panel import Line, Picture, TextPanel, fitted, left, right
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import Line, PanelContent, TextPanel, fitted, left, right
 
 if TYPE_CHECKING:
     from textual.events import Click
 
 _SIGNS = {
-    "going on": ("●", ">", "good"),
+    "running": ("●", ">", "good"),
     "finished": ("✓", "+", "good"),
-    "at rest": ("◇", "<", "warn"),
+    "idle": ("◇", "<", "warn"),
     "unreadable": ("?", "?", "bad"),
-    "to begin": ("○", "o", "dim"),
+    "not started": ("○", "o", "dim"),
 }
 
-_COUNT = 6
+_COUNTS = {"done": 7, "running": 9, "queued": 8, "failed": 8}
+"""Count columns and their widths."""
 _WIDE = 100
 _NAME, _LONG_NAME = 22, 48
-"""Cells of a name at most, in a narrow list and in a wide one."""
+"""Maximum width of a name in a narrow and in a wide list."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyEntry:
     key: str
-    """Tells it from the others."""
+    """Unique key of the entry."""
     title: str
     state: str
-    """As a `StudySight` has it; `to begin` of one that comes with exphil."""
+    """State from `StudySnapshot`; `not started` for a shipped study."""
     done: int = 0
     running: int = 0
-    waiting: int = 0
+    queued: int = 0
     failed: int = 0
     runs: int = 0
-    said: str = ""
-    """What the verdict says first, or the question."""
+    result_or_question: str = ""
+    """First sentence of the verdict, or the question."""
 
 
 class StudyList(TextPanel):
@@ -54,7 +54,7 @@ class StudyList(TextPanel):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "choose(-1)", "Study above", show=False),
         Binding("down", "choose(1)", "Study below", show=False),
-        Binding("enter", "enter", "Look into it", show=False),
+        Binding("enter", "enter", "Open", show=False),
     ]
 
     class StudyChosen(Message):
@@ -69,7 +69,7 @@ class StudyList(TextPanel):
         super().__init__(id=id)
         self._entries: tuple[StudyEntry, ...] = ()
         self.chosen = ""
-        """The key of the one that the cursor is on."""
+        """Key of the entry under the cursor."""
 
     def show(self, entries: Sequence[StudyEntry], chosen: str) -> None:
         self._entries, self.chosen = tuple(entries), chosen
@@ -108,45 +108,46 @@ class StudyList(TextPanel):
         if not top <= index < top + visible:
             self.scroll_to(y=index if index < top else index - visible + 1, animate=False)
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         longest = max((len(entry.title) for entry in self._entries), default=0)
         name = min(max(12, longest), _NAME if width < _WIDE else _LONG_NAME)
-        counts = ("done", "runs", "waits", "fails")
-        rest = max(0, width - name - 4 - 4 * _COUNT - 1)
+        rest = max(0, width - name - 4 - sum(_COUNTS.values()))
         heading: Line = (
             (left("    study", name + 4, glyphs), "dim"),
-            (right(counts[0], _COUNT + 1), "dim"),
-            *((right(each, _COUNT), "dim") for each in counts[1:]),
-            (fitted("  what came out, or is asked", rest, glyphs), "dim"),
+            *((right(title, size), "dim") for title, size in _COUNTS.items()),
+            (fitted("  result or question", rest, glyphs), "dim"),
         )
         keys = [entry.key for entry in self._entries]
-        return Picture(
+        return PanelContent(
             head=(heading,),
             lines=tuple(self._line(entry, name, width, glyphs) for entry in self._entries),
             chosen=keys.index(self.chosen) if self.chosen in keys else None,
         )
 
     def _line(self, entry: StudyEntry, name: int, width: int, glyphs: Glyphs) -> Line:
-        sign, ascii_sign, look = _SIGNS[entry.state]
+        sign, ascii_sign, state_look = _SIGNS[entry.state]
         pointer = (">" if glyphs.ascii else "›") if entry.key == self.chosen else " "
-        rest = max(0, width - name - 4 - 4 * _COUNT - 1)
-        begun = entry.state != "to begin"
-        counts = (entry.running, entry.waiting, entry.failed)
-        looks = ("good", "", "bad")
+        rest = max(0, width - name - 4 - sum(_COUNTS.values()))
+        started = entry.state != "not started"
+        counts = {
+            "running": (entry.running, "good"),
+            "queued": (entry.queued, ""),
+            "failed": (entry.failed, "bad"),
+        }
         return (
             (pointer, "accent"),
-            (ascii_sign if glyphs.ascii else sign, look),
-            (left(f" {entry.title}", name + 2, glyphs), "strong" if begun else "dim"),
+            (ascii_sign if glyphs.ascii else sign, state_look),
+            (left(f" {entry.title}", name + 2, glyphs), "strong" if started else "dim"),
             (
-                right(f"{entry.done}/{entry.runs}" if begun else glyphs.dash, _COUNT + 1),
-                "" if begun else "dim",
+                right(f"{entry.done}/{entry.runs}" if started else glyphs.dash, _COUNTS["done"]),
+                "" if started else "dim",
             ),
             *(
                 (
-                    right(str(count) if count else glyphs.dash if begun else "", _COUNT),
-                    each if count else "dim",
+                    right(str(count) if count else glyphs.dash if started else "", _COUNTS[title]),
+                    look if count else "dim",
                 )
-                for count, each in zip(counts, looks, strict=True)
+                for title, (count, look) in counts.items()
             ),
-            (left(f"  {entry.said}", rest, glyphs), "" if begun else "dim"),
+            (left(f"  {entry.result_or_question}", rest, glyphs), "" if started else "dim"),
         )

@@ -1,8 +1,7 @@
-"""A panel of text: a title on a rule, a head that stays, lines that scroll. Repaints only the lines that changed.
+"""A scrolling text panel with a title line and a fixed head; it repaints only the lines that changed.
 
-In: a `Picture`, whose lines are parts of text, each with a look. Out: strips. What a reader gets wrong: a part is
-shown letter by letter, never as markup; but text from outside must have been sanitised before it comes here. And a
-picture is asked for the width that is left beside the scrollbar, where there is one.
+Text is drawn literally, never as markup; text from outside must be sanitised before. `picture` gets the width
+without the scrollbar.
 """
 
 import re
@@ -18,7 +17,7 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from exphil_tui.glyphs import UNICODE, Glyphs
+from exphil_tui.theme.glyphs import UNICODE, Glyphs
 
 if TYPE_CHECKING:
     from textual.events import Click, Resize
@@ -32,24 +31,26 @@ Line = tuple[Part, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Picture:
-    """All that a panel shows."""
+class PanelContent:
+    """The complete content of a panel."""
 
     head: tuple[Line, ...] = ()
-    """Stays above the lines while they scroll."""
+    """Header lines that do not scroll."""
     lines: tuple[Line, ...] = ()
     notes: tuple[str, ...] = ()
-    """At the right end of the title: the first of these that fits, the longest first."""
+    """Notes at the right end of the title, longest first; the first that fits is shown."""
     note_look: str = "dim"
     chosen: int | None = None
-    """The line that the cursor is on."""
+    """Index of the line that the cursor is on."""
 
 
-EMPTY = Picture()
+EMPTY = PanelContent()
 
 
 class TextPanel(ScrollView, can_focus=True):
-    """Base of the panels: one says what it shows in `picture`, and calls `update` when that may have changed."""
+    """Base class of the panels. A subclass returns its content from `picture` and calls `update` when it may have
+    changed.
+    """
 
     DEFAULT_CSS = """
     TextPanel {
@@ -78,10 +79,10 @@ class TextPanel(ScrollView, can_focus=True):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"panel--{look}" for look in LOOKS}
 
     TITLE: ClassVar[str] = ""
-    """Empty for a panel without a title line."""
+    """Text of the title line; empty for a panel without one."""
 
     class TabChosen(Message):
-        """Another panel was asked for, by its place in `tabs`."""
+        """The user clicked the tab of another panel; `index` is its index in `tabs`."""
 
         def __init__(self, index: int) -> None:
             super().__init__()
@@ -90,15 +91,15 @@ class TextPanel(ScrollView, can_focus=True):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self.tabs: tuple[str, ...] = ()
-        """Names of all panels where they share one place, this one among them."""
+        """Names of all panels that share one place, including this one."""
         self._picture = EMPTY
         self._title_strip: Strip | None = None
         self._strips: dict[tuple[Line, bool], Strip] = {}
         self._scrolls = False
-        """There are more lines than room, so a scrollbar covers the end of each."""
+        """True if there are more lines than rows, so that a scrollbar covers the end of each line."""
         self._styles_of_looks: dict[str, Style] = {}
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         raise NotImplementedError
 
     @property
@@ -106,7 +107,7 @@ class TextPanel(ScrollView, can_focus=True):
         return getattr(self.app, "glyphs", UNICODE)
 
     def update(self) -> None:
-        """Draws what differs from what is shown; nothing where nothing does or nobody sees it."""
+        """Redraw the lines that changed; does nothing while the panel has no size."""
         width, _ = self.size
         if width == 0:
             return
@@ -135,26 +136,26 @@ class TextPanel(ScrollView, can_focus=True):
         if changed:
             self.refresh(*(Region(0, y, width, 1) for y in changed))
 
-    def _fitting_picture(self) -> Picture:
+    def _fitting_picture(self) -> PanelContent:
         found = self.picture(self._room, self.glyphs)
         if self._overflows(found) != self._scrolls:
             self._scrolls = not self._scrolls
             found = self.picture(self._room, self.glyphs)
-            # Some pictures have fewer lines where there is less room: then no scrollbar comes.
+            # Some pictures have fewer lines in less width: then there is no scrollbar.
             self._scrolls = self._overflows(found)
         return found
 
-    def _overflows(self, picture: Picture) -> bool:
+    def _overflows(self, picture: PanelContent) -> bool:
         rows = self._top(picture) + len(picture.lines)
         return self.styles.overflow_y != "hidden" and rows > self.size.height
 
     @property
     def _room(self) -> int:
-        """Cells of a line that are seen."""
+        """Visible cells of a line."""
         return max(1, self.size.width - (self.styles.scrollbar_size_vertical if self._scrolls else 0))
 
     def rebuild(self) -> None:
-        """Draws everything anew: the width, the title, the focus or the colours changed."""
+        """Redraw everything after a change of width, title, focus or colours."""
         self._scrolls = False
         self._picture = EMPTY
         self._title_strip = None
@@ -191,7 +192,7 @@ class TextPanel(ScrollView, can_focus=True):
             at += cell_len(name) + 2
 
     def line_at(self, y: int) -> int | None:
-        """The line shown in row `y` of the widget."""
+        """Return the index of the line in row `y` of the widget; None if there is none."""
         index = y - self._top(self._picture) + self.scroll_offset.y
         inside = y >= self._top(self._picture) and index < len(self._picture.lines)
         return index if inside else None
@@ -200,7 +201,7 @@ class TextPanel(ScrollView, can_focus=True):
     def _rule(self) -> int:
         return 1 if self.TITLE else 0
 
-    def _top(self, picture: Picture) -> int:
+    def _top(self, picture: PanelContent) -> int:
         return self._rule + len(picture.head)
 
     def render_line(self, y: int) -> Strip:
@@ -222,7 +223,7 @@ class TextPanel(ScrollView, can_focus=True):
         if found is None:
             if len(self._strips) > 2000:
                 self._strips.clear()
-            # The cursor's background lies over the parts' own.
+            # The cursor's background replaces the parts' own.
             over = self.get_component_rich_style("panel--cursor", partial=True) if cursor else Style.null()
             parts = [Segment(text, self._style(look) + over) for text, look in line if text]
             found = Strip(parts).adjust_cell_length(width, self._style("") + over)
@@ -230,7 +231,7 @@ class TextPanel(ScrollView, can_focus=True):
         return found
 
     def _style(self, look: str) -> Style:
-        """On the panel's background; empty for its plain text. Kept, for a theme is asked for it slowly."""
+        """Return the cached style of a look on the panel's background; theme look-ups are slow."""
         found = self._styles_of_looks.get(look)
         if found is None:
             if not look:
@@ -243,7 +244,7 @@ class TextPanel(ScrollView, can_focus=True):
         return found
 
     def _title(self, width: int) -> Strip:
-        """`▸ characters ──────── validation of step 994 ─`; with tabs, all of their names."""
+        """Render the title line: `▸ characters ──────── validation of step 994 ─`; with tabs, all of their names."""
         glyphs = self.glyphs
         rule = "-" if glyphs.ascii else "─"
         pointer = (">" if glyphs.ascii else "▸") if self.has_focus else rule
@@ -265,24 +266,24 @@ class TextPanel(ScrollView, can_focus=True):
 
 
 def fitted(text: str, width: int, glyphs: Glyphs) -> str:
-    """`text` cut to `width` cells, with an ellipsis where something is missing."""
+    """Cut `text` to `width` cells, with an ellipsis if something is missing."""
     if cell_len(text) <= width:
         return text
     return set_cell_size(text, max(0, width - 1)).rstrip() + glyphs.ellipsis if width > 1 else ""
 
 
 def left(text: str, width: int, glyphs: Glyphs) -> str:
-    """`text` at the left of exactly `width` cells."""
+    """Left-align `text` in exactly `width` cells."""
     return set_cell_size(fitted(text, width, glyphs), width)
 
 
 def right(text: str, width: int) -> str:
-    """`text`, which fits, at the right of `width` cells."""
+    """Right-align `text`, which must fit, in `width` cells."""
     return " " * max(0, width - cell_len(text)) + text
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """At blanks where that goes, but not between a number and its unit; by cells, for letters may be two wide."""
+    """Wrap text to `width` cells at spaces, keeping a number and its unit together."""
     width = max(1, width)
     lines = [""]
     for bound in _UNIT.sub("\\1\u00a0", text).split(" "):
@@ -301,7 +302,7 @@ def wrapped(text: str, width: int) -> list[str]:
 
 
 def bar(share: float, width: int, glyphs: Glyphs) -> tuple[str, str]:
-    """How full: what is drawn as full, and the rest."""
+    """Return the filled and the empty part of a progress bar."""
     full = round(min(1.0, max(0.0, share)) * width)
     return ("#" if glyphs.ascii else "━") * full, ("." if glyphs.ascii else "─") * (width - full)
 
@@ -310,5 +311,5 @@ _UNIT = re.compile(r"(\d) (?=(?:s|min|h|d|ms|MB|GB|%)(?:\W|$))")
 
 
 def plain(lines: Sequence[Line]) -> str:
-    """The text alone, for whoever reads rather than looks."""
+    """Return the lines as plain text, for screen readers and copying."""
     return "\n".join("".join(text for text, _ in line).rstrip() for line in lines)

@@ -8,14 +8,15 @@ from typing import Any
 
 import pytest
 
+from exphil_core.advise.advice import Question
+from exphil_core.advise.advisor import advise
+from exphil_core.advise.latency_cache import latency_cache_path, read_latency_cache, write_latency_cache
+from exphil_core.advise.strategy import SIZES
 from exphil_core.cli import advise as advise_cli
 from exphil_core.cli import latency as latency_cli
-from exphil_core.cli.latency import PLAY_THREADS, machine
+from exphil_core.cli.latency import PLAY_THREADS
+from exphil_core.cli.machine import machine
 from exphil_core.cli.main import run
-from exphil_core.studies.advice import Question
-from exphil_core.studies.advisor import advise
-from exphil_core.studies.benched import benched_path, keep_benched, read_benched
-from exphil_core.studies.strategy import SIZES
 from tests.studies.figures import LARGE, MIDDLE, SMALL, all_rows, data, known, question, study
 
 CORES = 2
@@ -58,7 +59,7 @@ def test_without_measurements_it_says_so_in_words_and_in_json(
 ) -> None:
     assert asked("--runs-dir", runs, "--device", "cpu") == 0
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "Nothing can be advised yet" in said
+    assert "No advice yet" in said
     assert "A lower loss does not rank play" in said
     assert asked("--runs-dir", runs, "--device", "cpu", "--json") == 0
     found = object_of(capsys)
@@ -66,13 +67,13 @@ def test_without_measurements_it_says_so_in_words_and_in_json(
     assert found["backbone"] is None
     assert found["command"] == []
     assert not any(each["measured"] for each in found["candidates"])
-    assert not benched_path().exists()
+    assert not latency_cache_path().exists()
 
 
 def test_the_command_that_is_advised_runs_on_the_data_it_is_for(
     runs: str, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep_benched(machine(CORES), all_rows(but={"attention": 40.0, "mamba": 2.0}))
+    write_latency_cache(machine(CORES), all_rows(but={"attention": 40.0, "mamba": 2.0}))
     words = ["--replays", str(dojo_dataset), "--runs-dir", runs, "--device", "cpu"]
     assert asked(*words, "--json") == 0
     found = object_of(capsys)
@@ -97,13 +98,13 @@ def test_the_command_that_is_advised_runs_on_the_data_it_is_for(
 def test_what_nobody_plays_gets_no_command(
     runs: str, dojo_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    keep_benched(machine(CORES), all_rows())
+    write_latency_cache(machine(CORES), all_rows())
     words = ("--replays", str(dojo_dataset), "--character", "fox", "--runs-dir", runs, "--device", "cpu")
     assert asked(*words, "--json") == 0
     found = object_of(capsys)
     assert found["backbone"] == "attention"
     assert found["command"] == []
-    assert "no side to imitate of Fox" in found["notes"][0]
+    assert "no side of Fox to imitate" in found["notes"][0]
 
 
 EVERYWHERE = [each for preset in (SMALL, MIDDLE, LARGE) for each in all_rows(preset=preset)]
@@ -149,8 +150,8 @@ def test_every_command_is_taken_by_train(case: str, capsys: pytest.CaptureFixtur
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: size.label)
 def test_every_backbone_of_every_size_is_taken_by_train(size: Any) -> None:
+    from exphil_core.advise.candidates import candidates_of
     from exphil_core.config.loader import load_preset, resolve_preset
-    from exphil_core.studies.candidates import candidates_of
 
     for each in candidates_of(size, question(device="cuda"), (), ()):
         sized = {} if each.size is None else {"size": each.size}
@@ -193,7 +194,7 @@ def test_measuring_takes_what_is_missing_and_what_other_work_has_disturbed(
     here = machine(CORES)
     rows = {each.backbone: each for each in all_rows()}
     late = all_rows(60.0, p50=2.0)
-    keep_benched(here, [rows["mlp"], *(each for each in late if each.backbone == "gru")])
+    write_latency_cache(here, [rows["mlp"], *(each for each in late if each.backbone == "gru")])
     calls: list[tuple[str, ...]] = []
 
     def bench(*words: str, question: Question) -> None:
@@ -201,7 +202,7 @@ def test_measuring_takes_what_is_missing_and_what_other_work_has_disturbed(
         assert question.threads == PLAY_THREADS
         # One of them stays disturbed: it is not measured for ever.
         kinds = words[words.index("--backbone") + 1].split(",")
-        keep_benched(here, [rows[kind] for kind in kinds if kind != "gru"])
+        write_latency_cache(here, [rows[kind] for kind in kinds if kind != "gru"])
 
     monkeypatch.setattr(advise_cli, "_bench", bench)
     assert asked("--measure", "--runs-dir", runs, "--device", "cpu", "--json") == 0
@@ -224,7 +225,7 @@ def test_a_smaller_size_is_measured_only_where_nothing_of_a_larger_one_fits(
     def bench(*words: str, question: Question) -> None:
         sizes.append(words[: words.index("--backbone")])
         preset, p99 = (LARGE, 40.0) if words[1] == "20m" else (MIDDLE, 4.0)
-        keep_benched(here, all_rows(p99, preset=preset, device="cuda"))
+        write_latency_cache(here, all_rows(p99, preset=preset, device="cuda"))
 
     monkeypatch.setattr(advise_cli, "_bench", bench)
     found = advise_cli._after_measuring(
@@ -245,7 +246,7 @@ def test_a_bench_is_kept_for_advice_and_one_of_a_run_is_not(
         run([*words, "--window", "20,60", "--runtime", "eager", "--frames", "12", "--threads", "1", "--json"])
         == 0
     )
-    (row,) = (each for each in read_benched(machine(CORES)).rows if each.device == "cpu")
+    (row,) = (each for each in read_latency_cache(machine(CORES)).rows if each.device == "cpu")
     assert (row.backbone, row.size, row.window_size, row.frames) == ("mlp", SMALL, 60, 12)
     told = object_of(capsys)["results"]
     assert row.p99_ms in [each["p99_ms"] for each in told if each["device"] == "cpu"]
@@ -266,7 +267,7 @@ def test_figures_that_cannot_be_kept_are_shown_all_the_same(
     )
     said = capsys.readouterr()
     assert json.loads(said.out)["results"]
-    assert "the figures were not kept for 'exphil advise'" in said.err
+    assert "the results were not saved for 'exphil advise'" in said.err
 
 
 @pytest.mark.slow
@@ -280,9 +281,9 @@ def test_a_missing_latency_is_really_measured(
     monkeypatch.setattr(advise_cli, "QUICK_FRAMES", 20)
     # All but one are there already, too slow.
     rows = all_rows(90.0, threads=min(PLAY_THREADS, cores))
-    keep_benched(here, [each for each in rows if each.backbone != "mlp"])
+    write_latency_cache(here, [each for each in rows if each.backbone != "mlp"])
     assert asked("--measure", "--budget-ms", "80", "--runs-dir", runs, "--device", "cpu", "--json") == 0
     found = object_of(capsys)
-    (row,) = (each for each in read_benched(here).rows if each.backbone == "mlp")
+    (row,) = (each for each in read_latency_cache(here).rows if each.backbone == "mlp")
     assert row.frames == 20
     assert any(each["backbone"] == "mlp" and each["measured"] for each in found["candidates"])

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from exphil_core import TRAINING_SPINS
 from exphil_core.cli import latency as latency_cli
-from exphil_core.cli.latency import Row, latency_report
+from exphil_core.cli.latency_report import LatencyRow, latency_report
 from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
+from exphil_core.cpu import TRAINING_SPINS
 from exphil_core.inference.latency import Percentiles
-from exphil_core.inference.measure import Latency
+from exphil_core.inference.latency_benchmark import LatencyResult
 from exphil_core.inference.runtimes import RuntimeName
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.worker import work
@@ -129,12 +129,14 @@ def test_a_runtime_that_is_not_there_is_not_replaced(
     assert "pip install 'exphil[onnx]'" in capsys.readouterr().err
 
 
-def _row(backbone: str, runtime: RuntimeName, p99: float, *, window: int = 180, missed: int = 0) -> Row:
+def _row(
+    backbone: str, runtime: RuntimeName, p99: float, *, window: int = 180, missed: int = 0
+) -> LatencyRow:
     took = Percentiles(
         frames=600, p50_ms=p99 / 2, p95_ms=p99 * 0.9, p99_ms=p99, max_ms=p99 * 2, missed=missed
     )
     parts = {"encode": 1.0, "step": 2.0, "sample": 0.5, "decode": 0.1} if runtime == "eager" else None
-    latency = Latency(
+    latency = LatencyResult(
         runtime=runtime,
         device="cpu",
         parameters=20_050_581,
@@ -148,10 +150,10 @@ def _row(backbone: str, runtime: RuntimeName, p99: float, *, window: int = 180, 
         floor_ms=2.5,
         bandwidth_gb_per_s=32.0,
     )
-    return Row(backbone=backbone, window_size=window, size="20m", latency=latency)
+    return LatencyRow(backbone=backbone, window_size=window, size="20m", latency=latency)
 
 
-def _shown(rows: list[Row], width: int) -> str:
+def _shown(rows: list[LatencyRow], width: int) -> str:
     out = io.StringIO()
     Console(file=out, width=width).print(latency_report(rows, threads=2))
     return out.getvalue()

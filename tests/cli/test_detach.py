@@ -22,7 +22,7 @@ from exphil_core.runs.events import read_events
 SMALL = (
     *("encoder.width=32", "backbone.width=32", "backbone.layers=1", "backbone.heads=2"),
     *("backbone.window_size=16", "policy.head_width=32", "train.batch_size=4", "train.precision=fp32"),
-    *("train.epochs=none", "train.log_steps=1", "train.warmup_steps=2", "evaluation.max_frames=2000"),
+    *("train.epochs=none", "train.log_every_steps=1", "train.warmup_steps=2", "evaluation.max_frames=2000"),
 )
 
 
@@ -91,11 +91,11 @@ def test_a_detached_run_is_one_object_and_resumes_in_the_background_too(
     mine = RunDirectory.find(runs_dir, "mine")
     assert said == {"run": "mine", "path": str(mine.path), "pid": mine.process_id()}
     assert run(["train", "--resume", "mine", "--detach", "--runs-dir", str(runs_dir)]) == 2
-    assert "going on already" in capfd.readouterr().err
+    assert "running already" in capfd.readouterr().err
     stop(mine)
     assert run(["train", "--resume", "mine", "--detach", "--runs-dir", str(runs_dir)]) == 0
     out = capfd.readouterr().out
-    for words in ("run mine goes on in the background", "exphil attach mine", "exphil runs stop mine"):
+    for words in ("run mine is training in the background", "exphil attach mine", "exphil runs stop mine"):
         assert words in out
     stop(mine)
     starts = [event for event in read_events(mine.events_path) if event["type"] == "run_started"]
@@ -148,7 +148,7 @@ def test_without_a_terminal_attach_is_a_sentence_and_train_prints(
     monkeypatch.setattr(main, "workbench", lambda runs_dir, name: pytest.fail("it was opened"))
     assert run(train(runs_dir, dojo_dataset, "--name", "mine", steps=2)) == 0
     said = capsys.readouterr()
-    assert "needs a terminal, and here is none: training prints here" in said.err
+    assert "needs a terminal; this is none: training prints here" in said.err
     assert "run mine: attention" in said.out
     assert run(["attach", "--runs-dir", str(runs_dir)]) == 2
     assert f"'exphil runs show mine --runs-dir {runs_dir}' prints" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import select_egos
 from exphil_core.melee import characters
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.training.kept_split import read_split
+from exphil_core.training.split_file import read_split
 from exphil_core.worker import work
 
 LINK, ZELDA = (characters.by_name(name).external_id for name in ("link", "zelda"))

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from exphil_core.cli.gauge import STYLES, WIDEST, GaugeView
-from exphil_core.runs.gauge import gauge_lines
+from exphil_core.render.gauge import gauge_lines
 from tests.latencies import KINDS, moments, record
 
 

@@ -25,10 +25,19 @@ def test_alone_off_a_terminal_it_says_that_the_workbench_needs_one_and_what_to_t
     assert "exphil train" in done.stderr
 
 
-def test_starting_imports_no_torch() -> None:
-    code = "import exphil_tui.cli, sys; print(sorted({'torch', 'pandas'} & sys.modules.keys()))"
+def test_starting_imports_neither_torch_nor_scipy() -> None:
+    code = "import exphil_tui.cli, sys; print(sorted({'torch', 'pandas', 'scipy', 'tomli_w'} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_help_imports_neither_torch_nor_scipy() -> None:
+    code = (
+        "import sys; from exphil_core.cli import main; assert main.run(['--help']) == 0; "
+        "print(sorted({'torch', 'scipy', 'tomli_w'} & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == "[]\n"
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

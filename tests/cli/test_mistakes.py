@@ -12,10 +12,10 @@ import pytest
 from exphil_core.cli import examine, main
 from exphil_core.config.loader import load_preset
 from exphil_core.errors import UsageError
-from exphil_core.paths import expanded
+from exphil_core.paths import expand_user
 from exphil_core.replays.folders import usual_folders
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.studies.plan import cells_of
+from exphil_core.studies.plan import trial_specs
 from exphil_core.studies.storage import JOURNAL, StudyStorage
 from exphil_core.studies.study import load_study
 from exphil_core.studies.study_file import studies_folder
@@ -62,7 +62,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dojo_replays: Path) ->
         (f"study run {LONG}", "longer than the disk allows"),
         (f"runs delete {LONG} --yes", "longer than the disk allows"),
         ("eval x --character ,", "--character ',' names no character"),
-        ("eval x --character nana", "nobody can select Nana"),
+        ("eval x --character nana", "Nana cannot be selected"),
         ("eval x --character mewtoo", "did you mean 'mewtwo'?"),
         ("eval x --character G&W", "no run 'x'"),
     ],
@@ -131,7 +131,7 @@ def test_a_path_that_is_not_text_can_be_printed(tmp_path: Path) -> None:
 def test_a_damaged_line_in_one_journal_is_named_and_hides_no_other_study(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cells = cells_of(load_study("context_length", quick=True))
+    cells = trial_specs(load_study("context_length", quick=True))
     for name in ("broken", "half", "sound"):
         assert StudyStorage(tmp_path / "studies" / name).extend(cells)
     journal = tmp_path / "studies" / "broken" / JOURNAL
@@ -160,7 +160,7 @@ def test_a_byte_order_mark_is_not_part_of_a_file(tmp_path: Path, capsys: pytest.
 
     study = tmp_path / "study.toml"
     study.write_bytes(b"\xef\xbb\xbf" + (studies_folder() / "context_length.toml").read_bytes())
-    assert cells_of(load_study(str(study)))
+    assert trial_specs(load_study(str(study)))
 
     run = RunDirectory.create(
         tmp_path, load_preset("quick"), name="mine", dataset=Path("/data"), fingerprint="abc"
@@ -194,6 +194,6 @@ def test_without_a_home_folder_commands_say_which_variable_to_set(
     assert "set EXPHIL_CACHE" in capsys.readouterr().err
     assert usual_folders() == []
     with pytest.raises(UsageError, match="home folder"):
-        expanded("~/replays")
+        expand_user("~/replays")
     # Nothing was written into a folder called `~`.
     assert list(tmp_path.iterdir()) == []

@@ -70,17 +70,14 @@ OF_LINUX = {
 
 GUARDED = {
     "cpu.py": {"sched_getaffinity"},
-    "stagehand.py": {"sched_getaffinity", "sched_setaffinity", "sched_setscheduler", "sched_param"}
-    | {"SCHED_IDLE", "SCHED_OTHER"},
-    "inference/cores.py": {
+    "inference/cpu_affinity.py": {
         "sched_getaffinity",
         "sched_setaffinity",
         "sched_getscheduler",
         "sched_setscheduler",
     }
     | {"sched_getparam", "sched_param", "SCHED_RR"},
-    "inference/shared.py": {"memfd_create"},
-    "runs/pilot_place.py": {"sched_getaffinity", "sched_setaffinity"},
+    "pilot/placement.py": {"sched_getaffinity", "sched_setaffinity"},
 }
 """Where such a name is used, behind a `hasattr`."""
 
@@ -159,8 +156,8 @@ def test_doctor_says_what_works_less_well(
 ) -> None:
     done = typed_elsewhere("doctor")
     assert done.returncode == 0, done.stderr
-    assert "no process can be kept to a core" in done.stdout
-    assert "no player goes before other processes" in done.stdout
+    assert "processes cannot be pinned to a core" in done.stdout
+    assert "a player gets no real-time priority" in done.stdout
 
 
 def test_commands_work_without_what_linux_alone_has(

@@ -23,10 +23,11 @@ from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError, ExphilError, UsageError
 from exphil_core.inference.latency import BUDGET_MS
 from exphil_core.lock import hold
+from exphil_core.pilot.directory import PilotDirectory
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.runs.predictions import ComponentLayout, Layout, Ring
+from exphil_core.runs.prediction_layout import ComponentLayout, Layout
+from exphil_core.runs.predictions import PredictionRing
 from exphil_core.worker import work
 
 LAYOUT = Layout(
@@ -50,7 +51,7 @@ class Stage:
         self.open.enter_context(hold(self._pilot.lock_path, "the pilot"))
         self._pilot.events_path.unlink(missing_ok=True)
         self._log = self.open.enter_context(EventLog(self._pilot.events_path))
-        self._ring = Ring.create(self._pilot.frames_path, LAYOUT, {})
+        self._ring = PredictionRing.create(self._pilot.frames_path, LAYOUT, {})
         self.frames = 0
 
     def sleep(self, seconds: float) -> None:
@@ -66,7 +67,7 @@ class Stage:
             **{"device": "cpu", "backbone": "gru", "runtime": "eager", "parameters": 7, "window_size": 16},
             **{"frames": 600, "p50_ms": 1.0, "p95_ms": 1.0, "p99_ms": 1.0, "max_ms": 1.0, "missed": 0},
             **{"budget_ms": BUDGET_MS, "step": 40, "weights": "0f" * 8, "threads": 1, "realtime": True},
-            **{"skipped": self.skipped, "total_frames": self.frames, "total_missed": 0, "cpu": 0.3},
+            **{"total_skipped": self.skipped, "total_frames": self.frames, "total_missed": 0, "cpu": 0.3},
             **{"character": "link", "game": "ab" * 16},
         )
 
@@ -224,12 +225,12 @@ def test_the_report_draws_the_gauge_of_just_these_frames(run: RunDirectory, stag
         "missed 1/60",
         "weights of step 40",
         "as Link",
-        "it goes on",
+        "it keeps running",
     ):
         assert words in shown
     assert max(map(len, shown.splitlines())) <= 80
     # Of the pilot's whole life, nothing.
-    assert "in all" not in shown
+    assert "in total" not in shown
 
 
 def test_a_pilot_of_a_finished_run_is_measured_from_the_command_line(

@@ -20,7 +20,7 @@ from exphil_core.config.preset import Preset
 from exphil_core.models.weights import checksum
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.predictions import PredictionFile, partial_of
-from exphil_core.training.keeper import load_for_play
+from exphil_core.training.checkpoint_manager import load_for_play
 from exphil_core.worker import work
 from tests.replays.handmade import Handmade
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_something_else_is_not_written_over(
     out = tmp_path / "notes.txt"
     out.write_text("dear diary")
     assert predict(runs, replay, "--out", str(out)) == 2
-    assert "holds no predictions" in capsys.readouterr().err
+    assert "is not a prediction file" in capsys.readouterr().err
     assert out.read_text() == "dear diary"
 
 
@@ -174,7 +174,7 @@ def test_a_replay_without_the_policys_character_is_warned_about(
     assert run([*arguments, "--runs-dir", str(made.path.parent)]) == 0
     said = capsys.readouterr()
     assert "warning: " in said.err
-    assert "Fox and Falco play here, and run learned from mewtwo alone" in said.err
+    assert "Fox and Falco play here, but run was trained on mewtwo only" in said.err
     found = json.loads(said.out)
     assert [side["known"] for side in found["sides"]] == [False, False]
     file = PredictionFile.open(Path(found["path"]))
@@ -188,7 +188,7 @@ def test_a_stage_that_no_policy_has_seen_is_warned_about(
     replay.write_bytes(Handmade(stage=10, frame_ids=range(-123, 20)).build())
     capsys.readouterr()
     assert predict(runs, replay) == 0
-    assert "run has never seen this stage" in capsys.readouterr().err
+    assert "run was not trained on this stage" in capsys.readouterr().err
 
 
 def test_what_is_wrong_is_said_in_a_sentence(

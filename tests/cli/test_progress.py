@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from exphil_core.cli.main import run
-from exphil_core.cli.progress import told
+from exphil_core.cli.progress import progress_lines
 
 
 def test_off_a_terminal_a_line_comes_by_time_and_not_by_number(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
-    with told("begins", clock=lambda: now) as say:
+    with progress_lines("begins", clock=lambda: now) as say:
         for number in range(50):
             say(f"{number} done")
             now += 0.125
@@ -22,7 +22,7 @@ def test_off_a_terminal_a_line_comes_by_time_and_not_by_number(capsys: pytest.Ca
 def test_fast_work_ends_with_what_was_done_at_last(
     count: int, shown: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with told("begins", clock=lambda: 0.0) as say:
+    with progress_lines("begins", clock=lambda: 0.0) as say:
         for number in range(count):
             say(f"{number} done")
     assert capsys.readouterr().err.splitlines() == shown

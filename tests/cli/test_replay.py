@@ -26,7 +26,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
         return 0
 
     monkeypatch.setattr(main, "workbench", open_it)
-    monkeypatch.setattr("exphil_core.cli.replay.lack_of_workbench", lambda: None)
+    monkeypatch.setattr("exphil_core.cli.replay.workbench_problem", lambda: None)
     return found
 
 

@@ -121,29 +121,29 @@ def test_an_unknown_run_names_the_nearest(capsys: pytest.CaptureFixture[str], ru
 HOLDER = """
 import sys
 from pathlib import Path
-from exphil_core.runs.control import Inbox
+from exphil_core.runs.control import CommandInbox
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.heartbeat import Heartbeat
-from exphil_core.runs.helm import Ending, Helm
+from exphil_core.runs.command_handler import CommandHandler, StopTraining
 import time
 run = RunDirectory.open(Path(sys.argv[1]))
 with run.lock(), EventLog(run.events_path) as log:
     beats = Heartbeat(run, emit=log.append)
-    helm = Helm(Inbox(run), emit=log.append, say=beats.say)
-    beats.look = helm.look
+    handler = CommandHandler(CommandInbox(run), emit=log.append, say=beats.say)
+    beats.poll = handler.poll
     step = 210
     with beats:
         beats.say("running", step)
         print("held", flush=True)
         try:
             while True:
-                helm.between_steps(step, lambda: (run.step_directory(step).mkdir(), run.write_latest(step)))
+                handler.between_steps(step, lambda: (run.step_directory(step).mkdir(), run.write_latest(step)))
                 step += 1
                 time.sleep(0.05)
-        except Ending:
+        except StopTraining:
             pass
-    helm.close("stopped")
+    handler.close("stopped")
     run.write_status("stopped", step)
 """
 
@@ -168,7 +168,7 @@ def test_a_run_is_paused_saved_resumed_and_stopped_by_name(
     for command, words in (
         ("pause", "run mine is paused at step"),
         ("checkpoint", "run mine has a checkpoint of step"),
-        ("resume", "run mine goes on from step"),
+        ("resume", "run mine continues from step"),
         ("stop", "exphil train --resume mine"),
     ):
         assert main.run(["runs", command, "mine", *where]) == 0
@@ -191,7 +191,7 @@ def test_what_became_of_a_command_is_one_object(capsys: pytest.CaptureFixture[st
 
 def test_a_command_that_makes_no_sense_is_a_sentence(capsys: pytest.CaptureFixture[str], alive: Path) -> None:
     where = ["--runs-dir", str(alive)]
-    for command, words in (("resume", "is not paused"), ("delete", "is going on")):
+    for command, words in (("resume", "is not paused"), ("delete", "is running")):
         assert main.run(["runs", command, "mine", *where]) == 2
         assert words in capsys.readouterr().err
 

@@ -76,7 +76,7 @@ def test_a_study_of_real_runs_is_reported_extended_and_not_run_again(
     assert run(study) == 0
     said = capsys.readouterr()
     assert "3 runs, 0 of them new" in said.err
-    assert "begun" not in said.err
+    assert ": started" not in said.err
     assert {each.name: each.events_path.read_bytes() for each in run_directories(runs)} == before
     for words in ("A lower loss does not rank play", "Trained on", "Zelda", "60 FPS", "narrow"):
         assert words in said.out
@@ -102,7 +102,7 @@ def test_the_dojo_s_games_are_made_once(tmp_path: Path, write: Write) -> None:
     assert prepare(study, say=said.append) == first
     assert len(said) == 6
     assert first.dataset.is_relative_to(tmp_path / "cache")
-    assert first.told.startswith("the dojo's games of seed 0: 6 games")
+    assert first.description.startswith("the dojo's games of seed 0: 6 games")
 
 
 def test_mistakes_are_sentences(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,7 +131,7 @@ def test_what_a_run_left_undone_is_said_with_its_reason_and_tried_again(
     (runs / "mine.narrow.0").mkdir(parents=True)
     (runs / "mine.narrow.0" / "something").touch()
     monkeypatch.setattr(
-        worker.Worker, "_measured", lambda self, cell: self._run_of(cell) and pytest.fail("it ran")
+        worker.StudyWorker, "_measured", lambda self, cell: self._run_of(cell) and pytest.fail("it ran")
     )
     file = write(("[axes.width.values.wide]\nbackbone.width = 32\nencoder.width = 32\n", ""))
     study = ["study", "run", file, "--replays", str(dojo_dataset), "--name", "mine", "--runs-dir", str(runs)]

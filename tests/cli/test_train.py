@@ -18,7 +18,7 @@ from exphil_core.runs.events import read_events
 SMALL = (
     *("encoder.width=32", "backbone.width=32", "backbone.layers=1", "backbone.heads=2"),
     *("backbone.window_size=16", "policy.head_width=32", "train.batch_size=4", "train.precision=fp32"),
-    *("train.epochs=none", "train.log_steps=1", "train.warmup_steps=2", "evaluation.max_frames=2000"),
+    *("train.epochs=none", "train.log_every_steps=1", "train.warmup_steps=2", "evaluation.max_frames=2000"),
 )
 
 
@@ -45,10 +45,10 @@ def test_a_run_from_replays_ends_with_a_table_and_what_to_type_next(
 def test_what_the_steps_take_is_said_on_stderr_before_the_first(
     tmp_path: Path, dojo_dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from exphil_core.training.meter import Meter
+    from exphil_core.training.metrics import TrainingMetrics
 
     before: list[str] = []
-    monkeypatch.setattr(Meter, "add", lambda self, *given: before.append(capsys.readouterr().err))
+    monkeypatch.setattr(TrainingMetrics, "add", lambda self, *given: before.append(capsys.readouterr().err))
     arguments = ("--replays", str(dojo_dataset), "--max-steps", "1")
     assert train(tmp_path, *arguments, "--name", "first") == 0
     assert re.search(
@@ -178,9 +178,9 @@ STRATEGIES: list[tuple[list[str], str, object]] = [
     *((["--character-mode", mode], "encoder.character_mode", mode) for mode in ("one_hot", "learned")),
     *((["--prediction", how], "policy.prediction", how) for how in ("last", "dense", "interleaved")),
     (["--delay", "18"], "policy.delay", 18),
-    (["--delay", "0-18"], "policy.delays", [0, 18]),
-    (["--mirror", "0.25"], "train.mirror", 0.25),
-    (["--noise-share", "0.3"], "train.noise_share", 0.3),
+    (["--delay", "0-18"], "policy.delay_range", [0, 18]),
+    (["--mirror-prob", "0.25"], "train.mirror_prob", 0.25),
+    (["--noise-prob", "0.3"], "train.noise_prob", 0.3),
     (["--ema-decay", "0.99"], "train.ema_decay", 0.99),
     (["--patience", "3"], "evaluation.patience", 3),
     (["--label-smoothing", "0.05"], "train.label_smoothing", 0.05),
@@ -219,7 +219,7 @@ def test_every_strategy_is_a_preset_key_and_a_flag(
         (["--resume", "old"], 2, ["no run 'old'"]),
         (["--delay", "0..18"], 2, ["--delay 0..18", "such as 0-18"]),
         (["--delay", "3-18"], 2, ["--delay", "delay is 0", "3 to 18"]),
-        (["--delay", "0-18", "--set", "policy.delays=[0,3]"], 2, ["--delay", "policy.delays"]),
+        (["--delay", "0-18", "--set", "policy.delay_range=[0,3]"], 2, ["--delay", "policy.delay_range"]),
         (["--delay", "-3"], 2, ["--delay", "found -3"]),
         (["--prediction", "interlaced"], 2, ["interlaced", "interleaved"]),
         (["--window-size", "1"], 2, ["window_size"]),

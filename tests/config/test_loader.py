@@ -1,6 +1,7 @@
 """The loader joins layers in their order, and reports every mistake where it was made."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from exphil_core.config.loader import (
     preset_to_toml,
     resolve_preset,
 )
+from exphil_core.config.problems import RENAMED
 from exphil_core.errors import UsageError
 
 BASE = """description = "ground"
@@ -76,7 +78,7 @@ def test_all_mistakes_are_reported_at_once_with_file_line_and_nearest_name(prese
         "# lr = 3\n"
         'lr = "fast"\n'
         'device = "gpu"\n'
-        "mirror = 2.0\n"
+        "mirror_prob = 2.0\n"
         "seed = nan\n"
         "[trian]\n"
     )
@@ -86,7 +88,7 @@ def test_all_mistakes_are_reported_at_once_with_file_line_and_nearest_name(prese
         "window_size, width, layers, dropout, heads, kind, ffn_factor",
         'presets/bad.toml:11: train.lr: expected a valid number, found "fast"',
         "presets/bad.toml:12: train.device: unknown value 'gpu'; did you mean 'cpu'?",
-        "presets/bad.toml:13: train.mirror: expected less than or equal to 1, found 2.0",
+        "presets/bad.toml:13: train.mirror_prob: expected less than or equal to 1, found 2.0",
         "presets/bad.toml:14: train.seed: expected a finite number",
         "presets/bad.toml:15: trian: unknown key; did you mean 'train'?",
         "--set: train.bach_size: unknown key; did you mean 'batch_size'?",
@@ -157,31 +159,40 @@ def test_a_setting_of_another_backbone_is_an_error_where_it_was_asked_for(preset
             {"policy.prediction": "interleaved", "backbone.kind": "mlp"},
             "policy.prediction is 'interleaved' but backbone.kind is 'mlp'",
         ),
-        ({"policy.delays": [6, 2]}, "delays is 6 to 2"),
-        ({"policy.delays": [2, 6]}, "delay is 0, but delays says that 2 to 6 are trained"),
-        ({"policy.delays": [0, 6], "train.carry_state": True}, "would change within a game"),
+        ({"policy.delay_range": [6, 2]}, "delay_range is 6 to 2"),
+        ({"policy.delay_range": [2, 6]}, "delay is 0, but delay_range says that 2 to 6 are trained"),
+        ({"policy.delay_range": [0, 6], "train.carry_state": True}, "would change within a game"),
         ({"backbone.heads": 3}, "width 256 does not split into 3 heads"),
         ({"encoder.width": 128}, "encoder.width is 128 but backbone.width is 256"),
         ({"train.chunk_length": 30}, "train.chunk_length is 30 but backbone.window_size is 60"),
-        ({"train.noise_share": 0.5, "train.noise_scale": 0}, "no noise would be added"),
+        ({"train.noise_prob": 0.5, "train.noise_std": 0}, "no noise would be added"),
         ({"train.balance_temperature": 0.5}, "balance_characters is off"),
         ({"pilot.threads": 2}, "device is 'off', so no pilot would play with them"),
         ({"pilot.threads": 2, "pilot.device": "cuda"}, "where one thread does all"),
         ({"data.characters": ["fox", "Fox"]}, "names fox more than once"),
         ({"data.characters": ["sandbag"]}, "cannot be selected"),
-        ({"data.most_games": {"mewtow": 2}}, "unknown character 'mewtow'; did you mean 'mewtwo'?"),
-        ({"data.most_games": {"mewtwo": 0}}, "a whole number of games from 1 up for mewtwo, found 0"),
-        ({"data.most_games": {"m2": 1, "mewtwo": 2}}, "names mewtwo more than once"),
-        ({"data.most_games": {}}, "limits nobody"),
-        ({"data.most_games": "mewtwo:2"}, "or a table of them by character such as { mewtwo = 2 }"),
-        ({"data.most_games": True}, "a whole number of games from 1 up"),
+        (
+            {"data.max_games_per_character": {"mewtow": 2}},
+            "unknown character 'mewtow'; did you mean 'mewtwo'?",
+        ),
+        (
+            {"data.max_games_per_character": {"mewtwo": 0}},
+            "a whole number of games from 1 up for mewtwo, found 0",
+        ),
+        ({"data.max_games_per_character": {"m2": 1, "mewtwo": 2}}, "names mewtwo more than once"),
+        ({"data.max_games_per_character": {}}, "limits no character"),
+        (
+            {"data.max_games_per_character": "mewtwo:2"},
+            "or a table of them by character such as { mewtwo = 2 }",
+        ),
+        ({"data.max_games_per_character": True}, "a whole number of games from 1 up"),
         (
             {
-                "data.most_games": {"mewtwo": 2, "fox": 3},
+                "data.max_games_per_character": {"mewtwo": 2, "fox": 3},
                 "data.characters": ["fox"],
                 "data.train_on_all_characters": False,
             },
-            "most_games limits mewtwo, but only fox are learned from",
+            "max_games_per_character limits mewtwo, but only fox are trained on",
         ),
         ({"backbone.window_size": 1}, "greater than or equal to 2"),
         (
@@ -208,31 +219,35 @@ def test_characters_are_known_by_their_aliases(presets: Path) -> None:
 @pytest.mark.parametrize(
     ("typed", "found"),
     [
-        ("data.most_games=3", 3),
-        ("data.most_games=none", None),
-        ("data.most_games={ GnW = 2, link = 5 }", {"gameandwatch": 2, "link": 5}),
+        ("data.max_games_per_character=3", 3),
+        ("data.max_games_per_character=none", None),
+        ("data.max_games_per_character={ GnW = 2, link = 5 }", {"gameandwatch": 2, "link": 5}),
     ],
 )
 def test_most_games_are_one_number_or_one_for_each_character_that_is_named(
     presets: Path, typed: str, found: object
 ) -> None:
     preset = load_preset("base", parse_assignments([typed]))
-    assert preset.data.most_games == found
+    assert preset.data.max_games_per_character == found
     assert preset_from_tables(tomllib.loads(preset_to_toml(preset)), where="run.toml") == preset
     assert preset_from_tables(preset.model_dump(mode="json"), where="config.json") == preset
 
 
 def test_most_games_of_a_character_in_a_table_of_a_file_are_at_their_line(presets: Path) -> None:
-    (presets / "few.toml").write_text('extends = "base"\n\n[data]\nmost_games = { mewtow = 2 }\n')
+    (presets / "few.toml").write_text(
+        'extends = "base"\n\n[data]\nmax_games_per_character = { mewtow = 2 }\n'
+    )
     (line,) = mistakes("few")
-    assert line == ("presets/few.toml:4: data.most_games: unknown character 'mewtow'; did you mean 'mewtwo'?")
+    assert line == (
+        "presets/few.toml:4: data.max_games_per_character: unknown character 'mewtow'; did you mean 'mewtwo'?"
+    )
 
 
 def test_everybody_s_games_may_be_limited_by_name_where_everybody_is_learned_from(presets: Path) -> None:
-    limit = {"data.most_games": {"mewtwo": 2}}
-    assert load_preset("base", limit).data.most_games == {"mewtwo": 2}
+    limit = {"data.max_games_per_character": {"mewtwo": 2}}
+    assert load_preset("base", limit).data.max_games_per_character == {"mewtwo": 2}
     others = {**limit, "data.characters": ["fox"], "data.train_on_all_characters": True}
-    assert load_preset("base", others).data.most_games == {"mewtwo": 2}
+    assert load_preset("base", others).data.max_games_per_character == {"mewtwo": 2}
 
 
 def test_a_setting_under_its_former_name_is_refused_with_the_new_one(presets: Path) -> None:
@@ -241,6 +256,16 @@ def test_a_setting_under_its_former_name_is_refused_with_the_new_one(presets: Pa
     assert line == (
         "presets/old.toml:4: data.learn_from_all: this setting is called train_on_all_characters now"
     )
+
+
+@pytest.mark.parametrize("old", sorted(RENAMED))
+def test_every_renamed_setting_names_one_that_exists(old: str) -> None:
+    section, _, name = old.partition(".")
+    fields = type(getattr(load_preset("base"), section)).model_fields
+    assert name not in fields
+    assert RENAMED[old] in fields
+    with pytest.raises(UsageError, match=rf"{re.escape(old)}: this setting is called {RENAMED[old]} now"):
+        load_preset("base", {old: 1})
 
 
 @pytest.mark.parametrize("value", ["auto", True, False])

@@ -72,9 +72,9 @@ def test_the_unified_preset_balances_the_five_with_a_learned_embedding() -> None
 def test_production_is_the_first_exphils_settings() -> None:
     preset = load_preset("production", {"size": "production"})
     train = preset.train
-    assert (train.batch_size, train.accumulation, train.epochs) == (256, 4, 100)
+    assert (train.batch_size, train.grad_accum_steps, train.epochs) == (256, 4, 100)
     assert (train.lr, train.warmup_steps, train.ema_decay) == (1e-4, 2000, 0.9995)
-    assert (train.mirror, train.noise_share, train.noise_scale) == (0.5, 0.3, 0.01)
+    assert (train.mirror_prob, train.noise_prob, train.noise_std) == (0.5, 0.3, 0.01)
     assert (preset.backbone.kind, preset.backbone.window_size) == ("attention", 180)
     assert (preset.evaluation.patience, preset.evaluation.min_delta) == (10, 0.001)
     assert preset.data.validation_share == 0.15
@@ -95,7 +95,7 @@ def test_a_first_preset_sees_and_predicts_what_the_first_exphil_did(name: str) -
     assert (preset.backbone.window_size, preset.chunk_length) == (60, 60)
     assert (preset.policy.prediction, preset.policy.codec) == ("last", "axes")
     assert preset.encoder.character_mode == "one_hot"
-    assert preset.train.batch_size * preset.train.accumulation == 1024
+    assert preset.train.batch_size * preset.train.grad_accum_steps == 1024
 
 
 @pytest.mark.parametrize("name", TWENTY_MILLION)
@@ -129,7 +129,7 @@ def test_a_preset_that_became_a_size_is_refused_with_what_to_type() -> None:
     with pytest.raises(UsageError) as refused:
         load_preset("low_tier_small")
     assert str(refused.value) == (
-        "there is no preset 'low_tier_small' any more: use --preset low_tier_unified --size small"
+        "there is no preset 'low_tier_small': use --preset low_tier_unified --size small"
     )
 
 

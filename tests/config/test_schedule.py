@@ -24,17 +24,17 @@ def test_the_warm_up_is_a_twentieth_of_the_run_at_most(steps: int) -> None:
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 256])
-@pytest.mark.parametrize("accumulation", [1, 4])
+@pytest.mark.parametrize("grad_accum_steps", [1, 4])
 @pytest.mark.parametrize("games", [1, 5, 22, 134, 5_000])
 def test_a_step_has_as_many_windows_as_asked_but_no_game_twice(
-    batch_size: int, accumulation: int, games: int
+    batch_size: int, grad_accum_steps: int, games: int
 ) -> None:
-    rows, passes = batch_without_repeats(batch_size, accumulation, games)
+    rows, passes = batch_without_repeats(batch_size, grad_accum_steps, games)
     assert rows * passes <= games
     assert rows <= batch_size
-    assert rows * passes > min(batch_size * accumulation, games) - passes
-    if games >= batch_size * accumulation:
-        assert (rows, passes) == (batch_size, accumulation)
+    assert rows * passes > min(batch_size * grad_accum_steps, games) - passes
+    if games >= batch_size * grad_accum_steps:
+        assert (rows, passes) == (batch_size, grad_accum_steps)
 
 
 @pytest.mark.parametrize("steps", [1, 100, 600, 3_000, 10**6])

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side, write_index
+from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, GameSide, write_index
 from exphil_core.dataset.shards import SHARD_FOLDER, shard_name, write_shard
 from exphil_core.melee.characters import by_external_id
 from exphil_core.replays.columns import DTYPES, GROUPS, LAYOUT, POSITION, SCHEMA_VERSION, Version
@@ -59,7 +59,7 @@ def packed_game(
 
 def entry_of(game: PackedGame, *, shard: str = "", row_start: int = 0) -> GameEntry:
     first, second = (
-        Side(
+        GameSide(
             external_id=side.external_id,
             selected_external_id=side.selected_external_id,
             frames_by_character=side.frames_by_character,

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, Side
+from exphil_core.dataset.index import BuildKey, DatasetIndex, GameEntry, GameSide
 
 
-def _side(character: int, port: int, frames: int) -> Side:
-    return Side(
+def _side(character: int, port: int, frames: int) -> GameSide:
+    return GameSide(
         external_id=character,
         selected_external_id=character,
         frames_by_character={character: frames},

@@ -17,7 +17,8 @@ import pytest
 
 from exphil_core import atomic
 from exphil_core.dataset import build
-from exphil_core.dataset.build import BuildReport, build_dataset
+from exphil_core.dataset.build import build_dataset
+from exphil_core.dataset.build_report import BuildReport
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.dataset.store import ColumnStore
@@ -25,7 +26,7 @@ from exphil_core.errors import DataError, DiskFullError
 from exphil_core.lock import hold
 from exphil_core.replays.columns import GROUPS
 from exphil_core.replays.filters import SideQuality
-from exphil_core.replays.ingest import IngestOptions, Outcome, Source
+from exphil_core.replays.ingest import IngestOptions, Outcome, ReplaySource
 from exphil_core.replays.pack import PackedGame
 from tests.dataset.conftest import packed_game
 
@@ -48,11 +49,11 @@ class Folder:
         *,
         workers: int,
         options: IngestOptions,
-        known: Callable[[Source], bool],
+        known: Callable[[ReplaySource], bool],
         ignored: Callable[[int], None],
     ) -> Iterator[Outcome]:
         for name, content in self.files.items():
-            source = Source(path=name, member=None, size=100, mtime_ns=self.mtimes.get(name, 1))
+            source = ReplaySource(path=name, member=None, size=100, mtime_ns=self.mtimes.get(name, 1))
             if known(source):
                 continue
             if self.fails_after is not None and len(self.read) == self.fails_after:
@@ -70,7 +71,7 @@ class Folder:
 
 
 def _outcome(
-    source: Source,
+    source: ReplaySource,
     *,
     status: str = "kept",
     reason: str = "",

@@ -20,7 +20,8 @@ from typing import Any
 import pytest
 
 from exphil_core.cli.main import run
-from exphil_core.dataset.build import BuildReport, build_dataset
+from exphil_core.dataset.build import build_dataset
+from exphil_core.dataset.build_report import BuildReport
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.replays.ingest import IngestOptions, Outcome
 from tests.replays.handmade import Handmade
@@ -223,11 +224,13 @@ def test_an_archive_that_became_unreadable_keeps_its_games(
         for number in range(3):
             archive.writestr(f"{number}.slp", good(number))
     assert _build(here, out).games == 3
-    monkeypatch.setattr("exphil_core.replays.ingest._Crew.ask", lambda *_: {"refused": ["unreadable", "no"]})
+    monkeypatch.setattr(
+        "exphil_core.replays.ingest._WorkerPool.ask", lambda *_: {"refused": ["unreadable", "no"]}
+    )
     report = _build(here, out)
     assert (report.games, report.unverified, report.refused) == (3, 3, {"unreadable": 1})
     monkeypatch.setattr(
-        "exphil_core.replays.ingest._Crew.ask", lambda *_: {"refused": ["archive_corrupt", "no"]}
+        "exphil_core.replays.ingest._WorkerPool.ask", lambda *_: {"refused": ["archive_corrupt", "no"]}
     )
     assert _build(here, out).games == 0, "damage is another thing: it is known what the archive holds now"
 
@@ -268,7 +271,7 @@ def test_a_build_without_the_right_to_a_folder_warns_and_keeps_its_games(
     first, second = map(json.loads, done.stdout.splitlines())
     assert (first["games"], first["unverified"], first["refused"]) == (2, 0, {})
     assert (second["games"], second["unverified"], second["refused"]) == (2, 1, {"unreadable_folder": 1})
-    assert "warning: 1 file could not be looked at" in done.stderr
+    assert "warning: 1 file could not be read" in done.stderr
 
 
 def test_a_folder_whose_name_is_no_text_is_built_and_built_again(

@@ -9,7 +9,7 @@ import pytest
 
 from exphil_core.cli.main import run
 from exphil_core.cli.options import dataset_of
-from exphil_core.dataset.catalog import default_dataset_dir, listed_dataset
+from exphil_core.dataset.discovery import default_dataset_dir, summarize_dataset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.shards import SHARD_FOLDER
 from exphil_core.errors import DataError
@@ -70,7 +70,7 @@ def test_it_is_refused_where_it_is_opened_itself(
     with pytest.raises(DataError, match=sentence):  # the index itself says so, too
         DatasetIndex.open(old)
     (old / "dataset.json").write_text(json.dumps({"schema_version": 1, "complete": True}))
-    assert "version 1" in listed_dataset(old).problem
+    assert "version 1" in summarize_dataset(old).problem
     words = ["--preset", "quick", "--replays", str(old), "--runs-dir", str(tmp_path / "runs"), "--headless"]
     assert run(["train", *words, "--max-steps", "1", "--device", "cpu"]) == 3
     assert "schema version 1" in capsys.readouterr().err

@@ -16,10 +16,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.catalog import default_dataset_dir, is_dataset
+from exphil_core.dataset.discovery import default_dataset_dir, is_dataset
 from exphil_core.dataset.index import INDEX_FILE, DatasetIndex, write_index
-from exphil_core.dataset.ledger import LEDGER_FILE, read_ledger, write_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER
+from exphil_core.dataset.sources import SOURCES_FILE, read_sources, write_sources
 from exphil_core.dataset.store import MISSING_FRAME_ID, ColumnStore
 from exphil_core.errors import DataError, InaccessibleError
 from exphil_core.replays.columns import GROUPS, HALF, MISSING, SCHEMA_VERSION
@@ -115,7 +115,7 @@ def test_another_schema_version_is_refused_with_the_way_out(make_dataset: Make) 
 
 def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
     assert not is_dataset(tmp_path)
-    with pytest.raises(DataError, match="no dataset"):
+    with pytest.raises(DataError, match="not a dataset"):
         DatasetIndex.open(tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         DatasetIndex.open(tmp_path / "nowhere")
@@ -165,19 +165,19 @@ TROUBLE = [
 
 
 @pytest.mark.parametrize(("number", "helps"), TROUBLE)
-@pytest.mark.parametrize("file", [".safetensors", INDEX_FILE, LEDGER_FILE])
+@pytest.mark.parametrize("file", [".safetensors", INDEX_FILE, SOURCES_FILE])
 def test_what_keeps_a_file_from_being_opened_is_not_damage(
     make_dataset: Make, monkeypatch: pytest.MonkeyPatch, number: int, helps: str, file: str
 ) -> None:
     index = make_dataset(_games())
-    write_ledger(index.path, [])
+    write_sources(index.path, [])
     _fails(monkeypatch, number, when=file)
     act = {".safetensors": lambda: ColumnStore(index), INDEX_FILE: lambda: DatasetIndex.open(index.path)}
     with pytest.raises(InaccessibleError, match=helps) as caught:
-        act.get(file, lambda: read_ledger(index.path))()
+        act.get(file, lambda: read_sources(index.path))()
     assert "damage" not in str(caught.value).replace("nothing is damaged", "").replace(
-        "nothing says that it is damaged", ""
-    ).replace("nothing says that the file is damaged", "")
+        "it is not known to be damaged", ""
+    ).replace("the file is not known to be damaged", "")
     assert "delete" not in str(caught.value)
     assert str(index.path) in str(caught.value)
 
@@ -213,7 +213,7 @@ except InaccessibleError as error:
     assert "a process may open 64 (`ulimit -n`)" in done.stdout
 
 
-@pytest.mark.parametrize("file", [INDEX_FILE, LEDGER_FILE])
+@pytest.mark.parametrize("file", [INDEX_FILE, SOURCES_FILE])
 def test_a_build_does_not_replace_what_it_cannot_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:

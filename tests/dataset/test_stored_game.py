@@ -16,7 +16,7 @@ from exphil_core.replays.columns import ITEM_SLOTS
 from exphil_core.replays.game import Game
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.replays.parse import parse_replay
-from exphil_tui.scene import Fighter, Replay, Scene
+from exphil_tui.model.scene import Replay, Scene, SceneFighter
 
 FILES = (
     "games/ics_vs_falco_dl_v3.12.0.slp",  # Nana, items
@@ -34,7 +34,7 @@ def built(replays: Path, tmp_path_factory: pytest.TempPathFactory) -> DatasetInd
     return DatasetIndex.open(out)
 
 
-def kept(fighter: Fighter) -> str:
+def kept(fighter: SceneFighter) -> str:
     """The fighter without its name, and a follower without what a dataset does not keep of it."""
     fighter = dataclasses.replace(fighter, name="")
     if not fighter.follower:
@@ -45,7 +45,7 @@ def kept(fighter: Fighter) -> str:
 
 def things(scene: Scene) -> list[str]:
     """In one order: the parsed game has them as they were written, the dataset by spawn id."""
-    return sorted(map(repr, scene.things))
+    return sorted(map(repr, scene.items))
 
 
 def looked_at(game: Game) -> Iterator[tuple[int, Scene]]:
@@ -64,14 +64,14 @@ def test_a_stored_game_shows_what_the_parsed_one_shows(replays: Path, built: Dat
     assert [p.start_stocks for p in stored.players] == [p.start_stocks for p in parsed.players]
     assert [p.name for p in stored.players] == ["", ""]
     for (_, found), (_, expected) in zip(looked_at(stored), looked_at(parsed), strict=True):
-        assert len(expected.things) <= ITEM_SLOTS
+        assert len(expected.items) <= ITEM_SLOTS
         assert things(found) == things(expected)
         # As texts, because an unknown trigger is NaN.
         assert list(map(kept, found.fighters)) == list(map(kept, expected.fighters))
-        bare = {"fighters": (), "things": ()}
+        bare = {"fighters": (), "items": ()}
         assert dataclasses.replace(found, **bare) == dataclasses.replace(expected, **bare)  # type: ignore[arg-type]
     for name in ("stock_losses", "hits"):
-        found_moments, expected_moments = (getattr(Replay(game).moments, name) for game in (stored, parsed))
+        found_moments, expected_moments = (getattr(Replay(game).events, name) for game in (stored, parsed))
         np.testing.assert_array_equal(found_moments, expected_moments)
 
 
@@ -80,7 +80,7 @@ def test_of_more_items_than_a_dataset_keeps_the_nearest_are_shown(
 ) -> None:
     index, parsed = handmade_in_dataset(12)
     stored = stored_game(index, ColumnStore(index), parsed.content_id)
-    shown, all_of_them = Replay(stored).scene(100).things, Replay(parsed).scene(100).things
+    shown, all_of_them = Replay(stored).scene(100).items, Replay(parsed).scene(100).items
     assert len(all_of_them) == 12
     assert len(shown) == ITEM_SLOTS
     assert set(shown) <= set(all_of_them)

@@ -8,8 +8,8 @@ from random import Random
 import pytest
 
 from exphil_core.dataset.index import DatasetIndex, GameEntry
-from exphil_core.dataset.ledger import read_ledger
 from exphil_core.dataset.shards import SHARD_FOLDER
+from exphil_core.dataset.sources import read_sources
 from exphil_core.dataset.twins import kept_recordings
 from tests.dataset.conftest import entry_of, packed_game
 from tests.dataset.test_build import Folder, _build
@@ -74,8 +74,8 @@ def test_a_second_recording_is_a_duplicate_by_name(twins: Folder, tmp_path: Path
     assert report.frames == 1350
     assert sum(entry["frames"] for entry in report.per_character.values()) == 2 * 1350
     assert listed(tmp_path) == {"b.slp", "other.slp"}
-    ledger = {entry.name: entry.duplicate_of for entry in read_ledger(tmp_path).values()}
-    assert ledger == {"a.slp": "b.slp", "copy of a.slp": "b.slp", "b.slp": "", "other.slp": ""}
+    duplicate_of = {entry.name: entry.duplicate_of for entry in read_sources(tmp_path).values()}
+    assert duplicate_of == {"a.slp": "b.slp", "copy of a.slp": "b.slp", "b.slp": "", "other.slp": ""}
 
 
 def test_the_order_of_arrival_does_not_matter(twins: Folder, tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from exphil_core.dojo import states as s
+from exphil_core.dojo.bot_observation import BotObservation, Situation
 from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.demo import plan_match
-from exphil_core.dojo.sight import Sight, Situation
 from exphil_core.dojo.states import KIND, Kind
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.action_states import COUNT
@@ -25,7 +25,7 @@ Reader = Callable[[Path], Any]
 def situations(replay: Any, player: int) -> list[tuple[Situation, Controller]]:
     """From the file alone: what each playable frame's input was drawn from, and the input."""
     side, foe = replay.sides[player], replay.sides[1 - player]
-    sight = Sight(by_external_id(replay.game.start.stage), STYLES[side.external_id].delay)
+    sight = BotObservation(by_external_id(replay.game.start.stage), STYLES[side.external_id].delay)
     seen = []
     for index, frame_id in enumerate(replay.frame_id[:-1]):
         now = sight.situation(side.posts[index], side.controllers[index], foe.posts[index])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from exphil_core.dojo.bot_observation import NO_STEP, BotObservation
 from exphil_core.dojo.bots import Bot
 from exphil_core.dojo.demo import plan_match, write_demo
-from exphil_core.dojo.sight import NO_STEP, Sight
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import Controller
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
@@ -47,7 +47,7 @@ def test_the_floor_follows_from_the_columns_of_the_file_alone(
         for player, side in enumerate(replay.sides):
             foe = replay.sides[1 - player]
             style = STYLES[side.external_id]
-            sight = Sight(by_external_id(replay.game.start.stage), style.delay, echo=ECHO)
+            sight = BotObservation(by_external_id(replay.game.start.stage), style.delay, echo=ECHO)
             bot, entropy, surprisal, frames = Bot(style), 0.0, 0.0, 0
             for index, frame_id in enumerate(replay.frame_id[:-1]):
                 now = sight.situation(side.posts[index], side.controllers[index], foe.posts[index])
@@ -73,7 +73,7 @@ def test_whoever_forgets_is_worse_off_even_if_he_knows_the_bots(
         replay = read(path)
         for player, side in enumerate(replay.sides):
             style = STYLES[side.external_id]
-            sight = Sight(by_external_id(replay.game.start.stage), style.delay, echo=ECHO)
+            sight = BotObservation(by_external_id(replay.game.start.stage), style.delay, echo=ECHO)
             bot, belief = Bot(style), dict.fromkeys(STEPS, 1 / len(STEPS))
             for index, frame_id in enumerate(replay.frame_id[:-1]):
                 foe = replay.sides[1 - player].posts[index]

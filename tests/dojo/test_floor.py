@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from exphil_core.dojo.bot_observation import FROM_AIR, FROM_GROUND, MIDDLE, BotObservation
 from exphil_core.dojo.bots import Bot
-from exphil_core.dojo.sight import FROM_AIR, FROM_GROUND, MIDDLE, Sight
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import NEUTRAL, Controller
 from exphil_core.melee.frames import FIRST_FRAME_ID, FIRST_PLAYABLE_FRAME_ID
@@ -60,7 +60,7 @@ def test_what_the_opponent_did_seconds_ago_still_counts_for_some(
 ) -> None:
     replay = read(matches[0])
     side, foe = replay.sides
-    sight = Sight(by_external_id(replay.game.start.stage), STYLES[side.external_id].delay)
+    sight = BotObservation(by_external_id(replay.game.start.stage), STYLES[side.external_id].delay)
     now = next(
         situation
         for index in range(FIRST, len(side.posts))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from exphil_core.dataset.batches import Batch
-from exphil_core.encoding.batch import targets, to_tensors
+from exphil_core.encoding.batch import build_targets, to_tensors
 from exphil_core.encoding.codecs import build_codec
 
 CODEC = build_codec("clusters")
@@ -24,7 +24,7 @@ def host(empty_batch: Callable[[int, int], Batch], put: Callable[..., None]) -> 
 
 
 def mask(batch: Batch) -> list[bool]:
-    found = targets(to_tensors(batch, "cpu"), CODEC, horizon=HORIZON, chunk_length=CHUNK)
+    found = build_targets(to_tensors(batch, "cpu"), CODEC, horizon=HORIZON, chunk_length=CHUNK)
     return found.mask_BT[0].tolist()
 
 
@@ -65,9 +65,9 @@ def test_an_ego_without_stocks_is_not_imitated(host: Batch, put: Callable[..., N
 def test_a_batch_too_short_for_its_horizon_is_refused(host: Batch) -> None:
     batch = to_tensors(host, "cpu")
     with pytest.raises(ValueError, match="chunk_length \\+ horizon = 13"):
-        targets(batch, CODEC, horizon=4, chunk_length=CHUNK)
+        build_targets(batch, CODEC, horizon=4, chunk_length=CHUNK)
     with pytest.raises(ValueError, match="horizon of at least 1"):
-        targets(batch, CODEC, horizon=0, chunk_length=CHUNK)
+        build_targets(batch, CODEC, horizon=0, chunk_length=CHUNK)
 
 
 def test_tensors_keep_the_missing_values(host: Batch) -> None:

@@ -37,7 +37,7 @@ def make_policy() -> MakePolicy:
                 "data": {"replays": ("/home/somebody/replays",)},
                 "encoder": {"width": 64, "character_width": 8, "action_state_width": 8},
                 "backbone": backbone,
-                "policy": {"head_width": 32, "delay": 2, "delays": (0, 4), **settings},
+                "policy": {"head_width": 32, "delay": 2, "delay_range": (0, 4), **settings},
                 "train": {"max_steps": 1},
             }
         )

@@ -10,12 +10,12 @@ from exphil_core.inference.latency import (
     BUDGET_MS,
     HISTOGRAM_BINS,
     RATE,
+    FrameTiming,
     Percentiles,
-    Tick,
+    gc_disabled,
     histogram,
-    paced,
     percentiles,
-    without_collector,
+    run_at_60_hz,
 )
 
 
@@ -33,11 +33,11 @@ class FakeClock:
         self.slept.append(seconds)
         self.now += seconds
 
-    def ticks(self, took: Callable[[int], float], frames: int) -> list[Tick]:
+    def ticks(self, took: Callable[[int], float], frames: int) -> list[FrameTiming]:
         def act(number: int) -> None:
             self.now += took(number)
 
-        return list(paced(act, frames, clock=self, sleep=self.sleep))
+        return list(run_at_60_hz(act, frames, clock=self, sleep=self.sleep))
 
 
 def test_frames_begin_on_their_ticks_however_long_the_ones_before_took() -> None:
@@ -60,13 +60,13 @@ def test_a_stall_misses_every_deadline_that_it_covers_and_no_frame_is_left_out()
 
 
 def test_a_frame_that_takes_exactly_its_budget_meets_its_deadline() -> None:
-    tick = Tick(due=0.0, began=0.0, done=1 / RATE)
+    tick = FrameTiming(due=0.0, began=0.0, done=1 / RATE)
     assert not tick.missed
     assert tick._replace(done=1 / RATE + 1e-6).missed
 
 
 def test_a_late_wake_up_counts_against_the_deadline_but_not_as_work() -> None:
-    tick = Tick(due=0.0, began=0.015, done=0.018)
+    tick = FrameTiming(due=0.0, began=0.015, done=0.018)
     assert tick.took_ms == pytest.approx(3)
     assert tick.late_ms == pytest.approx(15)
     assert tick.missed
@@ -102,7 +102,7 @@ def test_every_frame_is_in_one_bin() -> None:
 
 def test_the_collector_rests_while_frames_are_paced_and_not_after() -> None:
     assert gc.isenabled()
-    with without_collector():
+    with gc_disabled():
         assert not gc.isenabled()
         assert gc.get_freeze_count() > 0
     assert gc.isenabled()

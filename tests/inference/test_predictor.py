@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from exphil_core.encoding.batch import targets, to_tensors
+from exphil_core.encoding.batch import build_targets, to_tensors
 from exphil_core.encoding.codecs import ControllerTensors, build_codec
-from exphil_core.inference.predictor import Predictor, chance, layout_of
-from exphil_core.inference.sides import Sides, sides_of
+from exphil_core.inference.ego_frames import EgoFrames, build_ego_frames
+from exphil_core.inference.predictor import Predictor, layout_of, uniform
 from exphil_core.melee.controller import BUTTON_BITS, BUTTONS
 from exphil_core.replays.columns import MISSING, POSITION
 from exphil_core.replays.pack import PackedGame
-from exphil_core.runs.predictions import Who, controller_of
+from exphil_core.runs.prediction_layout import Who, controller_of
 from tests.inference.conftest import MakePolicy
 
 
@@ -22,11 +22,11 @@ def predictor_of(make_policy: MakePolicy, kind: str = "gru", *, seed: int = 0) -
     return Predictor(policy, weights=17, step=3, seed=seed)
 
 
-def records_of(predictor: Predictor, sides: Sides, frames: int) -> np.ndarray:
+def records_of(predictor: Predictor, sides: EgoFrames, frames: int) -> np.ndarray:
     seen, _ = predictor.watch(
         sides.stretch(0, frames, since=0),
         predictor.initial_state(len(sides.slots)),
-        predictor.chance(sides, 0, frames),
+        predictor.uniform(sides, 0, frames),
     )
     return predictor.records(seen, sides, 0, since=0)
 
@@ -76,15 +76,15 @@ def test_labels_and_points_are_one_a_token(codec_name: str) -> None:
 
 
 def test_chance_is_a_function_of_the_seed_the_game_the_side_and_the_frame() -> None:
-    whole = chance(1, "ab" * 16, 0, 0, 1000, 4)
+    whole = uniform(1, "ab" * 16, 0, 0, 1000, 4)
     assert whole.shape == (1000, 4)
     assert whole.dtype == np.float32
-    np.testing.assert_array_equal(chance(1, "ab" * 16, 0, 400, 410, 4), whole[400:410])
-    np.testing.assert_array_equal(chance(1, "ab" * 16, 0, 0, 1000, 13)[:, :4], whole)
+    np.testing.assert_array_equal(uniform(1, "ab" * 16, 0, 400, 410, 4), whole[400:410])
+    np.testing.assert_array_equal(uniform(1, "ab" * 16, 0, 0, 1000, 13)[:, :4], whole)
     for other in (
-        chance(2, "ab" * 16, 0, 0, 1000, 4),
-        chance(1, "cd" * 16, 0, 0, 1000, 4),
-        chance(1, "ab" * 16, 1, 0, 1000, 4),
+        uniform(2, "ab" * 16, 0, 0, 1000, 4),
+        uniform(1, "cd" * 16, 0, 0, 1000, 4),
+        uniform(1, "ab" * 16, 1, 0, 1000, 4),
         np.roll(whole, 1, axis=0),
         np.roll(whole, 1, axis=1),
     ):
@@ -92,7 +92,7 @@ def test_chance_is_a_function_of_the_seed_the_game_the_side_and_the_frame() -> N
 
 
 def test_chance_is_even_and_never_1() -> None:
-    drawn = chance(0, "", 0, 0, 50_000, 4)
+    drawn = uniform(0, "", 0, 0, 50_000, 4)
     assert drawn.min() >= 0
     assert drawn.max() < 1
     counts, _ = np.histogram(drawn, bins=20, range=(0, 1))
@@ -104,7 +104,7 @@ def test_chance_is_even_and_never_1() -> None:
 def test_what_is_drawn_follows_what_is_likely(make_policy: MakePolicy, game: PackedGame) -> None:
     predictor = predictor_of(make_policy)
     frames = 600
-    sides = sides_of(game, (0,), predictor.codec, horizon=predictor.policy.horizon)
+    sides = build_ego_frames(game, (0,), predictor.codec, horizon=predictor.policy.horizon)
     found = records_of(predictor, sides, frames)[0]
     # The first component is drawn given nothing: its frequencies are the mean of its probabilities.
     size = predictor.layout.sizes[0]
@@ -121,11 +121,11 @@ def test_probabilities_nats_and_presses_of_a_record_belong_together(
     make_policy: MakePolicy, game: PackedGame
 ) -> None:
     predictor = predictor_of(make_policy)
-    sides = sides_of(game, (0, 1), predictor.codec, horizon=predictor.policy.horizon)
+    sides = build_ego_frames(game, (0, 1), predictor.codec, horizon=predictor.policy.horizon)
     found = records_of(predictor, sides, 300)
     layout = predictor.layout
-    aimed = sides.mask_BT[:, :300]
-    assert aimed.any()
+    targets = sides.mask_BT[:, :300]
+    assert targets.any()
     for k, span in enumerate(layout.spans):
         part = found["probabilities"][..., span].astype(np.float64)
         np.testing.assert_allclose(part.sum(axis=-1), 1, atol=2e-3)
@@ -133,7 +133,9 @@ def test_probabilities_nats_and_presses_of_a_record_belong_together(
         likeliest = np.take_along_axis(part, found["likeliest"][..., k : k + 1].astype(np.int64), -1)[..., 0]
         np.testing.assert_array_equal(likeliest, part.max(axis=-1))
         human = np.take_along_axis(part, found["human"][..., k : k + 1].clip(0).astype(np.int64), -1)[..., 0]
-        np.testing.assert_allclose(human[aimed], np.exp(-found["nll"][..., k][aimed]), rtol=2e-3, atol=1e-6)
+        np.testing.assert_allclose(
+            human[targets], np.exp(-found["nll"][..., k][targets]), rtol=2e-3, atol=1e-6
+        )
     buttons = layout.components[3]
     for k, button in enumerate(BUTTONS):
         holds = [button in label.split("+") for label in buttons.labels]
@@ -143,7 +145,7 @@ def test_probabilities_nats_and_presses_of_a_record_belong_together(
 
 def test_a_record_decodes_its_tokens(make_policy: MakePolicy, game: PackedGame) -> None:
     predictor = predictor_of(make_policy)
-    sides = sides_of(game, (1,), predictor.codec, horizon=predictor.policy.horizon)
+    sides = build_ego_frames(game, (1,), predictor.codec, horizon=predictor.policy.horizon)
     main, _, triggers, buttons = predictor.layout.components
     assert main.points is not None
     assert triggers.points is not None
@@ -182,7 +184,7 @@ def test_there_is_no_target_exactly_where_training_has_none(
     put(1, "trigger_l", 230, np.nan)  # a missing trigger is no reason to leave a frame out
     put(1, "stocks", 240, 0)
     put(0, "main_y", 250, np.nan)  # the other player's
-    sides = sides_of(broken, (1,), predictor.codec, horizon=horizon)
+    sides = build_ego_frames(broken, (1,), predictor.codec, horizon=horizon)
     (found,) = records_of(predictor, sides, 400)
 
     unknown = set(np.flatnonzero((found["human"] == -1).all(axis=1)).tolist())
@@ -201,9 +203,9 @@ def test_there_is_no_target_exactly_where_training_has_none(
 
 def test_sides_are_what_the_dataset_would_give(game: PackedGame) -> None:
     codec = build_codec("clusters")
-    both = sides_of(game, (0, 1), codec, horizon=1)
+    both = build_ego_frames(game, (0, 1), codec, horizon=1)
     for row, slot in enumerate((0, 1)):
-        alone = sides_of(game, (slot,), codec, horizon=1)
+        alone = build_ego_frames(game, (slot,), codec, horizon=1)
         assert torch.equal(alone.tokens_BTK[0], both.tokens_BTK[row])
         for name in ("position_x", "main_x", "action_state"):
             mine, stored = POSITION[f"p0.{name}"], POSITION[f"p{slot}.{name}"]
@@ -211,8 +213,8 @@ def test_sides_are_what_the_dataset_would_give(game: PackedGame) -> None:
                 both.observed.columns[mine[0]][row, :, mine[1]].numpy(),
                 game.groups[stored[0]][:, stored[1]].astype(both.observed.columns[mine[0]].numpy().dtype),
             )
-    aimed = targets(both.observed, codec, horizon=1, chunk_length=game.frames - 1)
-    assert torch.equal(aimed.tokens_BTK, both.tokens_BTK[:, :-1])
+    targets = build_targets(both.observed, codec, horizon=1, chunk_length=game.frames - 1)
+    assert torch.equal(targets.tokens_BTK, both.tokens_BTK[:, :-1])
     live, stretch = to_tensors(both.live(77, since=77), "cpu"), both.stretch(70, 80, since=77)
     assert torch.equal(live.reset[:, 0], stretch.reset[:, 7])
     assert stretch.reset.sum() == 2
@@ -228,13 +230,13 @@ def test_a_policy_in_training_is_not_shown(make_policy: MakePolicy) -> None:
 
 def test_the_controller_of_a_frame_is_the_last_one_drawn(make_policy: MakePolicy, game: PackedGame) -> None:
     predictor = predictor_of(make_policy)
-    sides = sides_of(game, (0, 1), predictor.codec, horizon=predictor.policy.horizon)
-    chance_BTK = predictor.chance(sides, 0, 5)
+    sides = build_ego_frames(game, (0, 1), predictor.codec, horizon=predictor.policy.horizon)
+    uniform_BTK = predictor.uniform(sides, 0, 5)
     state, drawn = predictor.initial_state(2), []
     for t in range(5):
-        seen, state = predictor.act(sides.stretch(t, t + 1, since=0), state, chance_BTK[:, t])
+        seen, state = predictor.act(sides.stretch(t, t + 1, since=0), state, uniform_BTK[:, t])
         drawn.append(seen)
-    at_once, _ = predictor.watch(sides.stretch(0, 5, since=0), predictor.initial_state(2), chance_BTK)
+    at_once, _ = predictor.watch(sides.stretch(0, 5, since=0), predictor.initial_state(2), uniform_BTK)
     last: ControllerTensors = at_once.controllers(predictor.codec)
     for one, two in zip(last, drawn[-1].controllers(predictor.codec), strict=True):
         assert torch.equal(one, two)

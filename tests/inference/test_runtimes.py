@@ -18,6 +18,7 @@ from exphil_core.inference.cuda_graph import CudaGraphRuntime
 from exphil_core.inference.exported import FORMAT_VERSION
 from exphil_core.inference.frames import rows_of
 from exphil_core.inference.graph import build_graph, quantized
+from exphil_core.inference.graph_template import GraphTemplate
 from exphil_core.inference.onnx_runtime import OnnxRuntime
 from exphil_core.inference.parity import TOLERANCE, max_abs_error
 from exphil_core.inference.runtime import EagerRuntime, Runtime
@@ -93,6 +94,49 @@ def test_so_does_a_policy_with_its_actions_between_the_states(
 ) -> None:
     policy, preset = make_policy(kind, prediction="interleaved")
     _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
+
+
+def _of_template(make_policy: MakePolicy, kind: str, game: PackedGame) -> None:
+    policy, preset = make_policy(kind)
+    template = GraphTemplate(preset, rows=ROWS)
+    for seed in (1, 2):
+        with torch.no_grad():
+            generator = torch.Generator().manual_seed(seed)
+            for parameter in policy.parameters():
+                parameter.mul_(1 + 0.1 * torch.rand(parameter.shape, generator=generator))
+        _same_function(policy, template.fill(policy), game)
+
+
+@pytest.mark.slow
+def test_a_graph_that_was_traced_without_weights_plays_any(make_policy: MakePolicy, game: PackedGame) -> None:
+    _of_template(make_policy, QUICK, game)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [kind for kind in BACKBONE_KINDS if kind != QUICK])
+def test_so_does_every_other_backbone_s(kind: str, make_policy: MakePolicy, game: PackedGame) -> None:
+    _of_template(make_policy, kind, game)
+
+
+def test_features_are_what_the_head_reads_and_later_steps_do_not_change_them(
+    policy: Policy, graph: bytes, game: PackedGame
+) -> None:
+    eager, runtime = EagerRuntime(policy), OnnxRuntime(graph, threads=1)
+    reset_BT = np.zeros((ROWS, 2), np.bool_)
+    observed = to_tensors(rows_of(game, rows=ROWS, frames=2, reset_BT=reset_BT), "cpu")
+    uniform, temperature = torch.full((ROWS, len(policy.codec.components)), 0.4), torch.tensor(1.0)
+    found = []
+    for played in (eager, runtime):
+        state, features = played.initial_state(ROWS), []
+        for t in range(2):
+            frame = slice_frames(observed, t, t + 1)
+            given = (frame, frame.reset[:, 0], state, uniform, temperature)
+            tokens_BK, _ = played.step(*given)
+            again_BK, y_BD, state = played.step_and_features(*given)
+            assert torch.equal(tokens_BK, again_BK)
+            features.append(y_BD)
+        found.append(torch.stack(features, dim=1))
+    assert torch.allclose(*found, atol=1e-4)
 
 
 def test_a_state_that_is_kept_stays_what_it_was(graph: bytes, game: PackedGame) -> None:

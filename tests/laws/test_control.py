@@ -47,14 +47,14 @@ def preset(tiny: Callable[..., Preset]) -> Callable[[bool], Preset]:
         policy={"head_dropout": 0.1},
         train={
             "max_steps": STEPS,
-            "accumulation": 2,
+            "grad_accum_steps": 2,
             "carry_state": carry_state,
-            "noise_share": 0.5,
+            "noise_prob": 0.5,
             "loader_workers": 2,
             "keep_checkpoints": 2,
         },
         # One game after the other, so that an evaluation takes long enough to be met half-way.
-        evaluation={"every_steps": EVERY, "max_frames": 8000, "rows": 1},
+        evaluation={"every_steps": EVERY, "max_frames": 8000, "batch_size": 1},
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from exphil_core.config.encoder import EncoderConfig
 from exphil_core.dataset.batches import Batch
-from exphil_core.encoding.batch import TensorBatch, controller_at, targets, to_tensors
+from exphil_core.encoding.batch import TensorBatch, build_targets, controller_at, to_tensors
 from exphil_core.encoding.codecs import CodecName, ControllerTensors, build_codec
 from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.observation import ObservationEncoder
@@ -85,7 +85,7 @@ def test_the_target_of_t_is_the_controller_of_t_plus_horizon(codec_name: CodecNa
     bits = np.array([BUTTON_BITS[name] for name in BUTTONS])
     held = [int(bits[[bool(frame & 1 << k) for k in range(8)]].sum()) for frame in range(length)]
     host.columns["u16"][0, :, POSITION["p0.buttons"][1]] = held
-    found = targets(to_tensors(host, "cpu"), codec, horizon=horizon, chunk_length=chunk)
+    found = build_targets(to_tensors(host, "cpu"), codec, horizon=horizon, chunk_length=chunk)
     assert found.mask_BT.all()
     assert codec.decode(found.tokens_BTK).buttons[0].tolist() == held[horizon : horizon + chunk]
     assert codec.decode(found.previous_BTK).buttons[0].tolist() == held[:chunk]
@@ -182,7 +182,7 @@ def test_a_real_game_is_seen_and_aimed_at_from_both_sides(replays: Path, slot: i
         )
         batch = to_tensors(host, "cpu")
         assert observe(module, batch).isfinite().all()
-        found = targets(batch, codec, horizon=1, chunk_length=length - 1)
+        found = build_targets(batch, codec, horizon=1, chunk_length=length - 1)
         assert torch.equal(found.mask_BT[0], batch.frame_id[0, 1:] >= -39)
         buttons = torch.from_numpy(game.players[slot].leader["buttons"][1:length].astype(np.int64))
         assert torch.equal(codec.decode(found.tokens_BTK).buttons[0], buttons & BUTTON_MASK)

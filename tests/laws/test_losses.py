@@ -24,15 +24,21 @@ from exphil_core.replays.columns import POSITION
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
+from exphil_core.training.checkpoint_manager import load_for_play
 from exphil_core.training.data import open_run_data
-from exphil_core.training.keeper import load_for_play
 from exphil_core.worker import work
 
 MakePreset = Callable[..., Preset]
 NewRun = Callable[..., RunDirectory]
 TOLERANCE = 1e-6
 
-TRAIN: dict[str, object] = {"max_steps": 7, "log_steps": 3, "accumulation": 2, "batch_size": 5, "lr": 3e-3}
+TRAIN: dict[str, object] = {
+    "max_steps": 7,
+    "log_every_steps": 3,
+    "grad_accum_steps": 2,
+    "batch_size": 5,
+    "lr": 3e-3,
+}
 REWARDED = {"label_smoothing": 0.1, "focal_gamma": 2.0, "press_weight": 5.0}
 HELD_OUT: dict[str, object] = {"validation_share": 0.4, "include_idle": True}
 
@@ -46,7 +52,7 @@ REAL = (
 
 CASES: dict[str, dict[str, dict[str, object]]] = {
     "dense": {},
-    "balanced": {"train": {"balance_characters": True, "mirror": 1.0, "noise_share": 0.5}},
+    "balanced": {"train": {"balance_characters": True, "mirror_prob": 1.0, "noise_prob": 0.5}},
     "carried": {"backbone": {"kind": "gru"}, "train": {"carry_state": True}},
     "last": {"policy": {"prediction": "last"}, "train": {"balance_characters": True, **REWARDED}},
     "interleaved": {
@@ -54,7 +60,7 @@ CASES: dict[str, dict[str, dict[str, object]]] = {
         "train": {"action_dropout": 0.2, "scheduled_sampling": 0.2, **REWARDED},
     },
     "half precision": {"train": {"precision": "bf16"}},
-    "delays": {"policy": {"codec": "axes", "delay": 3, "delays": [0, 18]}, "train": REWARDED},
+    "delay_range": {"policy": {"codec": "axes", "delay": 3, "delay_range": [0, 18]}, "train": REWARDED},
 }
 
 
@@ -74,7 +80,7 @@ class Passes:
     found: list[dict[str, Sums]] = field(default_factory=list)
 
     def hear(self, batch: TensorBatch, scores: Scores) -> None:
-        nats_BTK, mask_BT = scores.nll_BTK.detach().double(), scores.aimed.mask_BT
+        nats_BTK, mask_BT = scores.nll_BTK.detach().double(), scores.targets.mask_BT
         if self.prediction == "last":
             nats_BTK, mask_BT = nats_BTK[:, -1:], mask_BT[:, -1:]
         self.found.append(by_frames(batch, nats_BTK, mask_BT))
@@ -162,10 +168,10 @@ def trained(run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> Passes:
 
 def between_events(run: RunDirectory, passes: Passes) -> Iterator[tuple[dict[str, Any], dict[str, Sums]]]:
     """Every `step` event, and the passes since the one before."""
-    accumulation = run.preset().train.accumulation
+    grad_accum_steps = run.preset().train.grad_accum_steps
     since = 0
     for event in events_of(run, "step"):
-        upto = event["step"] * accumulation
+        upto = event["step"] * grad_accum_steps
         yield event, added(passes.found[since:upto])
         since = upto
     assert since == len(passes.found)
@@ -183,8 +189,8 @@ def once_more(run: RunDirectory, step: int) -> dict[str, Sums]:
         ):
             batch = to_tensors(numpy_batch, "cpu")
             with torch.no_grad():
-                nats_BTK, aimed, _ = policy.nll(batch)
-            found.append(by_frames(batch, nats_BTK.double(), aimed.mask_BT))
+                nats_BTK, targets, _ = policy.nll(batch)
+            found.append(by_frames(batch, nats_BTK.double(), targets.mask_BT))
     return added(found)
 
 
@@ -206,7 +212,7 @@ def real_dataset(replays: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def run(request: pytest.FixtureRequest, tiny: MakePreset, new_run: NewRun) -> RunDirectory:
     case, dataset = request.param
     sections = {**CASES[case], "train": {**TRAIN, **CASES[case].get("train", {})}, "data": HELD_OUT}
-    preset = tiny(**sections, evaluation={"every_steps": 3, "rows": 8})
+    preset = tiny(**sections, evaluation={"every_steps": 3, "batch_size": 8})
     return new_run(preset, dataset=request.getfixturevalue(dataset))
 
 

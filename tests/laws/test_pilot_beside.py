@@ -13,10 +13,10 @@ from safetensors.torch import load_file
 
 from exphil_core.config.preset import Preset
 from exphil_core.cpu import available_cores
+from exphil_core.pilot.directory import PilotDirectory
+from exphil_core.pilot.publisher import ASK_SECONDS
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.training.publisher import ASK_SECONDS
 from exphil_core.worker import work
 
 STEPS = 30
@@ -36,7 +36,7 @@ def one_thread() -> Iterator[None]:
 def preset_with(tiny: Callable[..., Preset], device: str) -> Preset:
     return tiny(
         backbone={"kind": "gru", "dropout": 0.1},
-        train={"max_steps": STEPS, "noise_share": 0.5},
+        train={"max_steps": STEPS, "noise_prob": 0.5},
         evaluation={"every_steps": STEPS},
         pilot={"device": device, "save_seconds": 1.0},
     )
@@ -141,6 +141,6 @@ def test_a_killed_pilot_is_a_warning_and_nothing_else(
     assert events[-1]["status"] == "done"
     (warning,) = [event for event in events if event.get("code") == "pilot_ended"]
     assert "was ended by signal 9" in warning["message"]
-    assert "the run goes on without it" in warning["message"]
+    assert "the run continues without it" in warning["message"]
     # Nobody is left behind.
     wait_for(lambda: not any(process.is_running() for process in family))

@@ -15,11 +15,11 @@ import torch
 from exphil_core.dataset.balance import UNIT
 from exphil_core.dataset.batches import BatchLoader
 from exphil_core.dataset.index import DatasetIndex
-from exphil_core.dataset.lanes import KEPT_TICKS, LanePlan
 from exphil_core.dataset.plan import BatchPlan, Plan, PlannedBatch, drawn_shares
-from exphil_core.dataset.pool import MOST_REPEATED, Pool, pool_of
+from exphil_core.dataset.sampling import MAX_BALANCE_FACTOR, SamplingTable, sampling_table
 from exphil_core.dataset.shards import SHARD_FOLDER, write_shard
 from exphil_core.dataset.split import Ego, select_egos, split_games
+from exphil_core.dataset.stateful_batches import KEPT_TICKS, StatefulBatchPlan
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.replays.columns import DTYPES, GROUPS, HALF, LAYOUT, Version
 from exphil_core.replays.pack import PackedGame, PackedSide
@@ -55,7 +55,7 @@ def _plan(
     egos = select_egos(index, range(len(index.games)), characters=characters)
     if kind == "windows":
         return BatchPlan(egos, index, **(settings | changes))
-    return LanePlan(egos, index, **({"accumulation": 1} | settings | changes))
+    return StatefulBatchPlan(egos, index, **({"grad_accum_steps": 1} | settings | changes))
 
 
 def _reachable(plan: Plan) -> dict[int, float]:
@@ -339,9 +339,11 @@ class Case:
     egos: list[Ego]
     settings: dict[str, Any]
 
-    def pool(self, rows: int) -> Pool:
+    def pool(self, rows: int) -> SamplingTable:
         names = ("balance", "balance_temperature", "wanted")
-        return pool_of(self.egos, self.index, rows=rows, **{name: self.settings[name] for name in names})
+        return sampling_table(
+            self.egos, self.index, rows=rows, **{name: self.settings[name] for name in names}
+        )
 
 
 def _case(seed: int) -> Case:
@@ -422,7 +424,7 @@ def test_lanes_play_in_the_shares_that_are_stated() -> None:
     found = []
     for seed in CASES:
         case = _case(seed)
-        plan = LanePlan(case.egos, case.index, accumulation=1, **case.settings)
+        plan = StatefulBatchPlan(case.egos, case.index, grad_accum_steps=1, **case.settings)
         shares = _reachable(plan)
         pool = plan.pool
         chunks = np.maximum((pool.frames - HORIZON) / CHUNK, 1.0)
@@ -459,12 +461,12 @@ class Limits:
         )
 
 
-def _limits(pool: Pool) -> Limits:
+def _limits(pool: SamplingTable) -> Limits:
     present = list(pool.shares)
     holds = np.stack([(pool.characters == character).any(axis=1) for character in present], axis=1)
     each = 1.0 if len(pool.game) >= pool.rows else np.inf
     touched = {tuple(some): float(holds[:, some].any(axis=1).sum()) * each for some in _subsets(len(present))}
-    most = np.array([MOST_REPEATED * share.unbalanced for share in pool.shares.values()]) * pool.rows
+    most = np.array([MAX_BALANCE_FACTOR * share.unbalanced for share in pool.shares.values()]) * pool.rows
     return Limits(rows=pool.rows, touched=touched, most=most)
 
 
@@ -543,9 +545,9 @@ def test_the_frames_of_a_game_count_for_each_of_its_egos() -> None:
 Row = dict[str, Any]
 
 
-def _lane(plan: Plan, row: int, ticks: int, accumulation: int = 1) -> list[Row]:
+def _lane(plan: Plan, row: int, ticks: int, grad_accum_steps: int = 1) -> list[Row]:
     """What one row of the first pass of every optimiser step plays."""
-    drawn = [plan.draw(tick * accumulation) for tick in range(ticks)]
+    drawn = [plan.draw(tick * grad_accum_steps) for tick in range(ticks)]
     return [{name: getattr(one, name)[row].item() for name in PlannedBatch.__slots__} for one in drawn]
 
 
@@ -556,12 +558,12 @@ def _plays(lane: list[Row]) -> Iterator[list[Row]]:
         yield lane[start:end]
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_a_lane_plays_one_game_after_another_chunk_by_chunk(accumulation: int) -> None:
+@pytest.mark.parametrize("grad_accum_steps", [1, 3])
+def test_a_lane_plays_one_game_after_another_chunk_by_chunk(grad_accum_steps: int) -> None:
     index = _many()
-    plan = _plan(index, "lanes", accumulation=accumulation)
+    plan = _plan(index, "lanes", grad_accum_steps=grad_accum_steps)
     for row in (0, 31):
-        first, *later, _ = _plays(_lane(plan, row, 400, accumulation))
+        first, *later, _ = _plays(_lane(plan, row, 400, grad_accum_steps))
         assert later
         for play in (first, *later):
             # One side of one game, and never another side of the mirror within it.
@@ -577,7 +579,7 @@ def test_a_lane_plays_one_game_after_another_chunk_by_chunk(accumulation: int) -
 
 
 def test_the_passes_of_a_step_have_lanes_of_their_own() -> None:
-    plan = _plan(_many(), "lanes", accumulation=4)
+    plan = _plan(_many(), "lanes", grad_accum_steps=4)
     for step in range(0, 400, 4):
         games = np.concatenate([plan.draw(step + number).game for number in range(4)])
         assert len(np.unique(games)) == 128

@@ -61,17 +61,19 @@ def test_a_game_frame_by_frame_equals_the_game_at_once(
     ).eval()
     for parameter in policy.head.components[0].parameters():
         parameter.mul_(3)  # a head that has learned something is less forgiving than a fresh one
-    at_once, aimed, _ = policy.nll(whole_game)
+    at_once, targets, _ = policy.nll(whole_game)
     assert at_once.isfinite().all()
-    assert aimed.mask_BT.sum() > 1000
+    assert targets.mask_BT.sum() > 1000
 
-    frames = 600 if codec == "axes" else aimed.mask_BT.shape[1]
+    frames = 600 if codec == "axes" else targets.mask_BT.shape[1]
     state, streamed = policy.initial_state(1), []
     for t in range(frames):
         frame = slice_frames(whole_game, t, t + 1)
         y_BD, state = policy.step_features(frame, frame.reset[:, 0], state)
         streamed.append(
-            policy.head.nll(y_BD[:, None], aimed.previous_BTK[:, t : t + 1], aimed.tokens_BTK[:, t : t + 1])
+            policy.head.nll(
+                y_BD[:, None], targets.previous_BTK[:, t : t + 1], targets.tokens_BTK[:, t : t + 1]
+            )
         )
     torch.testing.assert_close(torch.cat(streamed, dim=1), at_once[:, :frames], rtol=0, atol=2e-5)
 
@@ -84,7 +86,7 @@ def test_step_samples_from_what_step_has_seen(whole_game: TensorBatch) -> None:
             {"name": "sampled", "backbone": {"kind": "gru"}, "policy": {}, "train": {"max_steps": 1}}
         )
     ).eval()
-    _, aimed, _ = policy.nll(whole_game)
+    _, targets, _ = policy.nll(whole_game)
     y_BTD, _ = policy.forward_features(slice_frames(whole_game, 0, 5))
     uniform_TBK = torch.rand(5, 1, len(policy.codec.components))
     temperature = torch.tensor(1.0)
@@ -92,5 +94,5 @@ def test_step_samples_from_what_step_has_seen(whole_game: TensorBatch) -> None:
     for t in range(5):
         frame = slice_frames(whole_game, t, t + 1)
         tokens, state = policy.step(frame, frame.reset[:, 0], state, uniform_TBK[t], temperature)
-        expected = policy.head.sample(y_BTD[:, t], aimed.previous_BTK[:, t], uniform_TBK[t], temperature)
+        expected = policy.head.sample(y_BTD[:, t], targets.previous_BTK[:, t], uniform_TBK[t], temperature)
         assert torch.equal(tokens, expected)

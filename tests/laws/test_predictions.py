@@ -17,11 +17,11 @@ from exphil_core.dataset.split import Ego
 from exphil_core.dataset.store import ColumnStore
 from exphil_core.encoding.batch import to_tensors
 from exphil_core.encoding.codecs import ControllerTensors
+from exphil_core.inference.ego_frames import _batch, build_ego_frames
 from exphil_core.inference.offline import describe, predict_replay
 from exphil_core.inference.parity import TOLERANCE, max_abs_error
 from exphil_core.inference.predictor import Predictor
 from exphil_core.inference.runtime import EagerRuntime
-from exphil_core.inference.sides import _batch, sides_of
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.replays.columns import POSITION
 from exphil_core.replays.ingest import IngestOptions
@@ -97,10 +97,10 @@ def evaluated(policy: Policy, played: Played, regime: Regime) -> tuple[np.ndarra
     with torch.no_grad():
         for numpy_batch in stream_games(played.store, egos, rows=2, chunk_length=256, horizon=policy.horizon):
             batch = to_tensors(numpy_batch, "cpu")
-            aimed, scores, state = _score(policy, batch, batch, state, None, regime)
+            targets, scores, state = _score(policy, batch, batch, state, None, regime)
             nll.append(scores.nll_BTK)
             likeliest.append(scores.predicted)
-            mask.append(aimed.mask_BT)
+            mask.append(targets.mask_BT)
     frames = played.game.frames
     found = [torch.cat(parts, dim=1)[:, :frames].numpy() for parts in (nll, likeliest, mask)]
     return found[0], found[1], found[2]
@@ -163,9 +163,9 @@ GIVEN: dict[str, tuple[dict[str, dict[str, object]], ...]] = {
     "encoder.item_slots": ({"encoder": {"item_slots": 0}}, {"encoder": {"item_slots": 2}}),
     "policy.codec": ({"policy": {"codec": "axes"}},),
     "policy.delay": ({"policy": {"delay": 2}},),
-    "policy.delays": (
-        {"policy": {"delays": (0, 6), "delay": 4}},
-        {"policy": {"delays": (1, 6), "delay": 2, "prediction": "interleaved"}},
+    "policy.delay_range": (
+        {"policy": {"delay_range": (0, 6), "delay": 4}},
+        {"policy": {"delay_range": (1, 6), "delay": 2, "prediction": "interleaved"}},
     ),
     "policy.prediction": ({"policy": {"prediction": "last"}}, {"policy": {"prediction": "interleaved"}}),
 }
@@ -209,9 +209,9 @@ def test_whatever_a_policy_is_given_it_is_given_in_predictions_and_in_play(
 def forward_once(policy: Policy, game: PackedGame) -> tuple[np.ndarray, np.ndarray]:
     """Nats [2, T, K] of both sides by the forward pass that training takes, and which frames count."""
     batch = to_tensors(_batch(game, (0, 1), 0, game.frames + policy.longest_horizon, since=0), "cpu")
-    told_B = None if policy.delays is None else torch.full((2,), policy.delay)
+    told_B = None if policy.delay_range is None else torch.full((2,), policy.delay)
     scores = policy(batch, delay_B=told_B)
-    return scores.nll_BTK.numpy(), scores.aimed.mask_BT.numpy()
+    return scores.nll_BTK.numpy(), scores.targets.mask_BT.numpy()
 
 
 @pytest.mark.parametrize("delay", [0, 3])
@@ -263,11 +263,11 @@ def test_live_frame_by_frame_and_both_sides_offline_say_the_same(
     file = predicted(preset, policy, game, tmp_path / "predictions", since=since)
     for slot in (0, 1):
         player = Predictor(policy, weights=1, step=2)
-        sides = sides_of(game, (slot,), player.codec, horizon=policy.horizon)
+        sides = build_ego_frames(game, (slot,), player.codec, horizon=policy.horizon)
         state, live = player.initial_state(1), []
         for t in range(since, game.frames):
             frame = to_tensors(sides.live(t, since=since), "cpu")
-            seen, state = player.act(frame, state, player.chance(sides, t, t + 1)[:, 0])
+            seen, state = player.act(frame, state, player.uniform(sides, t, t + 1)[:, 0])
             live.append(player.records(seen, sides, t, since=since)[0, 0])
             held = seen.controllers(player.codec)
             assert held.main_x[0] == live[-1]["sampled_controller"]["axes"][0]

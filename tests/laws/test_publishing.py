@@ -12,11 +12,11 @@ from torch import Tensor
 from exphil_core.config.preset import Preset
 from exphil_core.lock import hold
 from exphil_core.models.weights import checksum, read_weights
+from exphil_core.pilot import publisher
+from exphil_core.pilot.directory import PilotDirectory
+from exphil_core.pilot.publisher import Publisher
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.training import publisher
-from exphil_core.training.publisher import Publisher
 from exphil_core.worker import work
 
 STEPS = 40
@@ -50,7 +50,7 @@ def test_a_run_whose_weights_are_saved_for_a_pilot_ends_with_bitwise_the_same_we
     preset = tiny(
         encoder={"dropout": 0.1},
         backbone={"kind": kind, "dropout": 0.1},
-        train={"max_steps": STEPS, "noise_share": 0.5, "ema_decay": ema_decay},
+        train={"max_steps": STEPS, "noise_prob": 0.5, "ema_decay": ema_decay},
         evaluation={"every_steps": 20},
     )
     alone = new_run(preset, "alone")

@@ -25,9 +25,9 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.studies import worker as study_worker
 from exphil_core.training import loop
+from exphil_core.training.checkpoint_manager import CheckpointManager
 from exphil_core.training.data import open_run_data
-from exphil_core.training.keeper import Keeper
-from exphil_tui.child import run_child
+from exphil_tui.services.subprocess import run_exphil
 
 STEPS = 60
 
@@ -43,15 +43,15 @@ def preset(tiny: Callable[..., Preset]) -> MakePreset:
         policy: dict[str, object] = {"head_dropout": 0.1}
         train: dict[str, object] = {
             "max_steps": STEPS,
-            "accumulation": 2,
+            "grad_accum_steps": 2,
             "carry_state": carry_state,
-            "noise_share": 0.5,
+            "noise_prob": 0.5,
             "loader_workers": 2,
             "checkpoint_minutes": 0.005,
             "keep_checkpoints": 2,
         }
         if strategies:
-            policy |= {"prediction": "interleaved", "delay": 1, "delays": [0, 6]}
+            policy |= {"prediction": "interleaved", "delay": 1, "delay_range": [0, 6]}
             train |= {
                 "action_dropout": 0.2,
                 "scheduled_sampling": 0.2,
@@ -189,7 +189,7 @@ WAYS: dict[str, Callable[[RunDirectory], object]] = {
     "headless": lambda run: into_a_file(run, "--headless"),
     "json": lambda run: into_a_file(run, "--json"),
     "terminal": on_a_terminal,
-    "workbench": lambda run: asyncio.run(run_child(arguments(run, "--detach"))),
+    "workbench": lambda run: asyncio.run(run_exphil(arguments(run, "--detach"))),
     "study": study_worker._launch,
 }
 """Every way in which a run is started. `--detach` alone is what the workbench starts as its child."""
@@ -212,7 +212,7 @@ def wait(until: Callable[[], bool], run: RunDirectory) -> None:
 
 
 def small(preset: Preset, *, steps: int, evaluated_every: int) -> Preset:
-    train = {"max_steps": steps, "accumulation": 1, "batch_size": 2}
+    train = {"max_steps": steps, "grad_accum_steps": 1, "batch_size": 2}
     evaluation = {"every_steps": evaluated_every, "max_frames": 500}
     return preset.model_copy(
         update={
@@ -273,7 +273,7 @@ def test_what_listeners_draw_does_not_change_what_is_learned(
     def trained(name: str, draw: Callable[..., None]) -> Path:
         settings = small(preset("gru", False), steps=8, evaluated_every=3)
         run = new_run(settings, name)
-        keeper = Keeper(run, keep=2, emit=draw)
+        keeper = CheckpointManager(run, keep=2, emit=draw)
         loop.train(
             settings,
             open_run_data(run, settings),

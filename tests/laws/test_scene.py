@@ -18,7 +18,7 @@ from exphil_core.melee.stages import RANDALL_WIDTH
 from exphil_core.replays.columns import Version
 from exphil_core.replays.game import Game
 from exphil_core.replays.parse import parse_replay
-from exphil_tui.scene import Fighter, Replay, Scene, Thing
+from exphil_tui.model.scene import Replay, Scene, SceneFighter, SceneItem
 from tests.replays.slp_events import finalised_copy
 
 melee = pytest.importorskip("melee")
@@ -63,8 +63,8 @@ def console_states(path: Path) -> Iterator[Any]:
 
 def asked(replay: Replay) -> set[int]:
     """Frame indices: ids -123, -39 and 0, each stock loss, the last frame, and some hits."""
-    losses = replay.moments.stock_losses[:, 0].tolist()
-    hits = replay.moments.hits[::10, 0].tolist()
+    losses = replay.events.stock_losses[:, 0].tolist()
+    hits = replay.events.hits[::10, 0].tolist()
     return {0, -39 + 123, 123, *losses, *hits, replay.frames - 1}
 
 
@@ -78,7 +78,7 @@ def shoulder(controller: Controller) -> float:
     return max(pressed, 0.35) if controller.pressed("Z") else pressed
 
 
-def check_body(shown: Fighter, theirs: Any) -> None:
+def check_body(shown: SceneFighter, theirs: Any) -> None:
     """libmelee has a default where the version does not tell; there we have None."""
     assert (shown.x, shown.y) == (theirs.position.x, theirs.position.y)
     assert shown.facing == (1 if theirs.facing else -1)
@@ -112,7 +112,7 @@ _TITLES = {
 }
 
 
-def check_controller(shown: Fighter, theirs: Any) -> None:
+def check_controller(shown: SceneFighter, theirs: Any) -> None:
     """libmelee's sticks are 0 to 1. A CPU gives the game the triggers' value directly, with no physical trigger."""
     controller = shown.controller
     assert controller is not None
@@ -125,8 +125,8 @@ def check_controller(shown: Fighter, theirs: Any) -> None:
 
 
 def check_things(scene: Scene, game: Game, theirs: list[Any]) -> None:
-    assert len(scene.things) == len(theirs)
-    for thing, item in zip(scene.things, theirs, strict=True):
+    assert len(scene.items) == len(theirs)
+    for thing, item in zip(scene.items, theirs, strict=True):
         assert (thing.x, thing.y) == (item.position.x, item.position.y)
         assert thing.velocity == (item.speed.x, item.speed.y)
         assert thing.type_id == getattr(item.type, "value", item.type)
@@ -167,7 +167,7 @@ def test_a_scene_shows_what_libmelees_file_console_shows(
                 nanas += 1
                 check_body(followers[port], theirs.nana)
         check_things(scene, game, state.projectiles)
-        things += len(scene.things)
+        things += len(scene.items)
     assert checked == len(frames)
     assert (nanas > 0) == ("ics" in file)
     assert things > 0 or file not in (
@@ -190,7 +190,7 @@ def test_every_replay_of_the_set_can_be_looked_at(seen: dict[str, Replay]) -> No
                 assert fighter.action, file
                 assert fighter.character, file
                 assert fighter.port == replay.game.players[fighter.slot].port_index + 1
-            for thing in scene.things:
+            for thing in scene.items:
                 assert thing.type_id in ITEM_TYPES, file
                 assert thing.owner is None or thing.owner < len(replay.game.players), file
 
@@ -214,7 +214,7 @@ def test_what_a_version_does_not_tell_is_none_and_never_zero(seen: dict[str, Rep
         version = replay.game.version
         versions.add(version)
         for scene in sampled(replay):
-            assert scene.things_known == (version >= Version(3, 0)), file
+            assert scene.items_known == (version >= Version(3, 0)), file
             for fighter in scene.fighters:
                 for name, since in SINCE.items():
                     assert (getattr(fighter, name) is not None) == (version >= since), (file, name)
@@ -347,20 +347,20 @@ def test_a_transformed_stadium_says_so_and_draws_no_platform_that_is_not_there(
     assert told == [
         ("", 2),
         ("about to transform: water", 2),
-        ("transforming: water (its ground is not drawn)", 0),
-        ("transformed: water (its ground is not drawn)", 0),
-        ("transformed, about to turn back (its ground is not drawn)", 0),
-        ("turning back (its ground is not drawn)", 0),
+        ("transforming: water (platforms not drawn)", 0),
+        ("transformed: water (platforms not drawn)", 0),
+        ("transformed, about to revert (platforms not drawn)", 0),
+        ("reverting (platforms not drawn)", 0),
         ("about to transform: fire", 2),
-        ("transforming: fire (its ground is not drawn)", 0),
-        ("transformed: fire (its ground is not drawn)", 0),
+        ("transforming: fire (platforms not drawn)", 0),
+        ("transformed: fire (platforms not drawn)", 0),
     ]
 
 
 def test_an_old_stadium_may_be_transformed_and_the_scene_says_that_it_does_not_know(
     seen: dict[str, Replay],
 ) -> None:
-    assert "does not tell" in seen["games/falco_vs_fox_ps_v3.3.0.slp"].scene(0).note
+    assert "does not record" in seen["games/falco_vs_fox_ps_v3.3.0.slp"].scene(0).note
     assert seen["games/sheik_vs_sheik_ps_v3.18.0.slp"].scene(0).note == ""
 
 
@@ -428,13 +428,13 @@ def test_a_special_begins_with_b_and_the_stick_as_its_name_says(seen: dict[str, 
     assert wrong.total() < right.total() / 50, (right, wrong)
 
 
-def owned(things: tuple[Thing, ...], name: str) -> set[int | None]:
+def owned(things: tuple[SceneItem, ...], name: str) -> set[int | None]:
     return {thing.owner for thing in things if thing.name == name}
 
 
 def test_a_laser_belongs_to_who_shot_it(seen: dict[str, Replay]) -> None:
     replay = seen["games/fox_vs_puff_bf_v3.17.0.slp"]
-    owners = set().union(*(owned(scene.things, "laser") for scene in sampled(replay)))
+    owners = set().union(*(owned(scene.items, "laser") for scene in sampled(replay)))
     assert owners == {0}
-    lasers = [thing for scene in sampled(replay) for thing in scene.things if thing.name == "laser"]
+    lasers = [thing for scene in sampled(replay) for thing in scene.items if thing.name == "laser"]
     assert all(laser.projectile and laser.velocity is not None for laser in lasers)

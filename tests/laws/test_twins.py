@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from exphil_core.dataset.build import BuildReport, build_dataset
+from exphil_core.dataset.build import build_dataset
+from exphil_core.dataset.build_report import BuildReport
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import split_games
 from exphil_core.replays.ingest import IngestOptions
 from exphil_core.replays.parse import parse_replay
-from exphil_core.training.kept_split import kept_of
+from exphil_core.training.split_file import kept_of
 from tests.replays.slp_events import (
     FRAME_EVENTS,
     GAME_END,

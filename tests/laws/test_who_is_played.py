@@ -18,12 +18,12 @@ from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.batches import stream_games
 from exphil_core.dataset.build import build_dataset
-from exphil_core.dataset.contents import contents_of
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.dataset.split import Split, select_egos
+from exphil_core.dataset.stats import dataset_stats
 from exphil_core.dataset.store import ColumnStore
-from exphil_core.encoding.batch import characters_on_stage, to_tensors
-from exphil_core.encoding.fighters import CharacterEncoding
+from exphil_core.encoding.batch import characters_by_frame, to_tensors
+from exphil_core.encoding.players import CharacterEncoding
 from exphil_core.melee import characters
 from exphil_core.melee.frames import FIRST_FRAME_ID, FIRST_PLAYABLE_FRAME_ID
 from exphil_core.models.policy import Policy, build_policy
@@ -35,7 +35,7 @@ from exphil_core.runs.events import read_events
 from exphil_core.training.baselines import Baselines, fit_baselines
 from exphil_core.training.data import TrainingData, open_training_data
 from exphil_core.training.evaluate import evaluate
-from exphil_core.training.kept_split import kept_of
+from exphil_core.training.split_file import kept_of
 from exphil_core.worker import work
 from tests.replays.handmade import Handmade
 from tests.replays.slp_events import EventStream, read_finalised
@@ -120,7 +120,7 @@ def test_a_frame_without_a_character_or_with_an_impossible_one_counts_for_the_on
 
 
 def test_what_a_dataset_holds_is_counted_by_frame(dataset: Path) -> None:
-    found = contents_of(dataset).per_character
+    found = dataset_stats(dataset).per_character
     assert (found["zelda"].frames, found["sheik"].frames) == (3000, 3400)
     assert (found["zelda"].sides, found["sheik"].sides) == (6, 6)
     assert found["zelda"].usable_frames == 3000
@@ -145,7 +145,7 @@ def test_batches_say_by_frame_what_the_index_says_by_game(dataset: Path) -> None
     found: dict[int, Counter[int]] = {}
     for batch in stream_games(ColumnStore(index), egos, rows=3, chunk_length=100, horizon=1):
         tensors = to_tensors(batch, "cpu")
-        ids = characters_on_stage(tensors.columns, tensors.external_id)[:, :100].numpy()
+        ids = characters_by_frame(tensors.columns, tensors.external_id)[:, :100].numpy()
         for row, game in enumerate(batch.game.tolist()):
             counts = found.setdefault(2 * game + int(batch.ego_slot[row]), Counter())
             counts.update(ids[row][batch.valid[row, :100]].tolist())

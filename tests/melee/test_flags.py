@@ -1,4 +1,4 @@
-from exphil_core.encoding.fighters import PLAYER_BITS
+from exphil_core.encoding.players import PLAYER_BITS
 from exphil_core.melee import flags
 from exphil_core.replays.columns import POST_COLUMNS
 

@@ -17,10 +17,10 @@ from exphil_core.models.attention import (
     BandedAttention,
     BandedChunk,
     BandedFrame,
-    Ring,
-    fresh_ring,
+    KVCache,
+    empty_kv_cache,
 )
-from exphil_core.models.band import BFLOAT16_BLOCK, BLOCK, Band, banded_product, chunk_turn
+from exphil_core.models.band import BFLOAT16_BLOCK, BLOCK, Band, banded_product, chunk_rotary
 from exphil_core.models.state import clear_rows
 
 WINDOW, WIDTH, HEADS, ROWS = 9, 24, 3, 3
@@ -44,7 +44,9 @@ def _features(
     return x_BTD, torch.rand(ROWS, frames, generator=chance) < resets
 
 
-def _steps(backbone: AttentionBackbone, x_BTD: Tensor, reset_BT: Tensor, ring: Ring) -> tuple[Tensor, Ring]:
+def _steps(
+    backbone: AttentionBackbone, x_BTD: Tensor, reset_BT: Tensor, ring: KVCache
+) -> tuple[Tensor, KVCache]:
     outs = []
     for x_BD, reset_B in zip(x_BTD.unbind(1), reset_BT.unbind(1), strict=True):
         y_BD, ring = backbone.step(x_BD, reset_B, ring)
@@ -52,11 +54,11 @@ def _steps(backbone: AttentionBackbone, x_BTD: Tensor, reset_BT: Tensor, ring: R
     return torch.stack(outs, dim=1), ring
 
 
-def _fresh(backbone: AttentionBackbone, dtype: torch.dtype = torch.float64) -> Ring:
+def _fresh(backbone: AttentionBackbone, dtype: torch.dtype = torch.float64) -> KVCache:
     return backbone.initial_state(ROWS, torch.device("cpu"), dtype)
 
 
-def _assert_same(one: Ring, other: Ring, tolerance: float) -> None:
+def _assert_same(one: KVCache, other: KVCache, tolerance: float) -> None:
     for part, same in zip(one, other, strict=True):
         torch.testing.assert_close(part, same, rtol=0, atol=tolerance)
 
@@ -138,7 +140,7 @@ def test_a_ring_that_is_not_a_number_ends_with_its_row() -> None:
     x_BTD, reset_BT = _features(WINDOW + 3)
     reset_BT[:, 0] = True
     nan = torch.full_like(_fresh(backbone).keys_BNHSE, torch.nan)
-    poisoned = Ring(nan, nan, torch.full((ROWS,), 40))
+    poisoned = KVCache(nan, nan, torch.full((ROWS,), 40))
     expected, ring = backbone(x_BTD, reset_BT)
     for found, after in (backbone(x_BTD, reset_BT, poisoned), _steps(backbone, x_BTD, reset_BT, poisoned)):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
@@ -197,13 +199,13 @@ class _Case:
         past = (rows, heads, before, head_width)
         self.before = (normal(*past), normal(*past)) if before else None
         position_BT = torch.arange(frames) + torch.tensor([[5], [40]])
-        self.turn = chunk_turn(position_BT, head_width, torch.float64) if rotary else None
+        self.rotary = chunk_rotary(position_BT, head_width, torch.float64) if rotary else None
         self.given = (self.qkv_BT3HE, *(self.before or ()))
         self.weights = [torch.randn(2, frames, heads * head_width, generator=chance, dtype=torch.float64)]
         self.weights += [torch.randn((*past[:2], frames, head_width), generator=chance) for _ in range(2)]
 
     def outs_and_gradients(self, way: Any, outs: int = 3) -> list[Tensor]:
-        found = way(self.qkv_BT3HE, self.turn, self.band, self.before)
+        found = way(self.qkv_BT3HE, self.rotary, self.band, self.before)
         total = sum(
             (out * weight).sum() for out, weight in list(zip(found, self.weights, strict=True))[:outs]
         )
@@ -236,7 +238,7 @@ def test_the_way_back_is_the_gradient(rotary: bool) -> None:
     case = _Case(frames=6, window_size=4, before=3, resets=0.2, rotary=rotary)
 
     def product(qkv: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, ...]:
-        return banded_product(qkv, case.turn, case.band, (keys, values))
+        return banded_product(qkv, case.rotary, case.band, (keys, values))
 
     assert case.before is not None
     assert torch.autograd.gradcheck(product, (case.qkv_BT3HE, *case.before))
@@ -280,9 +282,9 @@ def test_a_layer_is_plain_attention_over_its_rows_of_weights(rotary: bool) -> No
     query, key, value = ((x_BTD @ w.T).unflatten(-1, (HEADS, -1)).transpose(1, 2) for w in weights)
     if rotary:
         angle = torch.arange(WINDOW)[:, None] * 10_000.0 ** -(torch.arange(0, 8, 2).double() / 8)
-        turn = torch.polar(torch.ones_like(angle), angle)
+        rotary = torch.polar(torch.ones_like(angle), angle)
         query, key = (
-            torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * turn).flatten(
+            torch.view_as_real(torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous()) * rotary).flatten(
                 -2
             )
             for x in (query, key)
@@ -291,7 +293,7 @@ def test_a_layer_is_plain_attention_over_its_rows_of_weights(rotary: bool) -> No
     expected = heard.transpose(1, 2).flatten(2) @ attention.out.weight.T
     chunk = BandedChunk(x_BTD, reset_BT, None, window_size=WINDOW)
     torch.testing.assert_close(attention(x_BTD, chunk), expected, rtol=0, atol=1e-10)
-    ring = fresh_ring(
+    ring = empty_kv_cache(
         ROWS,
         layers=1,
         heads=HEADS,

@@ -9,7 +9,7 @@ from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.models.attention import AttentionBackbone
-from exphil_core.models.interleaved import Interleaved
+from exphil_core.models.interleaved import InterleavedBackbone
 from exphil_core.models.policy import Policy, build_policy, slice_frames
 from exphil_core.replays.columns import POSITION
 
@@ -66,7 +66,7 @@ def test_the_states_own_token_does_not_hold_the_action(made_up_batch: MakeBatch)
 @torch.no_grad()
 def test_a_window_is_as_many_frames_as_without_the_actions(made_up_batch: MakeBatch) -> None:
     policy = _policy("attention")
-    assert isinstance(policy.backbone, Interleaved)
+    assert isinstance(policy.backbone, InterleavedBackbone)
     assert isinstance(policy.backbone.tokens, AttentionBackbone)
     layers = policy.backbone.tokens.config.layers
     reach = layers * (WINDOW - 1) + 1

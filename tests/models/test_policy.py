@@ -7,7 +7,7 @@ import torch
 
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
-from exphil_core.encoding.batch import targets
+from exphil_core.encoding.batch import build_targets
 from exphil_core.models.policy import Policy, build_policy, prediction_mask, slice_frames
 
 from .conftest import MakeBatch
@@ -37,10 +37,10 @@ def test_every_kind_and_codec_scores_a_batch_and_learns(
 ) -> None:
     policy = _policy(kind, codec=codec, delay=2)
     batch = made_up_batch(3, 20)
-    nll_BTK, aimed, _ = policy.nll(batch)
+    nll_BTK, targets, _ = policy.nll(batch)
     assert nll_BTK.shape == (3, 17, len(policy.codec.components))
     assert nll_BTK.dtype == torch.float32
-    assert aimed.mask_BT.all()
+    assert targets.mask_BT.all()
     nll_BTK.sum().backward()
     unused = [name for name, p in policy.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [name for name in unused if not name.startswith("encoder.")]
@@ -63,9 +63,9 @@ def test_the_embeddings_of_ids_learn(made_up_batch: MakeBatch) -> None:
 def test_the_target_lies_one_frame_and_the_delay_ahead(delay: int, made_up_batch: MakeBatch) -> None:
     policy = _policy(delay=delay)
     batch = made_up_batch(2, 12)
-    _, aimed, _ = policy.nll(batch)
-    expected = targets(batch, policy.codec, horizon=1 + delay, chunk_length=11 - delay)
-    assert torch.equal(aimed.tokens_BTK, expected.tokens_BTK)
+    _, targets, _ = policy.nll(batch)
+    expected = build_targets(batch, policy.codec, horizon=1 + delay, chunk_length=11 - delay)
+    assert torch.equal(targets.tokens_BTK, expected.tokens_BTK)
 
 
 def test_what_lies_ahead_changes_the_target_and_not_the_features(made_up_batch: MakeBatch) -> None:
@@ -98,20 +98,20 @@ def test_state_carried_over_chunks_gives_the_nats_of_the_whole(kind: str, made_u
 def test_the_nats_are_those_of_the_distributions(made_up_batch: MakeBatch) -> None:
     policy = _policy()
     batch = made_up_batch(2, 9)
-    nll_BTK, aimed, _ = policy.nll(batch)
-    parts, _ = policy.distributions(slice_frames(batch, 0, 8), aimed.tokens_BTK)
+    nll_BTK, targets, _ = policy.nll(batch)
+    parts, _ = policy.distributions(slice_frames(batch, 0, 8), targets.tokens_BTK)
     picked = [
         part.gather(-1, token[..., None])[..., 0]
-        for part, token in zip(parts, aimed.tokens_BTK.unbind(-1), strict=True)
+        for part, token in zip(parts, targets.tokens_BTK.unbind(-1), strict=True)
     ]
     torch.testing.assert_close(-torch.stack(picked, dim=-1), nll_BTK)
 
 
 def test_prediction_last_counts_the_last_frame_of_each_window(made_up_batch: MakeBatch) -> None:
     policy = _policy()
-    _, aimed, _ = policy.nll(made_up_batch(2, 9))
-    assert torch.equal(prediction_mask(aimed, "dense"), aimed.mask_BT)
-    assert prediction_mask(aimed, "last").nonzero().tolist() == [[0, 7], [1, 7]]
+    _, targets, _ = policy.nll(made_up_batch(2, 9))
+    assert torch.equal(prediction_mask(targets, "dense"), targets.mask_BT)
+    assert prediction_mask(targets, "last").nonzero().tolist() == [[0, 7], [1, 7]]
 
 
 def test_describe_counts_every_parameter_once() -> None:

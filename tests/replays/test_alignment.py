@@ -1,6 +1,7 @@
 """What a number of jump onsets tells of how states and inputs are aligned."""
 
 import pytest
+from scipy.stats import binomtest
 
 from exphil_core.replays.alignment import leak_interval, leak_sentence
 
@@ -17,6 +18,14 @@ from exphil_core.replays.alignment import leak_interval, leak_sentence
 )
 def test_the_interval_is_wilsons(leaking: int, onsets: int, low: float, high: float) -> None:
     assert leak_interval(leaking, onsets) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize("onsets", [1, 2, 7, 50, 293, 10_000])
+def test_the_interval_is_scipys(onsets: int) -> None:
+    for leaking in {0, 1, onsets // 50, onsets // 2, onsets - 1, onsets}:
+        expected = binomtest(leaking, onsets).proportion_ci(method="wilson")
+        # `_Z` has seven digits.
+        assert leak_interval(leaking, onsets) == pytest.approx(tuple(expected), abs=1e-8)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from exphil_core.replays.folders import Counted, count_replays, usual_folders
+from exphil_core.replays.folders import ReplayCount, count_replays, usual_folders
 
 
 def _found(home: Path, system: str = "linux", **environment: str) -> list[Path]:
@@ -93,11 +93,11 @@ def test_replays_are_counted_without_being_opened(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"xy")
         (tmp_path / name).chmod(0)
     os.utime(tmp_path / "2024-01" / "B.SLP", (1e9, 2e9))
-    assert count_replays(tmp_path) == Counted(replays=2, archives=2, bytes=8, newest=2e9)
+    assert count_replays(tmp_path) == ReplayCount(replays=2, archives=2, bytes=8, newest=2e9)
     assert count_replays(tmp_path / "a.slp").replays == 1
     (tmp_path / "2024-01" / "c.slp.gz").touch()
     assert count_replays(tmp_path / "2024-01").replays == 2
-    assert count_replays(tmp_path / "nowhere") == Counted()
+    assert count_replays(tmp_path / "nowhere") == ReplayCount()
 
 
 def test_linked_folders_are_counted_once_as_a_build_reads_them(tmp_path: Path) -> None:

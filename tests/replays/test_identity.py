@@ -9,9 +9,9 @@ import pytest
 
 from exphil_core.replays.game import Game
 from exphil_core.replays.identity import match_key, twin_keys
+from exphil_core.replays.isolation.ipc import read_packed, write_packed
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
-from exphil_core.replays.wire import read_packed, write_packed
 
 Write = Callable[..., Path]
 

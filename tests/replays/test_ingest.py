@@ -15,7 +15,7 @@ import pytest
 
 from exphil_core.errors import DataError, ExphilError, UsageError
 from exphil_core.replays.columns import GROUPS
-from exphil_core.replays.ingest import IngestOptions, Outcome, Source, _Crew, ingest
+from exphil_core.replays.ingest import IngestOptions, Outcome, ReplaySource, _WorkerPool, ingest
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
 
@@ -23,7 +23,7 @@ Write = Callable[..., Path]
 
 MISBEHAVING = """
 import os, signal, sys, time
-from exphil_core.replays import worker
+from exphil_core.replays.isolation import worker_main
 from exphil_core.replays.parse import parse_replay
 
 class Panic(BaseException):
@@ -55,7 +55,7 @@ def parse(path):
                 pass
     return parse_replay(path)
 
-worker.main(sys.argv[1:], parse)
+worker_main.main(sys.argv[1:], parse)
 """
 
 
@@ -128,15 +128,15 @@ def test_too_many_open_files_are_a_sentence_and_refuse_nothing(
     def none_left(*_: object, **__: object) -> None:
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("exphil_core.replays.crew.subprocess.Popen", none_left)
+    monkeypatch.setattr("exphil_core.replays.isolation.worker_process.subprocess.Popen", none_left)
     with pytest.raises(ExphilError, match="ulimit -n"):
         list(ingest([folder], workers=1, options=IngestOptions()))
 
 
 def test_known_sources_are_skipped_without_a_worker(folder: Path) -> None:
-    seen: list[Source] = []
+    seen: list[ReplaySource] = []
 
-    def known(source: Source) -> bool:
+    def known(source: ReplaySource) -> bool:
         seen.append(source)
         return True
 
@@ -183,7 +183,7 @@ def test_one_source_that_fails_in_this_process_does_not_stop_the_others(folder: 
         for number in range(3):
             archive.write(folder / f"good{number}.slp", f"{number}.slp")
 
-    def known(source: Source) -> bool:
+    def known(source: ReplaySource) -> bool:
         if source.member == "1.slp" or source.path.endswith("good2.slp"):
             raise ZeroDivisionError("of ours")
         return False
@@ -203,9 +203,9 @@ def test_an_unpacker_that_says_what_it_was_not_asked_costs_its_archive(
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             for number in range(2):
                 archive.write(folder / f"good{number}.slp", f"{name}-{number}.slp")
-    real = _Crew.ask
+    real = _WorkerPool.ask
 
-    def ask(crew: _Crew, message: Mapping[str, Any], size: int) -> dict[str, Any]:
+    def ask(crew: _WorkerPool, message: Mapping[str, Any], size: int) -> dict[str, Any]:
         answer = real(crew, message, size)
         return (
             {"member": 99, "path": "/"}
@@ -213,7 +213,7 @@ def test_an_unpacker_that_says_what_it_was_not_asked_costs_its_archive(
             else answer
         )
 
-    monkeypatch.setattr(_Crew, "ask", ask)
+    monkeypatch.setattr(_WorkerPool, "ask", ask)
     found = by_name(
         list(ingest([tmp_path / "a.zip", tmp_path / "b.zip"], workers=1, options=IngestOptions()))
     )
@@ -228,7 +228,7 @@ def test_an_archive_that_goes_while_it_is_read_costs_itself(folder: Path, tmp_pa
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(folder / "good0.slp", "0.slp")
 
-    def known(source: Source) -> bool:
+    def known(source: ReplaySource) -> bool:
         path.unlink(missing_ok=True)  # between its listing and its unpacking
         return False
 

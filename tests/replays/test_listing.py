@@ -11,7 +11,7 @@ import pytest
 
 from exphil_core.errors import DataError
 from exphil_core.replays.kinds import kind_of
-from exphil_core.replays.listing import Found, find_files
+from exphil_core.replays.listing import FoundFile, find_files
 
 
 def listed(*paths: Path) -> tuple[list[str], dict[str, str], int]:
@@ -195,5 +195,5 @@ def test_a_name_that_is_no_text_is_found(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.slp")
     (tmp_path / name).touch()
     (found,) = find_files([tmp_path])
-    assert isinstance(found, Found)
+    assert isinstance(found, FoundFile)
     assert found.path.name == name

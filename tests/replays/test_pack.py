@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from exphil_core.replays import wire
 from exphil_core.replays.columns import (
     DTYPES,
     GROUPS,
@@ -16,6 +15,7 @@ from exphil_core.replays.columns import (
     POSITION,
     STAGE_COLUMNS,
 )
+from exphil_core.replays.isolation import ipc
 from exphil_core.replays.pack import PackedGame, pack_game
 from exphil_core.replays.parse import parse_replay
 
@@ -74,7 +74,7 @@ def test_a_packed_game_comes_out_of_its_file_as_it_went_in(handmade: Write, tmp_
     floor = {"entropy": "2.5", "surprisal": "2.5", "stderr": "0.5", "frames": 7}
     packed = pack_game(parse_replay(handmade(metadata={"dojo": {"players": {"0": floor}}})))
     path = tmp_path / "columns"
-    again = wire.read_packed(wire.write_packed(packed, path), path)
+    again = ipc.read_packed(ipc.write_packed(packed, path), path)
     path.unlink()
     for group in GROUPS:
         np.testing.assert_array_equal(again.groups[group], packed.groups[group])

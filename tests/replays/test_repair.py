@@ -9,11 +9,11 @@ import pytest
 
 from exphil_core.replays.columns import PLAYER_COLUMNS, PRE_COLUMNS
 from exphil_core.replays.game import Game
+from exphil_core.replays.isolation.ipc import read_packed, write_packed
+from exphil_core.replays.isolation.sandbox import load_game
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
 from exphil_core.replays.refusals import Refused
-from exphil_core.replays.viewing import load_game
-from exphil_core.replays.wire import read_packed, write_packed
 from tests.replays.slp_events import (
     FRAME_END,
     FRAME_START,

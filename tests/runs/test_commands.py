@@ -12,10 +12,10 @@ from exphil_core.cli import main
 from exphil_core.config.loader import load_preset
 from exphil_core.errors import UsageError
 from exphil_core.runs import control
-from exphil_core.runs.commands import typed_command
+from exphil_core.runs.commands import shell_command
 from exphil_core.runs.directory import RunDirectory, name_problem
 from exphil_core.runs.launcher import start
-from exphil_tui.app import farewell
+from exphil_tui.app import exit_message
 
 COMMAND = re.compile(r"'(exphil (?:[^'$]|'\\''|'[^']*')*)'|(?<=: )(exphil [^\n;]*)")
 
@@ -38,8 +38,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDirectory:
 def test_the_default_folder_needs_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for folder in (Path("checkpoints"), tmp_path / "checkpoints"):
-        assert typed_command(folder, "attach", "mine") == "exphil attach mine"
-    assert typed_command(Path("my runs"), "attach", "a b") == "exphil attach 'a b' --runs-dir 'my runs'"
+        assert shell_command(folder, "attach", "mine") == "exphil attach mine"
+    assert shell_command(Path("my runs"), "attach", "a b") == "exphil attach 'a b' --runs-dir 'my runs'"
 
 
 def test_what_is_to_be_typed_next_names_the_folder(
@@ -67,8 +67,8 @@ def test_what_is_to_be_typed_next_names_the_folder(
             control.send(elsewhere, "pause")
         said.append(str(refused.value))
     said.append(str(name_problem(elsewhere.path.parent, "mine")))
-    said.append(str(farewell(["mine"], elsewhere.path.parent)))
-    said.append(str(farewell(["mine", "yours"], elsewhere.path.parent)))
+    said.append(str(exit_message(["mine"], elsewhere.path.parent)))
+    said.append(str(exit_message(["mine", "yours"], elsewhere.path.parent)))
     with pytest.raises(UsageError) as refused:
         RunDirectory.find(Path("empty runs"), None)
     said.append(str(refused.value).replace("empty runs", "more runs"))
@@ -79,7 +79,7 @@ def test_what_is_to_be_typed_next_names_the_folder(
 
 
 def test_no_message_spells_a_command_about_a_run_by_hand() -> None:
-    """`typed_command` knows the folder and how a name is quoted."""
+    """`shell_command` knows the folder and how a name is quoted."""
     by_hand = re.compile(r"""['"`]exphil (?:attach|runs|train|eval|predict|export)\b[^'"`\n]*\{""")
     for package in (exphil_core, exphil_tui):
         for path in Path(str(package.__file__)).parent.rglob("*.py"):

@@ -18,10 +18,10 @@ import pytest
 from exphil_core.config.loader import load_preset
 from exphil_core.errors import DiskFullError, ExphilError, UsageError
 from exphil_core.runs import control
-from exphil_core.runs.control import COMMANDS, ENDED_PROCESS, Answer, Inbox, answer, send
+from exphil_core.runs.command_handler import CommandHandler, StopTraining
+from exphil_core.runs.control import COMMANDS, ENDED_PROCESS, Answer, CommandInbox, answer, send
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog, read_events
-from exphil_core.runs.helm import Ending, Helm
 
 HOLDER = """
 import signal, sys, time
@@ -65,7 +65,7 @@ def elsewhere(run: RunDirectory) -> Iterator["subprocess.Popen[str]"]:
 
 
 class Steered:
-    """A helm with what it said."""
+    """A command_handler with what it said."""
 
     def __init__(self, run: RunDirectory) -> None:
         self.log = EventLog(run.events_path)
@@ -73,16 +73,18 @@ class Steered:
         self.slept = 0
         self.while_asleep: Callable[[], None] = lambda: None
         self.run = run
-        self.helm = Helm(Inbox(run), emit=self.log.append, say=self._say, sleep=self._sleep)
+        self.command_handler = CommandHandler(
+            CommandInbox(run), emit=self.log.append, say=self._say, sleep=self._sleep
+        )
 
     def _say(self, state: str, step: int) -> None:
         self.said.append((state, step))
 
     def _sleep(self, seconds: float) -> None:
         self.slept += 1
-        assert self.slept < 100, "nobody lets it go on"
+        assert self.slept < 100, "nobody resumes it"
         self.while_asleep()
-        self.helm.look()
+        self.command_handler.poll()
 
     def commands(self) -> list[tuple[str, str]]:
         events = [event for event in read_events(self.run.events_path) if event["type"] == "command"]
@@ -94,7 +96,7 @@ def never() -> None:
 
 
 def test_commands_are_taken_once_and_in_order_of_sending(held: RunDirectory) -> None:
-    inbox = Inbox(held)
+    inbox = CommandInbox(held)
     sent = [send(held, command) for command in ("pause", "checkpoint", "resume", "checkpoint", "stop")]
     taken = list(inbox.waiting())
     assert [command.id for command in taken] == sent == sorted(sent)
@@ -117,21 +119,21 @@ def test_a_clock_that_is_set_back_does_not_change_the_order(
 def test_a_clock_that_steps_leaves_a_run_steerable(
     seconds: float, held: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step moves what the system calls the start of every process: it is reckoned from the boot time."""
+    """A step moves what the system calls the start of every process: it is computed from the boot time."""
     steered = Steered(held)
     send(held, "pause")
-    steered.helm.look()
+    steered.command_handler.poll()
     step_the_clock(monkeypatch, seconds)
     # What the heartbeat does every two seconds.
     held.write_status("running", 13)
     with pytest.raises(UsageError, match="is paused already"):
         send(held, "pause")
-    steered.helm.between_chunks()
+    steered.command_handler.between_chunks()
     send(held, "checkpoint")
     saved: list[int] = []
     send(held, "resume")
-    steered.helm.look()
-    steered.helm.between_steps(13, lambda: saved.append(13))
+    steered.command_handler.poll()
+    steered.command_handler.between_steps(13, lambda: saved.append(13))
     assert saved == [13]
     assert [state for _, state in steered.commands()].count("refused") == 0
 
@@ -142,7 +144,7 @@ def test_commands_of_many_senders_at_once_all_arrive(held: RunDirectory) -> None
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(list(Inbox(held).waiting())) == 20
+    assert len(list(CommandInbox(held).waiting())) == 20
 
 
 @pytest.mark.parametrize(
@@ -184,13 +186,13 @@ def test_what_makes_no_sense_after_what_was_sent_before_is_refused_with_a_senten
 def test_what_was_received_counts_until_it_is_done(held: RunDirectory) -> None:
     steered = Steered(held)
     send(held, "pause")
-    steered.helm.look()
+    steered.command_handler.poll()
     assert list((held.path / "control").iterdir()) == []
     with pytest.raises(UsageError, match="is paused already"):
         send(held, "pause")
     send(held, "resume")
-    steered.helm.look()
-    steered.helm.between_steps(13, never)
+    steered.command_handler.poll()
+    steered.command_handler.between_steps(13, never)
     with pytest.raises(UsageError, match="is not paused"):
         send(held, "resume")
     assert steered.slept == 0
@@ -200,7 +202,7 @@ def test_a_paused_run_waits_saves_goes_on_and_stops_as_it_is_told(held: RunDirec
     steered = Steered(held)
     saved: list[int] = []
     send(held, "pause")
-    steered.helm.look()
+    steered.command_handler.poll()
     asked = iter(["checkpoint", "resume"])
 
     def ask() -> None:
@@ -209,7 +211,7 @@ def test_a_paused_run_waits_saves_goes_on_and_stops_as_it_is_told(held: RunDirec
             send(held, next(asked))
 
     steered.while_asleep = ask
-    steered.helm.between_steps(7, lambda: saved.append(7))
+    steered.command_handler.between_steps(7, lambda: saved.append(7))
     assert saved == [7]
     assert steered.slept == 6
     assert steered.commands() == [
@@ -219,15 +221,15 @@ def test_a_paused_run_waits_saves_goes_on_and_stops_as_it_is_told(held: RunDirec
 
     held.write_status("running", 7)
     send(held, "pause")
-    steered.helm.look()
+    steered.command_handler.poll()
     send(held, "stop")
-    steered.helm.look()
-    with pytest.raises(Ending) as ending:
-        steered.helm.between_steps(8, never)
+    steered.command_handler.poll()
+    with pytest.raises(StopTraining) as ending:
+        steered.command_handler.between_steps(8, never)
     assert ending.value.status == "stopped"
     # Done is said once the run has saved, not before.
     assert ("stop", "done") not in steered.commands()
-    steered.helm.close("stopped")
+    steered.command_handler.close("stopped")
     assert steered.commands()[-2:] == [("pause", "refused"), ("stop", "done")]
 
 
@@ -235,47 +237,47 @@ def test_a_stop_is_noticed_within_an_evaluation_and_any_other_command_waits(held
     steered = Steered(held)
     for command in ("checkpoint", "pause"):
         send(held, command)
-        steered.helm.look()
-        steered.helm.between_chunks()
+        steered.command_handler.poll()
+        steered.command_handler.between_chunks()
     send(held, "stop")
-    steered.helm.look()
-    with pytest.raises(Ending):
-        steered.helm.between_chunks()
+    steered.command_handler.poll()
+    with pytest.raises(StopTraining):
+        steered.command_handler.between_chunks()
 
 
 def test_sigterm_ends_a_paused_run_as_preempted(held: RunDirectory) -> None:
     steered = Steered(held)
     send(held, "pause")
-    steered.helm.look()
+    steered.command_handler.poll()
 
     def terminate() -> None:
-        steered.helm.preempted = True
+        steered.command_handler.preempted = True
 
     steered.while_asleep = terminate
-    with pytest.raises(Ending) as ending:
-        steered.helm.between_steps(7, never)
+    with pytest.raises(StopTraining) as ending:
+        steered.command_handler.between_steps(7, never)
     assert ending.value.status == "preempted"
 
 
 def test_a_command_whose_saving_fails_is_refused(held: RunDirectory) -> None:
     steered = Steered(held)
     send(held, "checkpoint")
-    steered.helm.look()
+    steered.command_handler.poll()
 
     def fails() -> None:
         raise DiskFullError("no room")
 
     with pytest.raises(DiskFullError):
-        steered.helm.between_steps(7, fails)
-    steered.helm.close("failed")
+        steered.command_handler.between_steps(7, fails)
+    steered.command_handler.close("failed")
     assert steered.commands() == [("checkpoint", "received"), ("checkpoint", "refused")]
 
 
 def test_nothing_can_be_saved_in_a_run_that_was_deleted(held: RunDirectory) -> None:
     steered = Steered(held)
-    steered.helm.lost = "the run was deleted"
+    steered.command_handler.lost = "the run was deleted"
     with pytest.raises(ExphilError, match="was deleted"):
-        steered.helm.between_steps(7, never)
+        steered.command_handler.between_steps(7, never)
 
 
 def test_a_command_to_a_process_that_has_ended_is_refused_by_the_next(
@@ -287,8 +289,8 @@ def test_a_command_to_a_process_that_has_ended_is_refused_by_the_next(
     with run.lock():
         run.write_status("starting", None)
         steered = Steered(run)
-        steered.helm.look()
-        steered.helm.between_steps(13, never)
+        steered.command_handler.poll()
+        steered.command_handler.between_steps(13, never)
     (event,) = read_events(run.events_path)
     assert (event["command"], event["state"], event["reason"]) == ("stop", "refused", ENDED_PROCESS)
     assert list((run.path / "control").iterdir()) == []
@@ -312,8 +314,8 @@ def test_a_file_that_is_no_command_is_refused_and_taken_away(content: bytes, hel
     (folder / "stop.json").write_bytes(content)
     (folder / "half.json.17.partial").write_bytes(b"{")
     steered = Steered(held)
-    steered.helm.look()
-    steered.helm.between_steps(13, never)
+    steered.command_handler.poll()
+    steered.command_handler.between_steps(13, never)
     assert [state for _, state in steered.commands()] == ["refused"]
     assert [path.name for path in folder.iterdir()] == ["half.json.17.partial"]
 
@@ -323,7 +325,7 @@ def test_a_command_of_another_version_is_refused(held: RunDirectory) -> None:
     path = held.path / "control" / f"{id}.json"
     for change in ({"v": 1}, {"v": 3}, {"command": "dance"}):
         path.write_text(json.dumps({**json.loads(path.read_bytes()), **change}))
-        (command,) = Inbox(held).waiting()
+        (command,) = CommandInbox(held).waiting()
         assert "does not know" in command.refusal
 
 
@@ -338,8 +340,8 @@ def test_a_command_that_cannot_be_taken_away_is_still_carried_out_once(
     monkeypatch.setattr(Path, "unlink", refuses)
     saved: list[int] = []
     for _ in range(3):
-        steered.helm.look()
-        steered.helm.between_steps(7, lambda: saved.append(7))
+        steered.command_handler.poll()
+        steered.command_handler.between_steps(7, lambda: saved.append(7))
     assert saved == [7]
 
 
@@ -385,9 +387,9 @@ def test_an_answer_is_waited_for_until_there_is_one(held: RunDirectory) -> None:
     steered = Steered(held)
     id = send(held, "checkpoint")
     assert answer(held, id, seconds=0) == Answer(state="sent")
-    steered.helm.look()
+    steered.command_handler.poll()
     assert answer(held, id, seconds=0.1) == Answer(state="received")
-    thread = threading.Timer(0.2, lambda: steered.helm.between_steps(7, lambda: None))
+    thread = threading.Timer(0.2, lambda: steered.command_handler.between_steps(7, lambda: None))
     thread.start()
     assert answer(held, id, seconds=20) == Answer(state="done")
     thread.join()
@@ -418,7 +420,7 @@ def test_a_command_reaches_a_run_on_another_machine_through_the_shared_folder(ru
     left = json.loads((run.path / "control" / f"{id}.json").read_bytes())
     assert (left["host"], left["pid"], left["process_identity"]) == ("far-away", 1, "its boot/5")
     # Here nobody takes it for his own.
-    (command,) = Inbox(run).waiting()
+    (command,) = CommandInbox(run).waiting()
     assert command.refusal == ENDED_PROCESS
     assert socket.gethostname() != "far-away"
 

@@ -78,8 +78,8 @@ def test_nothing_that_goes_wrong_ends_the_run_and_each_thing_is_said_once(
 
     with Heartbeat(run, emit=lambda *_, **__: None) as beats:
         looks: list[int] = []
-        beats.look = lambda: looks.append(1)
-        beats.look_at_pilot = breaks
+        beats.poll = lambda: looks.append(1)
+        beats.poll_pilot = breaks
         beats.measure_gpu(breaks)
         beats.say("running", 1)
         time.sleep(0.3)

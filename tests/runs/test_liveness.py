@@ -95,9 +95,9 @@ def test_another_machine_that_was_heard_of_lately_holds_the_run(run: RunDirector
     assert run.process_id() is None
     with pytest.raises(UsageError, match="held by process 1 on far-away"), run.lock():
         pass
-    with pytest.raises(UsageError, match="going on"):
+    with pytest.raises(UsageError, match="is running"):
         start(run)
-    with pytest.raises(UsageError, match="going on"):
+    with pytest.raises(UsageError, match="is running"):
         run.delete()
     for heartbeat in (time.time() - 2 * FRESH_SECONDS, time.time() + 2 * FRESH_SECONDS):
         say(run, host="far-away", pid=1, heartbeat=heartbeat)
@@ -123,7 +123,7 @@ def test_a_status_that_makes_no_sense_is_none(values: dict[str, Any], run: RunDi
 
 
 def test_a_deleted_run_is_gone_for_good(run: RunDirectory, tmp_path: Path) -> None:
-    with run.lock(), pytest.raises(UsageError, match="going on"):
+    with run.lock(), pytest.raises(UsageError, match="is running"):
         run.delete()
     assert run.path.is_dir()
     run.delete()

@@ -15,14 +15,12 @@ import pytest
 
 from exphil_core.errors import DataError, DiskFullError, UsageError
 from exphil_core.melee.controller import BUTTON_BITS, Controller
+from exphil_core.runs.prediction_layout import ComponentLayout, Layout, controller_of
 from exphil_core.runs.predictions import (
-    ComponentLayout,
-    Layout,
     Meta,
+    PredictedSide,
     PredictionFile,
-    Ring,
-    Side,
-    controller_of,
+    PredictionRing,
     partial_of,
     prediction_path,
 )
@@ -40,7 +38,9 @@ FRAMES = 20
 
 
 def meta(**changes: Any) -> Meta:
-    sides = tuple(Side(slot=slot, port=slot + 1, external_id=2, type="human", known=True) for slot in (0, 1))
+    sides = tuple(
+        PredictedSide(slot=slot, port=slot + 1, external_id=2, type="human", known=True) for slot in (0, 1)
+    )
     found = Meta(
         content_id="ab" * 16,
         frames=FRAMES,
@@ -300,11 +300,11 @@ def test_another_version_another_kind_and_what_is_no_predictions_at_all_are_refu
     path.write_bytes(data)
     with pytest.raises(DataError, match="is of version 2; this exphil reads version 1"):
         PredictionFile.open(path)
-    Ring.create(path, LAYOUT, {})
+    PredictionRing.create(path, LAYOUT, {})
     with pytest.raises(DataError, match="does not hold predictions of this kind"):
         PredictionFile.open(path)
     path.write_bytes(b"something else entirely" * 100)
-    for kind in (PredictionFile, Ring):
+    for kind in (PredictionFile, PredictionRing):
         with pytest.raises(DataError, match="does not hold predictions of this kind"):
             kind.open(path)
         with pytest.raises(DataError, match="cannot be read"):
@@ -321,13 +321,13 @@ def test_a_full_disk_says_so_and_leaves_nothing(path: Path, monkeypatch: pytest.
     with pytest.raises(DiskFullError, match="no room left"):
         PredictionFile.create(path, LAYOUT, meta())
     with pytest.raises(DiskFullError, match="no room left"):
-        Ring.create(path, LAYOUT, {})
+        PredictionRing.create(path, LAYOUT, {})
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_ring_keeps_the_newest_and_numbers_them(tmp_path: Path) -> None:
-    ring = Ring.create(tmp_path / "frames.ring", LAYOUT, {"run": "é"}, capacity=4)
-    reader = Ring.open(tmp_path / "frames.ring")
+    ring = PredictionRing.create(tmp_path / "frames.ring", LAYOUT, {"run": "é"}, capacity=4)
+    reader = PredictionRing.open(tmp_path / "frames.ring")
     assert (reader.newest(), reader.last(10), reader.count) == (None, [], 0)
     assert (reader.meta, reader.layout, reader.capacity) == ({"run": "é"}, LAYOUT, 4)
     for number in range(1, 8):
@@ -342,25 +342,25 @@ def test_a_ring_keeps_the_newest_and_numbers_them(tmp_path: Path) -> None:
 
 def test_a_ring_that_begins_anew_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "frames.ring"
-    Ring.create(path, LAYOUT, {}).append(records(1, 1)[0])
-    reader = Ring.open(path)
+    PredictionRing.create(path, LAYOUT, {}).append(records(1, 1)[0])
+    reader = PredictionRing.open(path)
     assert not reader.replaced()
-    Ring.create(path, LAYOUT, {})
+    PredictionRing.create(path, LAYOUT, {})
     assert reader.replaced()
     assert reader.newest() is not None
-    assert Ring.open(path).newest() is None
+    assert PredictionRing.open(path).newest() is None
     path.unlink()
     assert reader.replaced()
     with pytest.raises(DataError, match="no predictions there yet"):
-        Ring.open(path)
+        PredictionRing.open(path)
 
 
 APPENDING = """
 import sys
 from pathlib import Path
 import numpy as np
-from tests.runs.test_predictions import LAYOUT, Ring, records
-ring = Ring.create(Path(sys.argv[1]), LAYOUT, {}, capacity=2)
+from tests.runs.test_predictions import LAYOUT, PredictionRing, records
+ring = PredictionRing.create(Path(sys.argv[1]), LAYOUT, {}, capacity=2)
 while True:
     ring.append(records(ring.count + 1, 1))
 """
@@ -373,7 +373,7 @@ def test_no_record_is_a_mixture_of_two_while_another_process_writes(tmp_path: Pa
         while not path.is_file():
             time.sleep(0.01)
             assert child.poll() is None
-        ring, seen = Ring.open(path), set()
+        ring, seen = PredictionRing.open(path), set()
         while len(seen) < 500:
             record = ring.newest()
             if record is None:

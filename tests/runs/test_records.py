@@ -9,9 +9,9 @@ import pytest
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.records import (
     NAME_LIMIT,
-    CharacterLoss,
+    CharacterStepLoss,
     Evaluated,
-    Latency,
+    LatencyEvent,
     Other,
     PressRate,
     RunStarted,
@@ -55,7 +55,7 @@ def test_a_record_holds_what_was_written(tmp_path: Path) -> None:
     record = decode((tmp_path / "events.jsonl").read_bytes())
     assert isinstance(record, Step)
     assert (record.step, record.loss, record.lr, record.eta_s) == (3, None, 1e-5, None)
-    assert record.per_character == {"link": CharacterLoss(loss=None, frames=7)}
+    assert record.per_character == {"link": CharacterStepLoss(loss=None, frames=7)}
 
 
 LATENCY = {
@@ -73,7 +73,7 @@ LATENCY = {
 
 def test_a_latency_of_before_the_pilot_is_read_and_says_nothing_of_what_it_does_not_tell() -> None:
     record = decode(json.dumps({**HEAD, "type": "latency", **LATENCY}).encode())
-    assert isinstance(record, Latency)
+    assert isinstance(record, LatencyEvent)
     told = {name: getattr(record, name) for name in record.__struct_fields__}
     assert {name: told[name] for name in LATENCY} == LATENCY
     assert all(told[name] in (None, "", []) for name in told.keys() - LATENCY.keys() - HEAD.keys())
@@ -95,6 +95,7 @@ def test_a_latency_of_a_pilot_holds_all_that_it_tells(tmp_path: Path) -> None:
         "total_frames": 3600,
         "total_missed": 4,
         "skipped": 2,
+        "total_skipped": 9,
         "cpu": 0.4,
         "realtime": True,
         "threads": 1,
@@ -106,7 +107,7 @@ def test_a_latency_of_a_pilot_holds_all_that_it_tells(tmp_path: Path) -> None:
     with EventLog(tmp_path / "events.jsonl") as log:
         log.append("latency", **told)
     record = decode((tmp_path / "events.jsonl").read_bytes())
-    assert isinstance(record, Latency)
+    assert isinstance(record, LatencyEvent)
     assert {name: getattr(record, name) for name in told} == told
     assert set(record.__struct_fields__) == told.keys() | HEAD.keys()
 

@@ -11,7 +11,7 @@ from exphil_core.config.loader import load_preset
 from exphil_core.runs import summary
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.runs.log_end import last_lines
+from exphil_core.runs.log_tail import last_lines
 from exphil_core.runs.summary import RECENT_LOSSES, RunList, summarise
 
 

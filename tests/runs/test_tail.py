@@ -22,7 +22,7 @@ def numbers(records: list[dict[str, object]]) -> list[object]:
 def test_a_file_that_is_not_there_is_missing_and_one_that_appears_late_is_read(tmp_path: Path) -> None:
     path = tmp_path / "late" / "events.jsonl"
     tail = Tail(path)
-    assert tail.look() is None
+    assert tail.poll() is None
     assert tail.missing
     path.parent.mkdir()
     path.write_bytes(line_of(1))
@@ -160,9 +160,9 @@ def test_what_is_no_file_is_an_error_and_waits_for_nobody(tmp_path: Path) -> Non
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     with pytest.raises(OSError, match="not a regular file"):
-        Tail(pipe).look()
+        Tail(pipe).poll()
     with pytest.raises(OSError, match="not a regular file"):
-        Tail(tmp_path).look()
+        Tail(tmp_path).poll()
 
 
 @pytest.mark.parametrize(

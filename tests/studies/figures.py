@@ -1,22 +1,21 @@
-"""Made-up figures for advice: latencies by size, backbone and window, studies by loss and seed, and data.
+"""Made-up latencies, study results and data counts for tests of `advise`.
 
-In: milliseconds and losses. Out: what `advise` takes. What a reader gets wrong: rows are of the shapes of the shipped
-presets, so that advice finds them as it finds real ones.
+Rows have the shapes of the shipped presets, so that advice finds them like measured ones.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from exphil_core.advise.advice import Data, Known, Question
+from exphil_core.advise.evidence import Evidence, evidence_of
+from exphil_core.advise.latency_cache import CachedLatencies, CachedLatency, shape_of
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.loader import load_preset
 from exphil_core.config.preset import Preset
-from exphil_core.dataset.contents import CharacterCounts
+from exphil_core.dataset.stats import CharacterCounts
 from exphil_core.melee.frames import FRAME_MS
-from exphil_core.studies.advice import Data, Known, Question
-from exphil_core.studies.benched import Benched, BenchedRow, shape_of
-from exphil_core.studies.cells import Trial
-from exphil_core.studies.evidence import Evidence, evidence_of
-from exphil_core.studies.measures import Judged, Measures
+from exphil_core.studies.trial_result import CharacterLoss, Measures
+from exphil_core.studies.trials import Trial
 
 SMALL, MIDDLE, LARGE = "low_tier_unified (small)", "low_tier_unified (production)", "{}_20m"
 
@@ -43,12 +42,12 @@ def row(
     threads: int = 2,
     missed: int = 0,
     p50: float | None = None,
-) -> BenchedRow:
+) -> CachedLatency:
     changed: dict[str, object] = {}
     if window is not None:
         changed["backbone.window_size"] = window
     shape = shipped(preset, backbone, changed)
-    return BenchedRow(
+    return CachedLatency(
         shape=shape_of(shape),
         backbone=backbone,
         window_size=shape.backbone.window_size,
@@ -68,7 +67,9 @@ def row(
     )
 
 
-def all_rows(p99: float = 5.0, *, but: Mapping[str, float] | None = None, **options: Any) -> list[BenchedRow]:
+def all_rows(
+    p99: float = 5.0, *, but: Mapping[str, float] | None = None, **options: Any
+) -> list[CachedLatency]:
     """Every backbone, each as quick as the others but for those in `but`."""
     return [row(kind, (but or {}).get(kind, p99), **options) for kind in BACKBONE_KINDS]
 
@@ -103,7 +104,7 @@ def study(
                 loss=loss,
                 baseline=0.8,
                 per_character={
-                    who: Judged(loss=by_seed[seed], frames=500, floor=0.3 if dojo else None)
+                    who: CharacterLoss(loss=by_seed[seed], frames=500, floor=0.3 if dojo else None)
                     for who, by_seed in judged.items()
                 },
                 steps=100,
@@ -163,5 +164,5 @@ def question(**changed: Any) -> Question:
     return Question(**asked | changed)
 
 
-def known(rows: Sequence[BenchedRow] = (), evidence: Sequence[Evidence] = ()) -> Known:
-    return Known(benched=Benched(rows=tuple(rows)), evidence=tuple(evidence))
+def known(rows: Sequence[CachedLatency] = (), evidence: Sequence[Evidence] = ()) -> Known:
+    return Known(latencies=CachedLatencies(rows=tuple(rows)), evidence=tuple(evidence))

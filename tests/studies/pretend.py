@@ -31,10 +31,10 @@ def train(run: RunDirectory) -> int:
         if has_said_done(run):
             return 0
         step = json.loads(kept.read_text())["step"] if kept.exists() else 0
-        if preset.train.start_from is not None and not kept.exists():
-            before = RunDirectory.open(Path(preset.train.start_from).parent)
+        if preset.train.init_from is not None and not kept.exists():
+            before = RunDirectory.open(Path(preset.train.init_from).parent)
             assert before.standing()[0] == "done"
-            assert Path(preset.train.start_from).is_dir()
+            assert Path(preset.train.init_from).is_dir()
         run.write_status("running", step=step)
         time.sleep(IMPORT_SECONDS)
         log.append(
@@ -73,10 +73,10 @@ def work(file: Path, runs_dir: Path) -> None:
     import subprocess
 
     from exphil_core.studies.data import StudyData
-    from exphil_core.studies.plan import cells_of
+    from exphil_core.studies.plan import trial_specs
     from exphil_core.studies.storage import StudyStorage
     from exphil_core.studies.study import load_study
-    from exphil_core.studies.worker import Told, Worker, hearing_signals
+    from exphil_core.studies.worker import ProgressCallbacks, StudyWorker, stop_on_signals
 
     def launch(run: RunDirectory) -> None:
         process = subprocess.Popen(
@@ -89,13 +89,15 @@ def work(file: Path, runs_dir: Path) -> None:
             time.sleep(0.01)
 
     study = load_study(str(file))
-    cells = cells_of(study)
+    cells = trial_specs(study)
     storage = StudyStorage(runs_dir / "studies" / study.name)
     storage.extend(cells)
     data = StudyData(
-        dataset=runs_dir.parent, replays=("games",), fingerprint="f", games=1, frames=1, told="made up"
+        dataset=runs_dir.parent, replays=("games",), fingerprint="f", games=1, frames=1, description="made up"
     )
-    told = Told(line=lambda text: print(text, file=sys.stderr, flush=True), state=lambda text: None)
+    told = ProgressCallbacks(
+        line=lambda text: print(text, file=sys.stderr, flush=True), state=lambda text: None
+    )
     told.line(f"study {study.name}: {len(cells)} runs")
     latency = {
         "p50_ms": 1.0,
@@ -105,10 +107,10 @@ def work(file: Path, runs_dir: Path) -> None:
         "threads": 1,
         "frames": 1,
     }
-    with hearing_signals() as asked:
-        worker = Worker(
-            study=study, data=data, storage=storage, runs_dir=runs_dir, told=told, asked=asked, launch=launch,
-            latency=lambda run, frames: latency,
+    with stop_on_signals() as stop_flag:
+        worker = StudyWorker(
+            study=study, data=data, storage=storage, runs_dir=runs_dir, progress=told, stop_flag=stop_flag,
+            launch=launch, latency=lambda run, frames: latency,
         )  # fmt: skip
         left = worker.work(cells)
     assert not left, left

@@ -1,6 +1,7 @@
 """Reports on made-up numbers: what is shown is said, the rest is called a tie, and one seed decides nothing."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from exphil_core.studies.caveats import NLL_SENTENCE
-from exphil_core.studies.cells import Trial
+from exphil_core.studies.aggregate import report_of
 from exphil_core.studies.markdown import markdown
-from exphil_core.studies.measures import Judged, LatencyMeasured, Measures, Point, measures_of
-from exphil_core.studies.outcome import report_of
 from exphil_core.studies.plots import draw
 from exphil_core.studies.publish import plain_report
 from exphil_core.studies.report import Report
-from exphil_core.studies.spread import difference, spread, student_t
+from exphil_core.studies.report_notes import NLL_SENTENCE
+from exphil_core.studies.statistics import difference, spread, student_t
+from exphil_core.studies.trial_result import CharacterLoss, LatencyMeasured, Measures, Point, measures_of
+from exphil_core.studies.trials import Trial
 
 FIVE = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 
@@ -33,7 +34,7 @@ def measured(
     curve: Sequence[float] = (),
 ) -> Measures:
     judged = {
-        name: Judged(loss=value, frames=500, floor=0.37, closed=0.8)
+        name: CharacterLoss(loss=value, frames=500, floor=0.37, closed=0.8)
         for name, value in (per_character or {"zelda": loss}).items()
     }
     return Measures(
@@ -60,7 +61,7 @@ def measured(
         ),
         cross=None
         if cross is None
-        else {name: Judged(loss=value, frames=cross_frames) for name, value in cross.items()},
+        else {name: CharacterLoss(loss=value, frames=cross_frames) for name, value in cross.items()},
     )
 
 
@@ -133,7 +134,7 @@ def test_without_a_reference_all_stand_against_the_lowest_and_it_is_not_called_b
         ("b", "a", True),
         ("c", "a", False),
     }
-    assert "lower than those of c is shown" in verdict(found)
+    assert "significantly lower than c" in verdict(found)
 
 
 def test_a_value_that_names_its_own_reference_is_compared_with_that_and_the_others_with_the_study_s() -> None:
@@ -162,22 +163,22 @@ def test_a_variant_that_began_where_another_ended_says_so_and_counts_its_own_fra
     }  # fmt: skip
     assert rows["after"].frames == rows["scratch"].frames == 1_000_000
     assert (
-        "after, later: begun with the best weights of without of the same seed, which had seen 4,000,000 frames in "
-        "its own. Their frames, minutes and what they took to a loss are of their own training alone."
+        "after, later: started from the best weights of without with the same seed, trained for 4,000,000 frames. "
+        "Their frames, minutes and time to a loss count only their own training."
     ) in found.notes
     text = markdown(found, [])
-    assert "after, later: begun where without ended; frames and minutes are their own." in text
-    assert "begun with the best weights of without" in text
+    assert "after, later: started from the best weights of without; frames and minutes are their own." in text
+    assert "started from the best weights of without with the same seed" in text
     # Where what it started from is not in the report, it is named all the same.
     alone = report([each for each in trials if each.variant in ("scratch", "after")])
-    assert any("after: begun with the best weights of made.without.0" in note for note in alone.notes)
+    assert any("after: started from the best weights of made.without.0" in note for note in alone.notes)
 
 
 def test_one_seed_is_marked_and_decides_nothing() -> None:
     found = report(of({"short": [0.9], "long": [0.1]}), against="short")
     said = verdict(found)
     assert "one seed only" in said
-    assert "so this decides nothing" in said
+    assert "this decides nothing" in said
     assert "tie" not in said
     assert "| long | 1 | 0.1000 | " in markdown(found, [])
 
@@ -214,6 +215,31 @@ def test_student_t_is_the_table_s(probability: float, freedom: int, expected: fl
     assert student_t(probability, freedom) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("probability", "freedom", "expected"),
+    [
+        (0.975, 1, 12.7062047362),
+        (0.975, 2, 4.3026527297),
+        (0.975, 3, 3.1824463053),
+        (0.975, 4, 2.7764451052),
+        (0.975, 9, 2.2621571628),
+        (0.995, 20, 2.8453397098),
+        (0.9995, 2, 31.5990545764),
+    ],
+)
+def test_student_t_is_right_to_ten_digits(probability: float, freedom: int, expected: float) -> None:
+    assert student_t(probability, freedom) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("together", [1, 2, 3, 10, 45, 190, 1000])
+def test_student_t_of_one_and_two_degrees_of_freedom_has_its_closed_form(together: int) -> None:
+    tail = 0.025 / together
+    assert student_t(1 - tail, 1) == pytest.approx(1 / math.tan(math.pi * tail), rel=1e-9)
+    assert student_t(1 - tail, 2) == pytest.approx(
+        (1 - 2 * tail) / math.sqrt(2 * tail * (1 - tail)), rel=1e-9
+    )
+
+
 def test_a_spread_of_one_has_no_deviation() -> None:
     assert spread([1.0]).deviation is None
     assert spread([1.0, 3.0]).deviation == pytest.approx(2**0.5)
@@ -240,7 +266,7 @@ def test_a_machine_that_was_too_busy_is_not_called_a_slow_policy() -> None:
     found = report([trial("woken", 0, busy), trial("fast", 0, measured(0.5, p99=2.0))])
     said = verdict(found)
     assert "all are fast enough for 60 FPS" in said
-    assert "woken met fewer than 99 of 100 deadlines all the same: the machine was too busy" in said
+    assert "woken missed more than 1 in 100 deadlines anyway: the machine was too busy" in said
     assert "| late |" in markdown(found, [])
     assert "too slow" not in markdown(found, [])
 
@@ -284,12 +310,12 @@ def test_policies_of_different_characters_are_compared_on_what_both_learned_alon
     assert group.comparisons == ()
     told = {(each.ours, each.theirs, each.on, each.tie) for each in group.by_character}
     assert told == {("mewtwo", "unified", "Mewtwo", False), ("zelda", "unified", "Zelda", True)}
-    assert "mewtwo against unified, by character: higher on Mewtwo (+0.0200, " in verdict(found)
-    assert "zelda against unified, by character: a tie on Zelda (" in verdict(found)
+    assert "mewtwo vs unified, by character: higher on Mewtwo (+0.0200, " in verdict(found)
+    assert "zelda vs unified, by character: tie on Zelda (" in verdict(found)
     assert (group.front, group.target) == ((), None)
     assert "lowest mean loss" not in verdict(found)
     assert "unified gets 2 times the budget of the others." in found.notes
-    assert any("judged on other frames" in note for note in found.notes)
+    assert any("evaluated on different frames" in note for note in found.notes)
     # Twice the frames for twice the budget is even.
     assert any("agree to within 0.0%" in note for note in found.notes)
 

@@ -9,12 +9,12 @@ from safetensors.torch import load_file
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
+from exphil_core.studies.aggregate import report_of
 from exphil_core.studies.data import StudyData
-from exphil_core.studies.outcome import report_of
-from exphil_core.studies.plan import cells_of
+from exphil_core.studies.plan import trial_specs
 from exphil_core.studies.storage import StudyStorage
 from exphil_core.studies.study import load_study
-from exphil_core.studies.worker import Told, Worker
+from exphil_core.studies.worker import ProgressCallbacks, StudyWorker
 from exphil_core.worker import work
 from tests.studies.tiny import AFTER
 
@@ -32,7 +32,7 @@ def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
         str(
             write_study(
                 ("seeds = [0, 1]", "seeds = [0]"),
-                ("warmup_steps = 2", "warmup_steps = 2\nlog_steps = 1\nlr = 3e-3\nema_decay = 0.9"),
+                ("warmup_steps = 2", "warmup_steps = 2\nlog_every_steps = 1\nlr = 3e-3\nema_decay = 0.9"),
                 ("frames = 6_400", "frames = 12_800"),
                 more=AFTER,
             )
@@ -43,16 +43,16 @@ def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
     storage.describe(
         about="?", decides="!", data="the dojo", against=study.against, references=study.references
     )
-    cells = cells_of(study)
+    cells = trial_specs(study)
     storage.extend(cells)
-    worker = Worker(
+    worker = StudyWorker(
         study=study,
         data=StudyData(
-            dataset=dojo_dataset, replays=(), fingerprint=index.fingerprint, games=1, frames=1, told=""
+            dataset=dojo_dataset, replays=(), fingerprint=index.fingerprint, games=1, frames=1, description=""
         ),
         storage=storage,
         runs_dir=tmp_path / "runs",
-        told=Told(line=lambda text: None, state=lambda text: None),
+        progress=ProgressCallbacks(line=lambda text: None, state=lambda text: None),
         launch=work,
         latency=lambda run, frames: {
             "p50_ms": 1.0, "p99_ms": 2.0, "budget_ms": 16.67, "within_budget": True, "threads": 1, "frames": 1
@@ -62,7 +62,7 @@ def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
     narrow, after = (RunDirectory.open(tmp_path / "runs" / f"tiny.{name}.0") for name in ("narrow", "after"))
     # The same seed draws the same first batch.
     assert first_loss(after) < 0.8 * first_loss(narrow)
-    begun = after.preset().train.start_from
+    begun = after.preset().train.init_from
     assert begun is not None
     taken, best = load_file(Path(begun) / "model.safetensors"), narrow.best_step()
     assert best is not None

@@ -11,30 +11,30 @@ import pytest
 
 from exphil_core.errors import UsageError
 from exphil_core.runs.directory import FRESH_SECONDS
-from exphil_core.studies.cells import Cell
-from exphil_core.studies.plan import cells_of
+from exphil_core.studies.plan import trial_specs
 from exphil_core.studies.storage import JOURNAL, StudyStorage
 from exphil_core.studies.study import load_study
+from exphil_core.studies.trials import TrialSpec
 from tests.studies.tiny import AFTER
 
 
 @pytest.fixture
-def cells(write_study: Callable[..., Path]) -> list[Cell]:
-    return cells_of(load_study(str(write_study())))
+def cells(write_study: Callable[..., Path]) -> list[TrialSpec]:
+    return trial_specs(load_study(str(write_study())))
 
 
 @pytest.fixture
-def storage(tmp_path: Path, cells: list[Cell]) -> StudyStorage:
+def storage(tmp_path: Path, cells: list[TrialSpec]) -> StudyStorage:
     found = StudyStorage(tmp_path / "studies" / "tiny")
     assert found.extend(cells) == len(cells)
     return found
 
 
-def by_run(cells: list[Cell]) -> dict[str, Cell]:
+def by_run(cells: list[TrialSpec]) -> dict[str, TrialSpec]:
     return {cell.run: cell for cell in cells}
 
 
-def test_two_workers_never_take_the_same_cell(storage: StudyStorage, cells: list[Cell]) -> None:
+def test_two_workers_never_take_the_same_cell(storage: StudyStorage, cells: list[TrialSpec]) -> None:
     other = StudyStorage(storage.folder)
     taken = []
     while (found := (storage, other)[len(taken) % 2].take(by_run(cells))) is not None:
@@ -46,7 +46,7 @@ def test_two_workers_never_take_the_same_cell(storage: StudyStorage, cells: list
 
 
 def test_a_cell_that_was_left_is_taken_before_one_that_waits(
-    storage: StudyStorage, cells: list[Cell]
+    storage: StudyStorage, cells: list[TrialSpec]
 ) -> None:
     first, second = storage.take(by_run(cells)), storage.take(by_run(cells))
     assert first is not None
@@ -60,23 +60,23 @@ def test_a_cell_that_was_left_is_taken_before_one_that_waits(
 
 
 def test_a_run_beside_which_another_worker_was_busy_is_known_to_whoever_takes_it_up(
-    storage: StudyStorage, cells: list[Cell]
+    storage: StudyStorage, cells: list[TrialSpec]
 ) -> None:
     first = storage.take(by_run(cells))
     assert first is not None
-    storage.look_beside(first.cell.run)
+    storage.record_sharing(first.cell.run)
     assert not storage.was_shared(first.cell.run)
     second = storage.take(by_run(cells))
     assert second is not None
-    storage.look_beside(first.cell.run)
+    storage.record_sharing(first.cell.run)
     for each in (first, second):
         each.claim.release()
-    storage.look_beside(second.cell.run)
+    storage.record_sharing(second.cell.run)
     assert StudyStorage(storage.folder).was_shared(first.cell.run)
     assert not storage.was_shared(second.cell.run)
 
 
-def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: list[Cell]) -> None:
+def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: list[TrialSpec]) -> None:
     taken = storage.take(by_run(cells))
     assert taken is not None
     run = taken.cell.run
@@ -91,7 +91,7 @@ def test_a_trial_ends_once_whoever_says_so_again(storage: StudyStorage, cells: l
 def test_what_starts_from_another_is_not_to_be_had_before_that_has_ended(
     tmp_path: Path, write_study: Callable[..., Path]
 ) -> None:
-    cells = by_run(cells_of(load_study(str(write_study(("seeds = [0, 1]", "seeds = [0]"), more=AFTER)))))
+    cells = by_run(trial_specs(load_study(str(write_study(("seeds = [0, 1]", "seeds = [0]"), more=AFTER)))))
     storage = StudyStorage(tmp_path / "studies" / "tiny")
     # As a study that is extended has it: what starts first was added last.
     for run in ("tiny.after.0", "tiny.wide.0", "tiny.narrow.0"):
@@ -113,8 +113,8 @@ def test_what_starts_from_another_is_not_to_be_had_before_that_has_ended(
 
 
 def test_where_a_run_starts_is_part_of_what_it_is(tmp_path: Path, write_study: Callable[..., Path]) -> None:
-    def cells(start: str) -> list[Cell]:
-        return cells_of(load_study(str(write_study(more=AFTER.replace('starts_from = "narrow"', start)))))
+    def cells(start: str) -> list[TrialSpec]:
+        return trial_specs(load_study(str(write_study(more=AFTER.replace('starts_from = "narrow"', start)))))
 
     storage = StudyStorage(tmp_path / "studies" / "tiny")
     storage.extend(cells('starts_from = "narrow"'))
@@ -128,7 +128,7 @@ def test_where_a_run_starts_is_part_of_what_it_is(tmp_path: Path, write_study: C
 
 
 def test_a_journal_of_before_there_were_starts_is_read_and_extended(
-    storage: StudyStorage, cells: list[Cell], write_study: Callable[..., Path]
+    storage: StudyStorage, cells: list[TrialSpec], write_study: Callable[..., Path]
 ) -> None:
     journal = storage.folder / JOURNAL
     text = journal.read_text()
@@ -137,11 +137,11 @@ def test_a_journal_of_before_there_were_starts_is_read_and_extended(
     old = StudyStorage(storage.folder)
     assert "starts_from" not in journal.read_text()
     assert [trial.starts_from for trial in old.trials()] == [None] * len(cells)
-    assert old.extend(cells_of(load_study(str(write_study(more=AFTER))))) == 2
+    assert old.extend(trial_specs(load_study(str(write_study(more=AFTER))))) == 2
 
 
 def test_another_machine_s_claim_holds_until_its_heartbeat_lapses(
-    storage: StudyStorage, cells: list[Cell]
+    storage: StudyStorage, cells: list[TrialSpec]
 ) -> None:
     said = {"pid": 1, "host": f"not-{socket.gethostname()}", "heartbeat": time.time()}
     claim = storage.folder / "claims" / f"{cells[0].run}.json"
@@ -157,7 +157,7 @@ def test_another_machine_s_claim_holds_until_its_heartbeat_lapses(
         each.claim.release()
 
 
-def test_the_same_cells_are_added_once(storage: StudyStorage, cells: list[Cell]) -> None:
+def test_the_same_cells_are_added_once(storage: StudyStorage, cells: list[TrialSpec]) -> None:
     assert storage.extend(cells) == 0
     assert len(storage.trials()) == len(cells)
 
@@ -165,10 +165,10 @@ def test_the_same_cells_are_added_once(storage: StudyStorage, cells: list[Cell])
 def test_what_was_run_otherwise_is_not_mixed_in(
     storage: StudyStorage, write_study: Callable[..., Path]
 ) -> None:
-    changed = cells_of(load_study(str(write_study(("warmup_steps = 2", "warmup_steps = 3")))))
+    changed = trial_specs(load_study(str(write_study(("warmup_steps = 2", "warmup_steps = 3")))))
     with pytest.raises(UsageError, match=r"train\.warmup_steps = 2 then and 3 now"):
         storage.extend(changed)
-    longer = cells_of(load_study(str(write_study(("frames = 6_400", "frames = 12_800")))))
+    longer = trial_specs(load_study(str(write_study(("frames = 6_400", "frames = 12_800")))))
     with pytest.raises(UsageError, match=r"train\.max_steps = 50 then and 100 now"):
         storage.extend(longer)
 
@@ -176,20 +176,22 @@ def test_what_was_run_otherwise_is_not_mixed_in(
 def test_games_of_a_character_are_a_setting_like_any_other(
     tmp_path: Path, write_study: Callable[..., Path]
 ) -> None:
-    def limited(games: int) -> list[Cell]:
-        table = f"[set.data]\nmost_games = {{ m2 = {games} }}\n\n[set.train]"
-        return cells_of(load_study(str(write_study(("[set.train]", table)))))
+    def limited(games: int) -> list[TrialSpec]:
+        table = f"[set.data]\nmax_games_per_character = {{ m2 = {games} }}\n\n[set.train]"
+        return trial_specs(load_study(str(write_study(("[set.train]", table)))))
 
     storage = StudyStorage(tmp_path / "studies" / "few")
     assert storage.extend(limited(1)) == 4
     assert StudyStorage(storage.folder).extend(limited(1)) == 0
-    with pytest.raises(UsageError, match=r"data\.most_games = \{'mewtwo': 1\} then and \{'mewtwo': 2\} now"):
+    with pytest.raises(
+        UsageError, match=r"data\.max_games_per_character = \{'mewtwo': 1\} then and \{'mewtwo': 2\} now"
+    ):
         storage.extend(limited(2))
 
 
 def test_another_device_is_the_same_run(storage: StudyStorage, write_study: Callable[..., Path]) -> None:
     elsewhere = load_study(str(write_study()), settings={"train.device": "cuda"})
-    assert storage.extend(cells_of(elsewhere)) == 0
+    assert storage.extend(trial_specs(elsewhere)) == 0
 
 
 def test_other_games_are_refused(storage: StudyStorage) -> None:

@@ -10,7 +10,7 @@ import pytest
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.errors import UsageError
 from exphil_core.studies.budget import MOST_ROUNDING, Budget, frames_per_step
-from exphil_core.studies.plan import cells_of
+from exphil_core.studies.plan import trial_specs
 from exphil_core.studies.study import Study, load_study
 from exphil_core.studies.study_file import study_names
 from tests.studies.tiny import AFTER
@@ -44,7 +44,7 @@ def test_variants_are_the_product_of_the_axes(write_study: Write) -> None:
 def test_a_cell_is_a_variant_with_a_seed_and_every_variant_has_a_first_seed_before_any_has_a_second(
     write_study: Write,
 ) -> None:
-    cells = cells_of(load_study(str(write_study())))
+    cells = trial_specs(load_study(str(write_study())))
     assert [cell.run for cell in cells] == ["tiny.narrow.0", "tiny.wide.0", "tiny.narrow.1", "tiny.wide.1"]
     assert [cell.preset.train.seed for cell in cells] == [0, 0, 1, 1]
 
@@ -78,7 +78,7 @@ def test_the_quick_form_changes_what_it_names_and_nothing_else(write_study: Writ
 @pytest.mark.parametrize("name", study_names())
 def test_shipped_budgets_are_equal_across_variants(name: str, quick: bool) -> None:
     study = load_study(name, quick=quick)
-    cells = cells_of(study)
+    cells = trial_specs(study)
     assert len({cell.seed for cell in cells}) >= 3
     for budget in {cell.budget for cell in cells}:
         taken = []
@@ -128,7 +128,7 @@ def test_unified_sees_each_character_as_often_as_its_own_policy_does() -> None:
 @pytest.mark.parametrize("quick", [False, True])
 def test_balance_leaves_mewtwo_few_games_and_varies_nothing_but_the_balance(quick: bool) -> None:
     off, on = (variant.preset for variant in load_study("balance", quick=quick).variants)
-    assert off.data.most_games == on.data.most_games == {"mewtwo": 5}
+    assert off.data.max_games_per_character == on.data.max_games_per_character == {"mewtwo": 5}
     assert len(off.data.characters) == 5
     assert (off.train.balance_characters, on.train.balance_characters) == (False, True)
     assert off.model_copy(update={"train": on.train}) == on
@@ -147,7 +147,7 @@ def test_a_variant_that_starts_from_another_comes_after_it_with_the_same_seed_va
         "narrow-slow-frames", "narrow-fast-frames", "after-slow-frames", "after-fast-frames",
         "wide-slow-frames", "wide-fast-frames",
     ]  # fmt: skip
-    starts = {cell.run: cell.starts_from for cell in cells_of(study)}
+    starts = {cell.run: cell.starts_from for cell in trial_specs(study)}
     for budget in ("frames", "minutes"):
         for rate in ("slow", "fast"):
             for seed in (0, 1):
@@ -176,7 +176,7 @@ STARTS_MISTAKES = [
     ('"narrow"', '"back"', r"tiny\.toml:LINE: starts_from: goes round in a circle: after → back → after"),
     ('against = "wide"', 'against = "wild"', r"tiny\.toml:\d+: against: unknown value 'wild'; did you mean 'wide'\?"),
     ("starts_from", "start_from", r"start_from: unknown table; did you mean 'starts_from'\?"),
-    ('against = "wide"', 'train.start_from = "x"', r"tiny\.toml:LINE: starts_from: train\.start_from is 'x', and"),
+    ('against = "wide"', 'train.init_from = "x"', r"tiny\.toml:LINE: starts_from: train\.init_from is 'x', and"),
 ]  # fmt: skip
 
 
@@ -244,7 +244,7 @@ def test_a_held_out_character_is_picked_up_from_the_same_games_with_and_without_
         assert scratch.preset == after.preset
         assert scratch.budget == after.budget
         assert (scratch.starts_from, after.starts_from) == (None, "without")
-        assert (after.preset.data.characters, after.preset.data.most_games) == (("mewtwo",), k)
+        assert (after.preset.data.characters, after.preset.data.max_games_per_character) == (("mewtwo",), k)
         assert study.references[f"after_{k}"] == f"scratch_{k}"
     assert {variant.preset.encoder.character_mode for variant in study.variants} == {"learned"}
 
@@ -253,7 +253,7 @@ def test_equal_flops_give_the_cheaper_variant_more_updates(write_study: Write) -
     study = load_study(
         str(write_study(("frames = 6_400", "flops = 1e11"), ("budget.frames", "budget.flops")))
     )
-    narrow, wide = cells_of(study)[:2]
+    narrow, wide = trial_specs(study)[:2]
     steps = [cell.preset.train.max_steps for cell in (narrow, wide)]
     assert None not in steps
     assert steps[0] > steps[1] > 0  # type: ignore[operator]
@@ -262,7 +262,7 @@ def test_equal_flops_give_the_cheaper_variant_more_updates(write_study: Write) -
 def test_a_budget_of_too_few_updates_to_be_even_is_refused(write_study: Write) -> None:
     # An update is 128 frames.
     with pytest.raises(UsageError, match=r"a budget of 200 frames is 1\.6 updates of 128 frames each"):
-        cells_of(load_study(str(write_study(("frames = 6_400", "frames = 200")))))
+        trial_specs(load_study(str(write_study(("frames = 6_400", "frames = 200")))))
 
 
 @pytest.mark.parametrize("amount", [6400, 6401, 99_999, 123_457])

@@ -11,13 +11,13 @@ import pytest
 from exphil_core.errors import UsageError
 from exphil_core.runs.directory import RunDirectory, run_directories
 from exphil_core.runs.events import EventLog
-from exphil_core.studies.cells import Cell
-from exphil_core.studies.children import Unmeasured
 from exphil_core.studies.data import StudyData
-from exphil_core.studies.plan import cells_of
+from exphil_core.studies.plan import trial_specs
 from exphil_core.studies.storage import StudyStorage
 from exphil_core.studies.study import Study, load_study
-from exphil_core.studies.worker import MOST_STARTS, Told, Worker
+from exphil_core.studies.subprocesses import Unmeasured
+from exphil_core.studies.trials import TrialSpec
+from exphil_core.studies.worker import MOST_STARTS, ProgressCallbacks, StudyWorker
 from tests.studies.tiny import AFTER
 
 LATENCY = {"p50_ms": 1.0, "p99_ms": 2.0, "budget_ms": 16.67, "within_budget": True, "threads": 1, "frames": 1}
@@ -56,17 +56,19 @@ def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., M
     def work(
         launch: Callable[[RunDirectory], object], *, of: Study | None = None, **children: Any
     ) -> Mapping[str, str]:
-        cells = cells_of(study)[:1] if of is None else cells_of(of)
+        cells = trial_specs(study)[:1] if of is None else trial_specs(of)
         storage.extend(cells)
-        data = StudyData(dataset=tmp_path, replays=("games",), fingerprint="f", games=1, frames=1, told="")
-        quiet = Told(line=lambda text: None, state=lambda text: None)
+        data = StudyData(
+            dataset=tmp_path, replays=("games",), fingerprint="f", games=1, frames=1, description=""
+        )
+        quiet = ProgressCallbacks(line=lambda text: None, state=lambda text: None)
         children = {"latency": lambda run, frames: LATENCY, **children}
-        worker = Worker(
+        worker = StudyWorker(
             study=study if of is None else of,
             data=data,
             storage=storage,
             runs_dir=tmp_path / "runs",
-            told=quiet,
+            progress=quiet,
             launch=launch,
             **children,
         )
@@ -93,7 +95,7 @@ def finish_with_a_checkpoint(run: RunDirectory) -> None:
 
 def starts(runs: Path) -> dict[str, str]:
     """By run, that and the checkpoint that it begins with, as its run.toml says."""
-    found = {run.name: run.preset().train.start_from for run in run_directories(runs)}
+    found = {run.name: run.preset().train.init_from for run in run_directories(runs)}
     return {name: "/".join(Path(begun).parts[-2:]) for name, begun in found.items() if begun is not None}
 
 
@@ -137,7 +139,7 @@ def test_a_run_that_was_stopped_by_hand_is_not_started_again_at_once(
         started.append(run.name)
         run.write_status("stopped", step=3)
 
-    assert "stopped by hand" in work(launch)["tiny.narrow.0"]
+    assert "it was stopped" in work(launch)["tiny.narrow.0"]
     assert len(started) == 1
     assert work(finish) == {}
 
@@ -154,7 +156,7 @@ def test_a_run_that_is_killed_again_and_again_is_left_to_a_person(work: Work) ->
             json.dumps({**status, "pid": os.getpid(), "process_identity": ""})
         )
 
-    assert f"ended {MOST_STARTS} times" in work(launch)["tiny.narrow.0"]
+    assert f"exited early {MOST_STARTS} times" in work(launch)["tiny.narrow.0"]
     assert len(started) == MOST_STARTS
 
 
@@ -183,7 +185,7 @@ def test_a_folder_that_a_killed_worker_left_without_a_run_in_it_is_no_obstacle(
 def test_another_run_of_that_name_is_not_taken_for_the_study_s(
     work: Work, tmp_path: Path, study: Study, storage: StudyStorage
 ) -> None:
-    other: Cell = cells_of(study)[1]
+    other: TrialSpec = trial_specs(study)[1]
     RunDirectory.create(
         tmp_path / "runs", other.preset, name="tiny.narrow.0", dataset=tmp_path, fingerprint="f"
     )
@@ -250,8 +252,8 @@ def test_what_starts_from_a_run_that_had_to_be_left_is_left_too_and_goes_on_afte
 
     assert work(launch, of=chained) == {
         "tiny.narrow.0": "no room left",
-        "tiny.after.0": "tiny.narrow.0 has to end before it",
-        "tiny.third.0": "tiny.after.0 has to end before it",
+        "tiny.after.0": "tiny.narrow.0 has to end first",
+        "tiny.third.0": "tiny.after.0 has to end first",
     }
     assert [trial.run for trial in storage.trials() if trial.ended] == ["tiny.wide.0"]
     assert work(finish_with_a_checkpoint, of=chained) == {}
@@ -271,7 +273,7 @@ def test_a_run_that_was_begun_elsewhere_goes_on_with_the_checkpoint_where_it_lie
     told = runs / "tiny.after.0" / "run.toml"
     told.write_text(told.read_text().replace(str(runs), "/of/another/machine"))
     assert work(finish_with_a_checkpoint, of=chained) == {}
-    begun = RunDirectory(runs / "tiny.after.0").preset().train.start_from
+    begun = RunDirectory(runs / "tiny.after.0").preset().train.init_from
     assert begun == str(runs / "tiny.narrow.0" / "step-000000050")
 
 
@@ -297,9 +299,9 @@ def test_a_run_with_a_checkpoint_of_its_own_does_not_look_for_its_start_again(
 def test_a_run_that_starts_from_another_one_than_the_study_s_is_not_taken_for_it(
     work: Work, chained: Study, tmp_path: Path
 ) -> None:
-    (after,) = (cell for cell in cells_of(chained) if cell.variant == "after")
+    (after,) = (cell for cell in trial_specs(chained) if cell.variant == "after")
     for start in (None, "/runs/tiny.wide.0/step-000000050"):
-        train = after.preset.train.model_copy(update={"start_from": start})
+        train = after.preset.train.model_copy(update={"init_from": start})
         preset = after.preset.model_copy(update={"train": train})
         other = RunDirectory.create(
             tmp_path / "runs", preset, name="tiny.after.0", dataset=tmp_path, fingerprint="f"
@@ -314,7 +316,7 @@ def test_a_checkpoint_to_start_from_that_is_gone_is_left_to_a_person(
 ) -> None:
     # As if its run had been deleted since.
     left = work(finish, of=chained)
-    assert "it starts from tiny.narrow.0, whose best checkpoint is not in" in left["tiny.after.0"]
+    assert "it starts from tiny.narrow.0, whose best checkpoint is missing from" in left["tiny.after.0"]
     assert work(finish, of=chained).keys() == {"tiny.after.0", "tiny.third.0"}
 
 
@@ -323,11 +325,11 @@ def test_weights_that_do_not_fit_have_no_result_for_ever(
 ) -> None:
     def launch(run: RunDirectory) -> None:
         if run.name == "tiny.after.0":
-            fail(run, "CheckpointError", "train.start_from: not of this preset's size")
+            fail(run, "CheckpointError", "train.init_from: not of this preset's size")
         else:
             finish_with_a_checkpoint(run)
 
     assert work(launch, of=chained) == {}
     why = {trial.run: trial.why for trial in storage.trials() if trial.state == "failed"}
-    assert why["tiny.after.0"] == "train.start_from: not of this preset's size"
+    assert why["tiny.after.0"] == "train.init_from: not of this preset's size"
     assert why.keys() == {"tiny.after.0", "tiny.third.0"}

@@ -176,7 +176,7 @@ def test_a_worker_that_waits_for_the_run_to_start_from_goes_on_with_it_when_anot
     first.wait()
     assert second.wait(timeout=60) == 0
     assert ended(runs) == {"tiny.narrow.0": 1, "tiny.after.0": 1}
-    begun = RunDirectory(runs / "tiny.after.0").preset().train.start_from
+    begun = RunDirectory(runs / "tiny.after.0").preset().train.init_from
     best = run.best_step()
     assert best is not None
     assert begun == str(run.step_directory(best).absolute())
@@ -212,7 +212,7 @@ def test_a_killed_worker_s_run_is_resumed_by_another(
     begun = [event["resumed_from"] for event in events if event["type"] == "run_started"]
     assert begun[0] is None
     assert begun[1] >= 10
-    assert "taken up again" in (runs / "worker-1.log").read_text()
+    assert "resumed" in (runs / "worker-1.log").read_text()
     assert ended(runs) == {"tiny.narrow.0": 1, "tiny.wide.0": 1}
 
 
@@ -265,10 +265,10 @@ def test_more_seeds_and_values_are_added_and_nothing_that_ended_runs_again(
 def test_a_journal_that_a_killed_writer_left_torn_is_written_on(
     write_study: Callable[..., Path], runs: Path
 ) -> None:
-    from exphil_core.studies.plan import cells_of
+    from exphil_core.studies.plan import trial_specs
     from exphil_core.studies.study import load_study
 
-    cells = cells_of(load_study(str(write_study())))
+    cells = trial_specs(load_study(str(write_study())))
     folder = runs / "studies" / "tiny"
     StudyStorage(folder).extend(cells[:2])
     with (folder / JOURNAL).open("ab") as journal:

@@ -34,9 +34,9 @@ def test_few_games_a_slow_machine_and_three_minutes_make_a_small_run_that_fits(
     fitted = fit(low_tier(backbone__kind=kind, train__max_minutes=3.0), dojo_dataset, speed=slow)
     preset, train = fitted.preset, fitted.preset.train
     games = {ego.game for ego in open_training_data(preset, dojo_dataset).train}
-    steps = 180 * 2_000 / (train.batch_size * train.accumulation * preset.chunk_length)
+    steps = 180 * 2_000 / (train.batch_size * train.grad_accum_steps * preset.chunk_length)
     assert preset.size == "small"
-    assert train.batch_size * train.accumulation <= len(games)
+    assert train.batch_size * train.grad_accum_steps <= len(games)
     assert train.warmup_steps <= steps / 20
     assert 1 / (1 - train.ema_decay) <= steps / 20 + 1
     assert preset.data.train_on_all_characters is True

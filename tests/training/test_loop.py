@@ -18,11 +18,11 @@ from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.training import loop
+from exphil_core.training import trainer
 from exphil_core.training.checkpoint import load_checkpoint, save_checkpoint
+from exphil_core.training.checkpoint_manager import load_for_play
 from exphil_core.training.data import open_training_data
 from exphil_core.training.evaluate import Evaluation, SideResult, evaluate
-from exphil_core.training.keeper import load_for_play
 from exphil_core.training.precision import MEASURING
 from exphil_core.worker import work
 
@@ -50,7 +50,7 @@ def test_every_backbone_learns_something_in_a_hundred_steps(
 def test_a_row_goes_on_from_what_it_remembers_of_its_game(
     kind: str, tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    accumulation = 2
+    grad_accum_steps = 2
     seen: list[tuple[Any, Any, torch.Tensor]] = []
     plain = Policy.forward
 
@@ -61,14 +61,14 @@ def test_a_row_goes_on_from_what_it_remembers_of_its_game(
         return scores
 
     monkeypatch.setattr(Policy, "forward", watched)
-    train = {"max_steps": 40, "carry_state": True, "accumulation": accumulation}
+    train = {"max_steps": 40, "carry_state": True, "grad_accum_steps": grad_accum_steps}
     assert work(new_run(tiny(backbone={"kind": kind}, train=train, evaluation={"every_steps": 40}))) == 0
     assert len(seen) == 80
-    for (_, left, _), (state, _, reset) in zip(seen, seen[accumulation:], strict=False):
+    for (_, left, _), (state, _, reset) in zip(seen, seen[grad_accum_steps:], strict=False):
         assert all(torch.equal(one, two) for one, two in zip(left, state, strict=True))
         assert not any(part.requires_grad for part in state)
         assert not reset[:, 1:].any()
-    begins = torch.stack([reset[:, 0] for _, _, reset in seen[accumulation:]]).float().mean()
+    begins = torch.stack([reset[:, 0] for _, _, reset in seen[grad_accum_steps:]]).float().mean()
     assert 0 < begins < 0.5
 
 
@@ -337,7 +337,7 @@ def test_sides_whose_best_baseline_is_repeat_are_warned_of_once(
     def evaluated(*given: Any, **settings: Any) -> Evaluation:
         return replace(evaluate(*given, **settings), repeat_is_best=(side,))
 
-    monkeypatch.setattr(loop, "evaluate", evaluated)
+    monkeypatch.setattr(trainer, "evaluate", evaluated)
     run = new_run(tiny(train={"max_steps": 4}, evaluation={"every_steps": 1, "max_frames": 500}))
     assert work(run) == 0
     warnings = [event["message"] for event in events_of(run, "warning") if event["code"] == "repeat_is_best"]

@@ -10,7 +10,7 @@ from torch import nn
 from exphil_core.config.backbones import BackboneConfig, Mamba2Config, MambaConfig
 from exphil_core.config.preset import TrainConfig
 from exphil_core.models.backbone import build_backbone
-from exphil_core.training.limits import limits_of
+from exphil_core.training.duration import limits_of
 from exphil_core.training.optim import Optimizer, learning_rate
 
 
@@ -19,7 +19,7 @@ def config(**values: object) -> TrainConfig:
 
 
 def test_the_rate_warms_up_and_ends_at_its_final_share() -> None:
-    train = config(lr_final=0.1)
+    train = config(lr_final_ratio=0.1)
     rates = [learning_rate(train, step=step, progress=step / 100) for step in range(101)]
     assert rates[0] == pytest.approx(1e-3, rel=0.01)
     assert max(rates) == rates[9] or max(rates) == rates[10]
@@ -59,14 +59,14 @@ def test_a_restored_optimizer_takes_the_same_next_steps_bit_for_bit(ema: float) 
     advance(first, before, range(7))
     second = model()
     after = Optimizer(second, config(ema_decay=ema))
-    playing = {name: tensor.clone() for name, tensor in before.playing_weights().items()}
+    playing = {name: tensor.clone() for name, tensor in before.eval_weights().items()}
     after.load_state_tensors({k: v.clone() for k, v in before.state_tensors().items()}, playing)
     advance(second, after, range(7, 20))
 
     for name, weight in straight.state_dict().items():
         assert torch.equal(second.state_dict()[name], weight)
-    for name, weight in whole.playing_weights().items():
-        assert torch.equal(after.playing_weights()[name], weight)
+    for name, weight in whole.eval_weights().items():
+        assert torch.equal(after.eval_weights()[name], weight)
 
 
 def test_biases_do_not_decay() -> None:
@@ -97,7 +97,7 @@ def test_what_is_played_is_the_running_average_of_the_weights() -> None:
         decay = min(0.8, (1 + step) / (10 + step))
         for name, weight in net.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * weight
-    for name, weight in optimizer.playing_weights().items():
+    for name, weight in optimizer.eval_weights().items():
         torch.testing.assert_close(weight, expected[name])
         assert not torch.equal(weight, net.state_dict()[name])
 
@@ -119,7 +119,7 @@ def test_what_two_modules_share_is_averaged_under_both_names() -> None:
     for step in range(5):
         net.out(net.one["table"].weight).square().mean().backward()
         optimizer.step(step=step, progress=step / 20)
-    playing = optimizer.playing_weights()
+    playing = optimizer.eval_weights()
     assert torch.equal(playing["one.table.weight"], playing["other.table.weight"])
     assert not torch.equal(playing["one.table.weight"], net.one["table"].weight)
 

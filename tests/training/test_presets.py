@@ -35,12 +35,12 @@ def test_every_shipped_preset_builds_and_takes_a_step_that_moves_every_weight(
         horizon=policy.horizon,
         balance=preset.train.balance_characters,
         balance_temperature=preset.train.balance_temperature,
-        mirror=preset.train.mirror,
+        mirror=preset.train.mirror_prob,
     )
     before = {key: weight.clone() for key, weight in policy.named_parameters()}
-    nll_BTK, aimed, _ = policy.nll(apply_mirror(to_tensors(training_batch(data.store, plan, 0), "cpu")))
+    nll_BTK, targets, _ = policy.nll(apply_mirror(to_tensors(training_batch(data.store, plan, 0), "cpu")))
     prediction = preset.policy.prediction
-    mask_BT = prediction_mask(aimed, prediction)
+    mask_BT = prediction_mask(targets, prediction)
     assert mask_BT.any()
     ((nll_BTK.sum(-1) * mask_BT).sum() / mask_BT.sum()).backward()
     assert torch.isfinite(optimizer.clip())

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from exphil_core.cli import main
-from exphil_core.dataset.catalog import DATASET_FILE
+from exphil_core.dataset.discovery import DATASET_FILE
 from exphil_core.errors import DataError
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
@@ -87,7 +87,7 @@ def test_a_finished_run_names_the_command_that_trains_for_longer_and_it_works(
     assert words[0] == "exphil"
     assert main.run([*words[1:], "--headless", "--max-steps", "1", "--name", "longer"]) == 0
     longer = RunDirectory.find(Path("more runs"), "longer")
-    started = longer.preset().train.start_from
+    started = longer.preset().train.init_from
     assert started == str(trained.step_directory(2).absolute())
     assert longer.preset().backbone == trained.preset().backbone
     (split, of_longer) = (json.loads((run.path / "split.json").read_bytes()) for run in (trained, longer))

@@ -8,16 +8,16 @@ import pytest
 
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
-from exphil_core.dataset.lanes import LanePlan
 from exphil_core.dataset.plan import BatchPlan
 from exphil_core.dataset.split import select_egos
+from exphil_core.dataset.stateful_batches import StatefulBatchPlan
 from exphil_core.melee.characters import by_name
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.shares import (
     balance_notices,
     largest_balanced_batch,
-    pool_for,
+    sampling_for,
     shares_drawn,
     wanted_characters,
 )
@@ -45,7 +45,7 @@ def _issue() -> Any:
 
 
 def _said(preset: Preset, data: Any) -> list[str]:
-    return [notice.message for notice in balance_notices(preset, data, pool_for(preset, data))]
+    return [notice.message for notice in balance_notices(preset, data, sampling_for(preset, data))]
 
 
 def _balanced(tiny: MakePreset, **train: object) -> Preset:
@@ -57,22 +57,22 @@ def test_too_few_games_are_told_with_what_would_help(tiny: MakePreset) -> None:
     (said,) = _said(_balanced(tiny, batch_size=16), data)
     assert said == (
         "balance cannot reach every share of the windows that it asks for (zelda 6.2% for 20.0% and gameandwatch "
-        "18.8% for 20.0%): a batch has 16 windows and at most one from each of 16 games. What helps: more games to "
-        "learn from (3 of zelda and 1 of gameandwatch), or train.batch_size=5 with train.accumulation=4"
+        "18.8% for 20.0%): a batch has 16 windows and at most one from each of 16 games. What helps: more training "
+        "games (3 of zelda and 1 of gameandwatch), or train.batch_size=5 with train.grad_accum_steps=4"
     )
     # What it advises does help.
-    assert not _said(_balanced(tiny, batch_size=5, accumulation=4), data)
+    assert not _said(_balanced(tiny, batch_size=5, grad_accum_steps=4), data)
     more = [*[(game.sides[0].external_id, FOX) for game in data.store.index.games], *[(ZELDA, FOX)] * 3]
     index = faked_index([6000] * 20, [*more, (GAME_AND_WATCH, FOX)])
     assert not _said(_balanced(tiny, batch_size=16), _data(index, *wanted_characters(_balanced(tiny))))
 
 
 def test_the_lanes_of_a_step_are_one_batch(tiny: MakePreset) -> None:
-    preset = _balanced(tiny, batch_size=8, accumulation=2, carry_state=True)
+    preset = _balanced(tiny, batch_size=8, grad_accum_steps=2, carry_state=True)
     (said,) = _said(preset, _issue())
     assert "a step has 16 windows and at most one from each of 16 games" in said
     assert said.endswith("or train.batch_size=2")
-    assert not _said(_balanced(tiny, batch_size=2, accumulation=2, carry_state=True), _issue())
+    assert not _said(_balanced(tiny, batch_size=2, grad_accum_steps=2, carry_state=True), _issue())
 
 
 def test_a_character_that_would_be_repeated_too_often_is_told(tiny: MakePreset) -> None:
@@ -92,7 +92,7 @@ def test_nothing_is_said_of_a_character_that_is_not_wanted(tiny: MakePreset) -> 
     """Ness has one long game of eight: more than one window in eight would be his by his frames."""
     index = faked_index([60_000] + [6000] * 7, [(by_name("ness").external_id, FOX)] + [(ZELDA, FOX)] * 7)
     preset = _balanced(tiny, batch_size=8)
-    shares = pool_for(preset, _data(index)).shares
+    shares = sampling_for(preset, _data(index)).shares
     assert shares[by_name("ness").external_id].reachable < 0.5 * shares[by_name("ness").external_id].asked
     assert not [said for said in _said(preset, _data(index)) if "ness" in said]
 
@@ -107,9 +107,9 @@ def test_the_largest_batch_that_balance_can_fill(tiny: MakePreset) -> None:
 def test_drawn_shares_are_counted_in_the_windows_of_the_run(tiny: MakePreset, lanes: bool) -> None:
     data = _issue()
     settings: dict[str, Any] = {"seed": 3, "batch_size": 4, "chunk_length": 60, "balance": True}
-    kind = LanePlan if lanes else BatchPlan
+    kind = StatefulBatchPlan if lanes else BatchPlan
     if lanes:
-        settings["accumulation"] = 1
+        settings["grad_accum_steps"] = 1
     plan = kind(data.train, data.store.index, **settings)
     told = shares_drawn(plan, data, 50)
     games = data.store.index.games
@@ -127,7 +127,7 @@ def test_a_run_and_its_dry_run_warn_of_a_share_that_cannot_be_reached(
 
     # Mewtwo has one game, and so one window of six.
     preset = tiny(
-        data={"most_games": {"mewtwo": 1}},
+        data={"max_games_per_character": {"mewtwo": 1}},
         train={"max_steps": 1, "batch_size": 6, "balance_characters": True},
     )
     run = new_run(preset)

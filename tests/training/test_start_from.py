@@ -34,7 +34,7 @@ def test_a_run_begins_with_the_weights_of_another(tiny: MakePreset, new_run: New
     settings = {"max_steps": 1, "lr": 1e-9, "ema_decay": 0.0, "warmup_steps": 0}
     afresh, after = (
         new_run(tiny(train=settings), "afresh"),
-        new_run(tiny(train={**settings, "start_from": str(_best(teacher))}), "after"),
+        new_run(tiny(train={**settings, "init_from": str(_best(teacher))}), "after"),
     )
     assert work(afresh) == work(after) == 0
     assert _first_loss(after) < 0.8 * _first_loss(afresh)
@@ -46,7 +46,7 @@ def test_a_run_begins_with_the_weights_of_another(tiny: MakePreset, new_run: New
 def test_a_resumed_run_goes_on_from_its_own_checkpoint(tiny: MakePreset, new_run: NewRun) -> None:
     teacher = new_run(tiny(train={"max_steps": 3}), "teacher")
     assert work(teacher) == 0
-    run = new_run(tiny(train={"max_steps": 5, "start_from": str(_best(teacher))}), "after")
+    run = new_run(tiny(train={"max_steps": 5, "init_from": str(_best(teacher))}), "after")
     assert work(run) == 0
     for part in _best(teacher).iterdir():
         part.unlink()
@@ -72,10 +72,10 @@ def test_a_policy_of_another_size_is_refused_with_what_differs(
 ) -> None:
     teacher = new_run(tiny(train={"max_steps": 1}), "teacher")
     assert work(teacher) == 0
-    other = tiny(backbone={"kind": "gru"}, train={"max_steps": 1, "start_from": str(_best(teacher))})
+    other = tiny(backbone={"kind": "gru"}, train={"max_steps": 1, "init_from": str(_best(teacher))})
     assert work(new_run(other, "other")) == 5
     said = capsys.readouterr().err
-    assert "train.start_from" in said
+    assert "train.init_from" in said
     assert "not of this preset's size" in said
 
 
@@ -90,7 +90,8 @@ def _games(data: TrainingData) -> dict[str, set[int]]:
 
 def test_more_games_are_the_same_games_and_others(tiny: MakePreset, dojo_dataset: Path) -> None:
     one, two, every = (
-        _games(open_training_data(tiny(data={"most_games": most}), dojo_dataset)) for most in (1, 2, None)
+        _games(open_training_data(tiny(data={"max_games_per_character": most}), dojo_dataset))
+        for most in (1, 2, None)
     )
     assert one.keys() == two.keys() == every.keys()
     assert {len(mine) for mine in one.values()} == {1}
@@ -103,7 +104,7 @@ def test_games_are_few_of_the_characters_that_are_named_and_of_no_other(
     tiny: MakePreset, dojo_dataset: Path
 ) -> None:
     every, few = (
-        open_training_data(tiny(data={"most_games": most}), dojo_dataset)
+        open_training_data(tiny(data={"max_games_per_character": most}), dojo_dataset)
         for most in (None, {"mewtwo": 1, "link": 2})
     )
     all_games, few_games = _games(every), _games(few)
@@ -126,15 +127,15 @@ def test_a_game_of_a_character_against_itself_is_one_game(tiny: MakePreset, dojo
 
 
 def test_a_limit_of_a_character_that_nobody_plays_is_told(tiny: MakePreset, dojo_dataset: Path) -> None:
-    data = open_training_data(tiny(data={"most_games": {"pichu": 1, "link": 1}}), dojo_dataset)
+    data = open_training_data(tiny(data={"max_games_per_character": {"pichu": 1, "link": 1}}), dojo_dataset)
     (notice,) = data.warnings
-    assert notice.message.startswith("pichu: data.most_games limits it, but no game")
+    assert notice.message.startswith("pichu: data.max_games_per_character limits it, but no game")
 
 
 def test_what_is_held_out_does_not_depend_on_how_many_are_learned_from(
     tiny: MakePreset, dojo_dataset: Path
 ) -> None:
     few, all_of_them = (
-        open_training_data(tiny(data={"most_games": most}), dojo_dataset) for most in (1, None)
+        open_training_data(tiny(data={"max_games_per_character": most}), dojo_dataset) for most in (1, None)
     )
     assert few.validation == all_of_them.validation

@@ -15,24 +15,24 @@ from exphil_core.config.encoder import EncoderConfig
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
 from exphil_core.encoding.batch import TensorBatch
-from exphil_core.encoding.fighters import CharacterEncoding
+from exphil_core.encoding.players import CharacterEncoding
 from exphil_core.melee.characters import by_name
 from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import POSITION
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
-from exphil_core.training import loop
+from exphil_core.training import loop, trainer
 from exphil_core.training.checkpoint import load_checkpoint
 from exphil_core.training.data import open_training_data
+from exphil_core.training.estimate import _NullCheckpointManager
 from exphil_core.training.evaluate import Evaluation, evaluate
-from exphil_core.training.probe import _Nothing
 from exphil_core.worker import work
 
 MakePreset = Callable[..., Preset]
 NewRun = Callable[..., RunDirectory]
 STEPS = 3
 
-PLAIN: dict[str, object] = {"mirror": 0.0, "ema_decay": 0.0, "lr": 3e-3}
+PLAIN: dict[str, object] = {"mirror_prob": 0.0, "ema_decay": 0.0, "lr": 3e-3}
 
 STRATEGIES: dict[str, dict[str, dict[str, object]]] = {
     "characters": {"data": {"characters": ("mewtwo", "zelda")}},
@@ -40,9 +40,9 @@ STRATEGIES: dict[str, dict[str, dict[str, object]]] = {
     "window": {"backbone": {"window_size": 4}},
     "last": {"policy": {"prediction": "last"}},
     "delay": {"policy": {"delay": 2}},
-    "delays": {"policy": {"delays": [0, 18]}},
-    "mirror": {"train": {"mirror": 1.0}},
-    "noise": {"train": {"noise_share": 1.0}},
+    "delay_range": {"policy": {"delay_range": [0, 18]}},
+    "mirror": {"train": {"mirror_prob": 1.0}},
+    "noise": {"train": {"noise_prob": 1.0}},
     "label smoothing": {"train": {"label_smoothing": 0.1}},
     "focal": {"train": {"focal_gamma": 2.0}},
     "press weight": {"train": {"press_weight": 5.0}},
@@ -58,7 +58,7 @@ class Learned:
     """Those that would be played after the last step."""
     seen: list[TensorBatch] = field(default_factory=list)
     """The batch of every training pass, with what its targets are read from."""
-    delays: list[Tensor | None] = field(default_factory=list)
+    delay_range: list[Tensor | None] = field(default_factory=list)
     started: Mapping[str, Any] = field(default_factory=dict)
     """The `run_started` event."""
 
@@ -69,13 +69,13 @@ class _Enough(Exception):
 
 @pytest.fixture
 def learned(tiny: MakePreset, dojo_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Learned]:
-    """Takes the first steps of a training: `learned(train={"mirror": 1.0})`."""
+    """Takes the first steps of a training: `learned(train={"mirror_prob": 1.0})`."""
     plain = Policy.forward
     found = Learned()
 
     def watched(self: Policy, batch: TensorBatch, state: Any = None, **settings: Any) -> Scores:
         found.seen.append(batch)
-        found.delays.append(settings["delay_B"])
+        found.delay_range.append(settings["delay_B"])
         return plain(self, batch, state, **settings)
 
     monkeypatch.setattr(Policy, "forward", watched)
@@ -98,7 +98,7 @@ def learned(tiny: MakePreset, dojo_dataset: Path, monkeypatch: pytest.MonkeyPatc
             loop.train(
                 preset,
                 open_training_data(preset, dojo_dataset),
-                _Nothing(preset),
+                _NullCheckpointManager(preset),
                 device=torch.device("cpu"),
                 run_name="strategy",
                 emit=hear,
@@ -134,7 +134,7 @@ def reflected(values: Tensor) -> Tensor:
 def test_mirrored_windows_are_the_same_windows_seen_from_the_other_side(
     learned: Callable[..., Learned],
 ) -> None:
-    plain, all_mirrored, some = (learned(train={"mirror": share}) for share in (0.0, 1.0, 0.5))
+    plain, all_mirrored, some = (learned(train={"mirror_prob": share}) for share in (0.0, 1.0, 0.5))
     kinds = set()
     for before, after, either in zip(plain.seen, all_mirrored.seen, some.seen, strict=True):
         # The sticks are what is aimed at, too.
@@ -150,7 +150,7 @@ def test_mirrored_windows_are_the_same_windows_seen_from_the_other_side(
 
 
 def test_noise_moves_what_is_seen_and_never_what_is_aimed_at(learned: Callable[..., Learned]) -> None:
-    plain, noisy = learned(), learned(train={"noise_share": 1.0, "noise_scale": 0.02})
+    plain, noisy = learned(), learned(train={"noise_prob": 1.0, "noise_std": 0.02})
     for before, after in zip(plain.seen, noisy.seen, strict=True):
         moved = (column(after, "p0.position_x") - column(before, "p0.position_x")).abs()
         assert 0 < moved.max() < 50
@@ -159,8 +159,8 @@ def test_noise_moves_what_is_seen_and_never_what_is_aimed_at(learned: Callable[.
 
 
 def test_a_range_of_delays_is_drawn_from_for_each_window(learned: Callable[..., Learned]) -> None:
-    assert learned(policy={"delay": 2}).delays == [None] * STEPS
-    drawn = learned(policy={"delay": 2, "delays": [0, 18]}, train={"batch_size": 16}).delays
+    assert learned(policy={"delay": 2}).delay_range == [None] * STEPS
+    drawn = learned(policy={"delay": 2, "delay_range": [0, 18]}, train={"batch_size": 16}).delay_range
     rows = torch.cat([delay_B for delay_B in drawn if delay_B is not None])
     assert len(rows) == 16 * STEPS
     assert 0 <= rows.min() < rows.max() <= 18
@@ -211,7 +211,7 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         def told(*given: Any, **settings: Any) -> Evaluation:
             return replace(evaluate(*given, **settings), loss=next(left))
 
-        monkeypatch.setattr(loop, "evaluate", told)
+        monkeypatch.setattr(trainer, "evaluate", told)
 
     return say
 

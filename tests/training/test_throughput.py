@@ -19,8 +19,8 @@ from exphil_core.training.throughput import (
     PlainTransformer,
     flops_per_frame,
     keys_in_band,
-    made_up_batch,
     measure_training,
+    synthetic_batch,
 )
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def test_flops_are_those_that_torch_counts(kind: str, tiny: Tiny) -> None:
     wide: dict[str, Any] = {"kind": kind, "width": 128, "layers": 3, "window_size": FRAMES}
     preset = tiny(encoder={"width": 128}, backbone=wide)
     policy = build_policy(preset)
-    batch = made_up_batch(2, FRAMES + 1, CPU)
+    batch = synthetic_batch(2, FRAMES + 1, CPU)
     with FlopCounterMode(display=False) as counter:
         nll_BTK, _, _ = policy.nll(batch)
         nll_BTK.sum().backward()
@@ -140,7 +140,7 @@ def test_steps_are_taken_in_turn_and_the_first_are_left_out(small: None, tiny: T
 
 
 def test_weights_learn_in_a_measured_step(small: None, tiny: Tiny) -> None:
-    batch = made_up_batch(2, FRAMES + 1, CPU)
+    batch = synthetic_batch(2, FRAMES + 1, CPU)
     contestant = throughput._of_preset(tiny(), batch, FRAMES, CPU)
     before = [parameter.detach().clone() for parameter in contestant.model.parameters()]
     contestant.settle_precision("auto", CPU)

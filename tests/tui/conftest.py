@@ -1,7 +1,7 @@
-"""Run directories in every state a run can be in, cut out of one recorded run; a fixed clock.
+"""Fixtures: run directories in every state, cut out of one recorded run, and a fixed clock.
 
-In: `recorded/demo.jsonl`, the events of a real run of the preset `quick` on the dojo's games. Out: `make_run(state)`.
-What a reader gets wrong: times are moved, so that whatever the state, the last event came two seconds before `NOW`.
+`recorded/demo.jsonl` holds the events of a real run of the preset `quick` on the dojo's games. Times are shifted so
+that the last event is two seconds before `NOW`.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A machine to look at: its cache, Slippi's folders, and a stand-in for the commands that run beside the workbench.
+"""A fake machine in a test's folder: cache, Slippi folders, and a stand-in for the `exphil` subprocesses.
 
-In: a folder of a test's own. Out: datasets and replays with fixed names and times, so that pictures of them stay the
-same. What a reader gets wrong: the stand-in answers at once unless it is told to wait; it starts no process.
+Names and times are fixed, so that snapshots stay the same. The stand-in starts no process and answers at once unless
+told to wait.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from exphil_core.replays.columns import SCHEMA_VERSION
-from exphil_tui.child import Ended
+from exphil_tui.services.subprocess import CompletedCommand
 from tests.tui.conftest import NOW
 
 ESTIMATE: dict[str, Any] = {
@@ -130,7 +130,7 @@ class StandIn:
         self.broken_off: list[tuple[str, ...]] = []
         self.said: dict[str, tuple[str, ...]] = {}
         """Word of a command → lines that it says before it answers."""
-        self.answers: dict[str, Ended] = {}
+        self.answers: dict[str, CompletedCommand] = {}
         """Word of a command → how it ends."""
         self.waits: set[str] = set()
         """Words of commands that do not end by themselves."""
@@ -138,7 +138,7 @@ class StandIn:
 
     async def __call__(
         self, arguments: Sequence[str], *, told: Callable[[str], None] = lambda line: None
-    ) -> Ended:
+    ) -> CompletedCommand:
         words = tuple(arguments)
         self.calls.append(words)
         for word, lines in self.said.items():
@@ -155,7 +155,7 @@ class StandIn:
         self.then(words)
         return next((ended for word, ended in self.answers.items() if word in words), self._answer(words))
 
-    def _answer(self, words: tuple[str, ...]) -> Ended:
+    def _answer(self, words: tuple[str, ...]) -> CompletedCommand:
         if "--dry-run" in words:
             found = PROBED if "--probe" in words else ESTIMATE
             known = "--replays" in words
@@ -171,9 +171,9 @@ class StandIn:
         return [call for call in self.calls if set(words) <= set(call)]
 
 
-def answer(found: object) -> Ended:
-    return Ended(code=0, output=json.dumps(found) + "\n", problems=())
+def answer(found: object) -> CompletedCommand:
+    return CompletedCommand(code=0, output=json.dumps(found) + "\n", problems=())
 
 
-def refusal(sentence: str, code: int = 2) -> Ended:
-    return Ended(code=code, output="", problems=(sentence,))
+def refusal(sentence: str, code: int = 2) -> CompletedCommand:
+    return CompletedCommand(code=code, output="", problems=(sentence,))

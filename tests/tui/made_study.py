@@ -1,7 +1,6 @@
-"""Studies in every state a study can be in, written through the storage that their workers write to.
+"""Studies in every state, written through `StudyStorage` with made-up results.
 
-In: a folder of runs. Out: `StudyMaker`, whose studies have made-up measures. What a reader gets wrong: no run behind
-them learned anything, and only those that are asked for have a folder.
+No run was trained, and a run has a folder only where a test asks for one.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,10 +9,10 @@ from typing import Any, cast
 
 from exphil_core.config.loader import load_preset
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.studies.cells import Cell
-from exphil_core.studies.claim import Claim
-from exphil_core.studies.measures import Judged, LatencyMeasured, Measures, Point
 from exphil_core.studies.storage import StudyStorage
+from exphil_core.studies.trial_lock import Claim
+from exphil_core.studies.trial_result import CharacterLoss, LatencyMeasured, Measures, Point
+from exphil_core.studies.trials import TrialSpec
 
 FIVE = ("mewtwo", "ganondorf", "link", "gameandwatch", "zelda")
 FRAMES = 2_688_000
@@ -44,7 +43,7 @@ def measured(
         loss=loss,
         baseline=0.8,
         per_character={
-            name: Judged(
+            name: CharacterLoss(
                 loss=loss + 0.013 * index - 0.026, frames=500, floor=0.37, closed=(0.8 - loss) / 0.43
             )
             for index, name in enumerate(characters)
@@ -70,11 +69,11 @@ def measured(
         ),
         cross=None
         if cross is None
-        else {name: Judged(loss=value, frames=500) for name, value in cross.items()},
+        else {name: CharacterLoss(loss=value, frames=500) for name, value in cross.items()},
     )
 
 
-_CELL = cast("Cell", None)
+_CELL = cast("TrialSpec", None)
 """What a claim is taken for matters to a worker alone."""
 
 
@@ -110,7 +109,7 @@ class StudyMaker:
             update={"data": preset.data.model_copy(update={"characters": tuple(characters)})}
         )
         self.storage.extend([
-            Cell(
+            TrialSpec(
                 run=self.run(variant, seed), variant=variant, seed=seed, values={"axis": variant}, budget=budget,
                 amount=multiple * (FRAMES if budget == "frames" else 2.0), multiple=multiple, preset=preset,
             )
@@ -171,7 +170,7 @@ def of_one_seed(runs_dir: Path) -> StudyMaker:
     return made
 
 
-def crossed(runs_dir: Path) -> StudyMaker:
+def cross_evaluated(runs_dir: Path) -> StudyMaker:
     """Each character alone against one policy for all, evaluated on everybody's games."""
     made = StudyMaker(
         runs_dir, "multi_vs_single-quick", about="One policy for five characters, or one for each?",
@@ -196,7 +195,7 @@ def crossed(runs_dir: Path) -> StudyMaker:
     return made
 
 
-def going_on(runs_dir: Path, run_of: Callable[[str], RunDirectory]) -> tuple[StudyMaker, Claim]:
+def running(runs_dir: Path, run_of: Callable[[str], RunDirectory]) -> tuple[StudyMaker, Claim]:
     """Some seeds have ended, one runs, one was left by its worker, one has failed, the others wait.
 
     `run_of` makes the folder of the run that goes on. The claim is its worker's, who has it until it is released.

@@ -1,8 +1,7 @@
-"""Predictions of a game that no network made: a policy that repeats what was held, and sometimes looks the other way.
+"""Synthetic predictions of a game: a policy that repeats the human's inputs, with periodic deviations.
 
-In: a game. Out: a file of predictions, or records for a ring. What a reader gets wrong: everything is a function of
-the frame index, so that a picture of it stays the same; and the horizon is three, so that a frame's own record is
-not the one that belongs beside it.
+They are a function of the game and the frame index alone, so snapshots stay the same. The horizon is three frames:
+the record at frame t predicts the input of frame t + 3.
 """
 
 from pathlib import Path
@@ -11,7 +10,8 @@ import numpy as np
 
 from exphil_core.melee.controller import BUTTON_BITS
 from exphil_core.replays.game import Game
-from exphil_core.runs.predictions import UNKNOWN, ComponentLayout, Layout, Meta, PredictionFile, Side
+from exphil_core.runs.prediction_layout import UNKNOWN, ComponentLayout, Layout
+from exphil_core.runs.predictions import Meta, PredictedSide, PredictionFile
 
 HORIZON = 3
 WEIGHTS = 0x1234_5678_9ABC_DEF0
@@ -106,7 +106,7 @@ def meta(game: Game, *, known: tuple[int, ...], step: int) -> Meta:
         seed=0,
         since=0,
         sides=tuple(
-            Side(
+            PredictedSide(
                 slot=slot,
                 port=player.port_index + 1,
                 external_id=next(iter(player.played)),

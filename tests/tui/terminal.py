@@ -13,6 +13,10 @@ PATIENCE_S = 20.0
 """For a busy machine; what is waited for comes in a fraction of it."""
 
 
+_NOT_PASSED_ON = ("NO_COLOR", "EXPHIL_ASCII", "COLUMNS", "LINES")
+"""What would change the picture. With COLUMNS and LINES, which pytest-xdist sets, no terminal changes its size."""
+
+
 class Terminal:
     """A program in a terminal of its own."""
 
@@ -29,9 +33,7 @@ class Terminal:
         """Every byte that the program sent."""
         self.screen = pyte.Screen(columns, rows)
         self._stream = pyte.ByteStream(self.screen)
-        settings = {
-            key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "EXPHIL_ASCII")
-        }
+        settings = {key: value for key, value in os.environ.items() if key not in _NOT_PASSED_ON}
         settings |= {
             "TERM": "xterm-256color",
             "COLORTERM": "truecolor",

@@ -11,13 +11,13 @@ from textual.color import Color
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui import cli
-from exphil_tui.app import Workbench, farewell
+from exphil_tui.app import Workbench, exit_message
 from exphil_tui.commands import keyed_actions
-from exphil_tui.glyphs import ASCII
 from exphil_tui.screens.help import HelpScreen
-from exphil_tui.screens.run import RunScreen
-from exphil_tui.screens.runs import RunsScreen
+from exphil_tui.screens.run.screen import RunScreen
+from exphil_tui.screens.runs.screen import RunsScreen
 from exphil_tui.screens.too_small import TooSmallScreen
+from exphil_tui.theme.glyphs import ASCII
 
 SIZE = (80, 24)
 
@@ -96,7 +96,7 @@ async def test_the_palette_covers_every_action_of_the_screen_and_opens_every_scr
             for option in workbench.screen.query_one("CommandList").options  # type: ignore[attr-defined]
         }
         assert wanted <= offered
-        assert {"New run", "Data", "Help", "Quit", "Choose colours"} <= offered
+        assert {"New run", "Data", "Help", "Quit", "Change theme"} <= offered
         assert any(name.startswith("Runs") for name in offered)
 
 
@@ -159,7 +159,7 @@ async def test_where_there_is_no_colour_none_is_sent(runs_dir: Path, monkeypatch
 async def test_an_ascii_terminal_gets_ascii_alone(runs_dir: Path) -> None:
     app = Workbench(runs_dir=runs_dir, glyphs=ASCII)
     async with app.run_test(size=SIZE, notifications=True) as pilot:
-        app.say("Ganondörf … ‘quoted’ 音")
+        app.notify("Ganondörf … ‘quoted’ 音")
         await pilot.pause(0.3)
         assert text_of(app).isascii()
         await pilot.press("question_mark")
@@ -171,17 +171,24 @@ async def test_an_ascii_terminal_gets_ascii_alone(runs_dir: Path) -> None:
 
 async def test_a_hostile_sentence_is_shown_as_plain_text(workbench: Workbench) -> None:
     async with workbench.run_test(size=SIZE, notifications=True) as pilot:
-        workbench.say("run \x1b[2J[/][bold]x[/bold] \u202e" + "9" * 10_000, severity="error")
+        workbench.notify("run \x1b[2J[/][bold]x[/bold] \u202e" + "9" * 10_000, severity="error")
         await pilot.pause()
         shown = text_of(workbench)
         assert "[bold]x[/bold]" in "".join(shown.split())
         assert all(line.isprintable() for line in shown.split("\n"))
 
 
-def test_the_farewell_names_the_runs_that_go_on() -> None:
-    assert farewell([], Path("checkpoints")) is None
-    assert "exphil attach quick" in (farewell(["quick"], Path("checkpoints")) or "")
-    many = farewell(["a", "b", "c", "d", "e"], Path("checkpoints")) or ""
+async def test_ctrl_c_says_how_to_quit(workbench: Workbench) -> None:
+    async with workbench.run_test(size=SIZE, notifications=True) as pilot:
+        await pilot.press("ctrl+c")
+        await pilot.pause()
+        assert "Press q to quit." in text_of(workbench)
+
+
+def test_the_exit_message_names_the_runs_still_running() -> None:
+    assert exit_message([], Path("checkpoints")) is None
+    assert "exphil attach quick" in (exit_message(["quick"], Path("checkpoints")) or "")
+    many = exit_message(["a", "b", "c", "d", "e"], Path("checkpoints")) or ""
     assert "5 runs" in many
     assert "2 more" in many
 

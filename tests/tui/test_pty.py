@@ -1,7 +1,7 @@
-"""The real program in a real pseudo-terminal: what it sends, byte by byte, and what a person would then see.
+"""The real program in a pseudo-terminal: the bytes it sends, and the screen that `pyte` makes of them.
 
-`pyte` is a terminal in memory. What a reader gets wrong: what the workbench sends and what the terminal shows are
-both looked at; a hostile name might do no harm to this terminal and much to another, so no byte of it may be sent.
+Escape sequences from file names are checked in the sent bytes, because `pyte` may ignore one that harms another
+terminal.
 """
 
 import json
@@ -33,11 +33,11 @@ def test_in_an_empty_folder_it_says_how_to_begin_and_leaves_nothing_behind(
     start: Start, tmp_path: Path
 ) -> None:
     terminal = start()
-    terminal.until("No run yet")
+    terminal.until("No runs yet")
     terminal.press("?")
-    terminal.until("Help on Runs")
+    terminal.until("Help: Runs")
     terminal.press("escape")
-    terminal.until("Help on Runs", gone=True)
+    terminal.until("Help: Runs", gone=True)
     terminal.press("down", "up", "q")
     assert terminal.ends() == 0
     assert b"Traceback" not in terminal.sent
@@ -75,12 +75,12 @@ def test_attach_opens_the_run(start: Start, make_run: MakeRun) -> None:
 def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
     number: signal.Signals, start: Start, make_run: MakeRun, hangups: None
 ) -> None:
-    """Of keyboard, mouse, screen and cursor; and it says which runs go on, as always."""
+    """Of keyboard, mouse, screen and cursor; and it names the runs still running, as always."""
     make_run("running")
     terminal = start()
     # As the shell had it: a fresh terminal has just these.
     before = [_ECHO & flags for flags in termios.tcgetattr(terminal.process.child_fd)[3:4]]
-    terminal.until("1 going on")
+    terminal.until("1 active")
     assert not termios.tcgetattr(terminal.process.child_fd)[3] & _ECHO
     os.kill(terminal.process.pid, number)
     end = time.monotonic() + PATIENCE_S
@@ -96,7 +96,7 @@ def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
         *((b"\x1b[?%dh" % mode, b"\x1b[?%dl" % mode) for mode in (1000, 1003, 1004, 1006, 1015, 2004)),
     ):
         assert terminal.sent.rindex(left) > terminal.sent.rindex(entered), left
-    assert b"quick-running goes on without the workbench" in terminal.sent
+    assert b"quick-running is still running" in terminal.sent
     assert b"Traceback" not in terminal.sent
 
 
@@ -104,7 +104,7 @@ def test_it_ends_with_its_terminal_though_nothing_tells_it(start: Start, make_ru
     """Under nohup, and where its shell was disowned: no signal comes, and every write fails."""
     make_run("running")
     terminal = start(ignore_hangups=True)
-    terminal.until("1 going on")
+    terminal.until("1 active")
     os.close(terminal.process.child_fd)
     terminal.process.ptyproc.closed = True
     end = time.monotonic() + PATIENCE_S
@@ -121,11 +121,11 @@ def test_a_workbench_that_is_stuck_is_ended_and_its_terminal_put_back(start: Sta
         "def stick():\n"
         "    time.sleep(4)\n"
         "    from exphil_tui.app import Workbench\n"
-        "    Workbench._leave = lambda self, code: [time.sleep(0.1) for _ in iter(int, 1)]\n"
+        "    Workbench._exit_with_message = lambda self, code: [time.sleep(0.1) for _ in iter(int, 1)]\n"
         "threading.Thread(target=stick, daemon=True).start()\n"
     )
     terminal = start(environment={"PYTHONPATH": str(tmp_path)})
-    terminal.until("No run yet")
+    terminal.until("No runs yet")
     terminal.read(5.0)
     os.kill(terminal.process.pid, signal.SIGTERM)
     assert terminal.ends() == 128 + signal.SIGTERM
@@ -133,13 +133,13 @@ def test_a_workbench_that_is_stuck_is_ended_and_its_terminal_put_back(start: Sta
     assert terminal.sent.rindex(b"\x1b[?1003l") > terminal.sent.rindex(b"\x1b[?1003h")
 
 
-def test_leaving_says_which_runs_go_on(start: Start, make_run: MakeRun) -> None:
+def test_quitting_names_the_runs_still_running(start: Start, make_run: MakeRun) -> None:
     make_run("running")
     terminal = start()
-    terminal.until("1 going on")
+    terminal.until("1 active")
     terminal.press("q")
     assert terminal.ends() == 0
-    assert b"quick-running goes on without the workbench" in terminal.sent
+    assert b"quick-running is still running" in terminal.sent
 
 
 def test_a_terminal_made_small_is_told_so_and_gets_its_screen_back(start: Start, make_run: MakeRun) -> None:
@@ -164,7 +164,7 @@ def test_two_workbenches_on_one_run_show_the_same_and_one_leaves_the_other_be(
     os.kill(one.process.pid, signal.SIGKILL)
     other.read(0.5)
     other.press("escape")
-    other.until("1 going on")
+    other.until("1 active")
     other.press("q")
     assert other.ends() == 0
     assert b"Traceback" not in other.sent
@@ -233,12 +233,12 @@ def test_hostile_replays_never_reach_the_terminal(start: Start, tmp_path: Path, 
     build = [sys.executable, "-m", "exphil_tui", "data", "build", str(folder)]
     subprocess.run(build, env={**os.environ, **cache}, check=True, capture_output=True)
     terminal = start(size=(120, 40), environment=cache)
-    terminal.until("No run yet")
+    terminal.until("No runs yet")
     terminal.press("d")
     terminal.until("3 games")
     terminal.until("Slippi versions")
     terminal.press("n")
-    terminal.until("The same as a command")
+    terminal.until("Equivalent command")
     terminal.until("parameters")
     terminal.press("escape", "escape", "q")
     terminal.ends()
@@ -278,7 +278,7 @@ def test_an_ascii_terminal_is_sent_ascii_alone(start: Start, make_run: MakeRun) 
     terminal.press("enter")
     terminal.until("training loss")
     terminal.press("?")
-    terminal.until("Help on")
+    terminal.until("Help: ")
     terminal.press("escape", "escape", "q")
     terminal.ends()
     assert terminal.sent.isascii()
@@ -290,7 +290,7 @@ def test_from_an_empty_folder_a_first_run_is_started_steered_and_left_in_a_few_k
 ) -> None:
     """`n` and Enter start it; it is paused, goes on, stops, is resumed, and goes on when the workbench is left."""
     terminal = start(environment={"EXPHIL_CACHE": str(tmp_path / "cache")})
-    terminal.until("No run yet")
+    terminal.until("No runs yet")
     terminal.press("n")
     terminal.until("Enter writes the demo replays")
     terminal.press("enter")
@@ -307,11 +307,11 @@ def test_from_an_empty_folder_a_first_run_is_started_steered_and_left_in_a_few_k
     terminal.press("escape")
     terminal.until("1 run in checkpoints")
     terminal.press("r")
-    terminal.until("1 going on", patience_s=60)
+    terminal.until("1 active", patience_s=60)
     terminal.press("q")
     assert terminal.ends() == 0
     assert b"Traceback" not in terminal.sent
-    assert b"goes on without the workbench" in terminal.sent
+    assert b"is still running" in terminal.sent
     (path,) = (tmp_path / "checkpoints").iterdir()
     run = RunDirectory(path)
     assert run.alive()

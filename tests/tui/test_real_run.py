@@ -29,7 +29,7 @@ def training(new_run: MakeRun, tiny: Callable[..., Preset]) -> Iterator[MakeRun]
     runs = []
 
     def begin(name: str = "run", *, steps: int = 1_000_000) -> RunDirectory:
-        run = new_run(tiny(train={"max_steps": steps, "log_steps": 1}), name)
+        run = new_run(tiny(train={"max_steps": steps, "log_every_steps": 1}), name)
         runs.append(run)
         start_run(run)
         return run
@@ -60,7 +60,7 @@ def attached(start: Start, run: RunDirectory) -> Terminal:
 def test_from_an_empty_folder_to_a_finished_run_and_back(
     start: Start, tmp_path: Path, dojo_replays: Path
 ) -> None:
-    settings = ("--max-steps", "12", "--set", "train.log_steps=1", "--name", "first")
+    settings = ("--max-steps", "12", "--set", "train.log_every_steps=1", "--name", "first")
     opened = start("train", "--preset", "quick", "--replays", str(dojo_replays), *settings, size=(120, 40))
     opened.until("first", patience_s=PATIENCE_S)
     opened.until("done", patience_s=PATIENCE_S)

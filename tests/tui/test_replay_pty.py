@@ -29,7 +29,7 @@ def test_it_opens_plays_and_leaves_the_terminal_as_it_was(start: Start, dojo: Pa
     terminal.press("space", "g", *"600", "enter")
     terminal.until("frame 600 of")
     terminal.press("escape")
-    terminal.until("No run yet")
+    terminal.until("No runs yet")
     terminal.press("q")
     assert terminal.ends() == 0
     assert b"Traceback" not in terminal.sent
@@ -69,4 +69,4 @@ def _is_reader_of(process: Path, replay: Path) -> bool:
         words = (process / "cmdline").read_bytes().split(b"\0")
     except OSError:
         return False
-    return b"exphil_core.replays.viewing" in words and os.fsencode(replay) in words
+    return b"exphil_core.replays.isolation.sandbox" in words and os.fsencode(replay) in words

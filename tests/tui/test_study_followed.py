@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from exphil_tui.app import Workbench
-from exphil_tui.screens.studies import StudiesScreen
-from exphil_tui.widgets.study_table import StudyTable
+from exphil_tui.screens.studies.screen import StudiesScreen
+from exphil_tui.widgets.tables.study_table import StudyTable
 from exphil_tui.widgets.text_panel import plain
 from tests.studies.tiny import TINY
 
@@ -21,7 +21,7 @@ def table(screen: StudiesScreen) -> str:
     return plain((*picture.head, *picture.lines))
 
 
-async def test_a_study_is_seen_to_begin_to_go_on_and_to_be_finished(
+async def test_a_study_is_seen_to_start_to_run_and_to_finish(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, runs_dir = tmp_path / "tiny.toml", tmp_path / "runs"
@@ -39,21 +39,21 @@ async def test_a_study_is_seen_to_begin_to_go_on_and_to_be_finished(
         try:
             for _ in range(600):
                 await pilot.pause(0.1)
-                sight = next((found for found in screen._sights if found.name == "tiny"), None)
-                if sight is not None and (not seen or seen[-1] != sight.state):
-                    seen.append(sight.state)
+                snapshot = next((found for found in screen._snapshots if found.name == "tiny"), None)
+                if snapshot is not None and (not seen or seen[-1] != snapshot.state):
+                    seen.append(snapshot.state)
                 if seen and seen[-1] == "finished":
                     break
         finally:
             worker.kill()
             worker.wait()
         assert seen[-1] == "finished", (tmp_path / "log").read_text()
-        assert "going on" in seen
+        assert "running" in seen
         workbench.open_studies("tiny")
         for _ in range(100):
             await pilot.pause(0.1)
             opened = workbench.screen
-            if isinstance(opened, StudiesScreen) and opened.sight is not None:
+            if isinstance(opened, StudiesScreen) and opened.snapshot is not None:
                 break
         assert isinstance(opened, StudiesScreen)
         await pilot.pause()

@@ -11,11 +11,11 @@ from textual.widgets import Static
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, Glyphs
+from exphil_tui.model.run_state import TOTAL, RunState
 from exphil_tui.screens.compare import CompareScreen, losses
-from exphil_tui.screens.runs import RunsScreen
-from exphil_tui.state import TOTAL, RunState
-from exphil_tui.widgets.chart import Chart
+from exphil_tui.screens.runs.screen import RunsScreen
+from exphil_tui.theme.glyphs import ASCII, Glyphs
+from exphil_tui.widgets.canvas.chart import Chart
 
 MakeRun = Callable[..., RunDirectory]
 SIZES = [(80, 24), (120, 40)]

@@ -10,9 +10,9 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList, Static
 
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.screens.data import DataScreen
-from exphil_tui.screens.new_run import NewRunScreen
+from exphil_tui.screens.data.screen import DataScreen
+from exphil_tui.screens.new_run.screen import NewRunScreen
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
 from tests.tui.machine import Machine, StandIn, answer, refusal
 
 SIZES = [(80, 24), (120, 40)]
@@ -35,7 +35,9 @@ Open = Callable[..., Workbench]
 @pytest.fixture
 def opened(machine: Machine, stand_in: StandIn, clock: Callable[[], float]) -> Open:
     def open(**options: Any) -> Workbench:
-        return Workbench(runs_dir=Path("checkpoints"), clock=clock, launch=stand_in, **options)
+        return Workbench(
+            runs_dir=Path("checkpoints"), clock=clock, monotonic=clock, launch=stand_in, **options
+        )
 
     return open
 
@@ -55,17 +57,17 @@ async def ready(pilot: Pilot[None]) -> DataScreen:
     await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
     screen = pilot.app.screen
     assert isinstance(screen, DataScreen)
-    await until(pilot, lambda: screen._looked_once and not waits(screen))
+    await until(pilot, lambda: screen.loaded and not waits(screen))
     await pilot.pause()
     return screen
 
 
 def waits(screen: DataScreen) -> bool:
-    return any(worker.group in ("look", "contents") and not worker.is_finished for worker in screen.workers)
+    return any(worker.group in ("sources", "stats") and not worker.is_finished for worker in screen.workers)
 
 
 def about(screen: DataScreen) -> str:
-    return str(screen.query_one("#data-about-text", Static).render())
+    return str(screen.query_one("#data-details-text", Static).render())
 
 
 def build(screen: DataScreen) -> str:
@@ -99,7 +101,7 @@ async def test_a_bare_machine_offers_the_demo_replays_and_a_path(opened: Open, m
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         assert len(listed(screen)) == 2
-        assert "demo replays of the dojo" in listed(screen)[1]
+        assert "demo replays (dojo bots)" in listed(screen)[1]
         assert "not written yet" in listed(screen)[1]
         assert screen.query_one("#data-path").region.height == 1
 
@@ -122,14 +124,14 @@ async def test_datasets_come_first_the_newest_before_the_older_then_folders(
         assert "3 replays" in lines[order[2]]
 
 
-async def test_a_dataset_is_told_by_character_stage_version_and_what_is_not_in_it(
+async def test_a_dataset_lists_characters_stages_versions_and_excluded_files(
     opened: Open, machine: Machine, dojo_dataset: Path
 ) -> None:
     filtered, refused = {"too_short": 4}, {"corrupt": 2}
     machine.built("dojo", dojo_dataset, filtered=filtered, refused=refused, duplicates=1)
     async with opened().run_test(size=SIZES[1]) as pilot:
         screen = await ready(pilot)
-        await until(pilot, lambda: "characters" in about(screen))
+        await until(pilot, lambda: "playtime" in about(screen))
         words = about(screen)
         assert "12 games" in words
         rows = [
@@ -137,9 +139,9 @@ async def test_a_dataset_is_told_by_character_stage_version_and_what_is_not_in_i
         ]
         assert [row.split()[0] for row in rows] == ["Mewtwo", "Ganondorf", "Link", "Zelda"]
         assert all("⚠" in row for row in rows)
-        assert "little to learn from" in words
+        assert "little to train on" in words
         for sentence in (
-            "1 duplicates of another",
+            "1 duplicate\n",
             "4 filtered: too_short",
             "it has fewer frames than the minimum",
             "2 refused: corrupt",
@@ -150,19 +152,19 @@ async def test_a_dataset_is_told_by_character_stage_version_and_what_is_not_in_i
             assert sentence in words
 
 
-async def test_a_folder_is_counted_and_nothing_of_it_is_read(
+async def test_replays_in_a_folder_are_counted_but_not_read(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.slippi(3)
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         await go_to(pilot, screen, "~/Slippi")
-        assert "a folder: 3 replays" in about(screen)
+        assert "folder: 3 replays" in about(screen)
         assert "the newest is 2 h old" in about(screen)
         assert not stand_in.calls
 
 
-async def test_a_dataset_that_cannot_be_used_says_why_and_is_built_again(
+async def test_an_unusable_dataset_shows_why_and_can_be_rebuilt(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     path = machine.listed("old", ["/games/a", "/games/b"], schema_version=0)
@@ -205,7 +207,7 @@ async def test_a_path_is_typed_found_and_read(opened: Open, machine: Machine, st
     assert stand_in.calls == [("data", "build", str(folder), "--json")]
 
 
-async def test_a_build_shows_how_far_it_is_and_escape_breaks_it_off_before_it_leaves(
+async def test_a_build_shows_its_progress_and_escape_cancels_it_before_closing_the_screen(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.slippi(4)
@@ -220,9 +222,9 @@ async def test_a_build_shows_how_far_it_is_and_escape_breaks_it_off_before_it_le
         assert full * 3 == rest
         await pilot.press("b")
         await pilot.pause()
-        assert "One build at a time" in told(pilot)
+        assert "running already" in told(pilot)
         await pilot.press("escape")
-        await until(pilot, lambda: "what was read is kept" in build(screen))
+        await until(pilot, lambda: "replays that were read are kept" in build(screen))
         assert len(stand_in.broken_off) == 1
         assert pilot.app.screen is screen
         await pilot.press("escape")
@@ -230,7 +232,7 @@ async def test_a_build_shows_how_far_it_is_and_escape_breaks_it_off_before_it_le
         assert pilot.app.screen is not screen
 
 
-async def test_what_a_build_refuses_is_a_sentence(opened: Open, machine: Machine, stand_in: StandIn) -> None:
+async def test_a_failed_build_shows_its_error(opened: Open, machine: Machine, stand_in: StandIn) -> None:
     machine.slippi(2)
     stand_in.answers = {"build": refusal("no room left on the disk", 6)}
     async with opened().run_test(size=SIZES[0]) as pilot:
@@ -255,9 +257,7 @@ async def test_demo_replays_are_written_before_they_are_read(
 
 
 @pytest.mark.parametrize("key", ["n", "enter"])
-async def test_a_new_run_is_put_together_on_what_is_under_the_cursor(
-    opened: Open, machine: Machine, key: str
-) -> None:
+async def test_a_new_run_opens_on_the_data_under_the_cursor(opened: Open, machine: Machine, key: str) -> None:
     machine.listed("a", ["/games/older"], age=90_000)
     machine.listed("b", ["/games/newer"], age=60)
     async with opened().run_test(size=SIZES[0]) as pilot:
@@ -267,11 +267,11 @@ async def test_a_new_run_is_put_together_on_what_is_under_the_cursor(
         await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen))
         opened_on = pilot.app.screen
         assert isinstance(opened_on, NewRunScreen)
-        await until(pilot, lambda: opened_on.place is not None)
-        assert opened_on.draft.replays == "cache/datasets/a"
+        await until(pilot, lambda: opened_on.source is not None)
+        assert opened_on.form.replays == "cache/datasets/a"
 
 
-async def test_a_run_that_is_being_put_together_takes_the_data_and_keeps_its_choices(
+async def test_an_open_new_run_form_takes_the_data_and_keeps_its_overrides(
     opened: Open, machine: Machine
 ) -> None:
     machine.listed("a", ["/games/older"], age=90_000)
@@ -282,18 +282,18 @@ async def test_a_run_that_is_being_put_together_takes_the_data_and_keeps_its_cho
         await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen))
         draft = pilot.app.screen
         assert isinstance(draft, NewRunScreen)
-        await until(pilot, lambda: draft.place is not None)
+        await until(pilot, lambda: draft.source is not None)
         draft.query_one("#delay", Input).value = "9"
         await pilot.pause()
         screen = await ready(pilot)
         await go_to(pilot, screen, "older")
         await pilot.press("n")
         await until(pilot, lambda: pilot.app.screen is draft)
-        assert draft.draft.replays == "cache/datasets/a"
-        assert draft.draft.chosen["delay"] == "9"
+        assert draft.form.replays == "cache/datasets/a"
+        assert draft.form.overrides["delay"] == "9"
 
 
-async def test_an_empty_folder_is_neither_built_nor_learned_from(
+async def test_an_empty_folder_can_neither_be_built_nor_trained_on(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.slippi(0)
@@ -307,7 +307,9 @@ async def test_an_empty_folder_is_neither_built_nor_learned_from(
     assert not stand_in.calls
 
 
-async def test_a_damaged_index_is_a_sentence(opened: Open, machine: Machine, dojo_dataset: Path) -> None:
+async def test_a_damaged_index_is_an_error_sentence(
+    opened: Open, machine: Machine, dojo_dataset: Path
+) -> None:
     path = machine.built("dojo", dojo_dataset)
     (path / "index.parquet").write_bytes(b"PAR1")
     async with opened().run_test(size=SIZES[0]) as pilot:
@@ -320,7 +322,7 @@ async def test_a_damaged_index_is_a_sentence(opened: Open, machine: Machine, doj
     ["\x1b[2J[/red]\u202egpj", "[bold", "y" * 10_000, "\n\r\t"],
     ids=["escape", "markup", "long", "blank"],
 )
-async def test_hostile_names_are_shown_as_letters(
+async def test_hostile_names_are_shown_as_plain_text(
     opened: Open, machine: Machine, dojo_dataset: Path, hostile: str
 ) -> None:
     path = machine.built("dojo", dojo_dataset, source=f"/games/{hostile}", filtered={hostile: 2})
@@ -329,7 +331,7 @@ async def test_hostile_names_are_shown_as_letters(
     machine.slippi(1, name=f"Slippi/{hostile[:100]}x")
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        await until(pilot, lambda: "characters" in about(screen))
+        await until(pilot, lambda: "playtime" in about(screen))
         await pilot.press("slash", "x")
         screen.query_one("#data-path", Input).value = f"~/Slippi/{hostile[:100]}x"
         await pilot.press("enter")
@@ -345,10 +347,10 @@ async def test_all_that_matters_is_on_the_screen_at_every_size(
     machine.built("dojo", dojo_dataset)
     async with opened().run_test(size=size) as pilot:
         screen = await ready(pilot)
-        await until(pilot, lambda: "characters" in about(screen))
-        for part in ("#data-places", "#data-path", "#data-about"):
+        await until(pilot, lambda: "playtime" in about(screen))
+        for part in ("#data-sources", "#data-path", "#data-details"):
             assert screen.query_one(part).region.bottom <= size[1] - 1
-        room = screen.query_one("#data-about-text").size.width
+        room = screen.query_one("#data-details-text").size.width
         assert all(len(line) <= room for line in about(screen).splitlines() if line.startswith("Mr. Game"))
         shown = [found for found in screen.active_bindings.values() if found.binding.show]
         assert len({found.binding.action for found in shown}) <= 7
@@ -364,13 +366,13 @@ async def test_real_replays_are_read_from_here(machine: Machine, dojo_replays: P
         await pilot.press("b")
         await until(pilot, lambda: "12 games" in build(screen), seconds=60)
         await until(pilot, lambda: screen.current is not None and screen.current.usable)
-        await until(pilot, lambda: "characters" in about(screen), seconds=20)
+        await until(pilot, lambda: "playtime" in about(screen), seconds=20)
         assert len([line for line in listed(screen) if dojo_replays.name[-8:] in line]) == 1
 
 
 async def _found(pilot: Pilot[None]) -> None:
     screen = await ready(pilot)
-    await until(pilot, lambda: "characters" in about(screen))
+    await until(pilot, lambda: "playtime" in about(screen))
     await pilot.pause(0.1)
 
 

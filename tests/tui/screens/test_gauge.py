@@ -14,12 +14,12 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from exphil_core.lock import hold
+from exphil_core.pilot.directory import PilotDirectory
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.pilot import PilotDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.pilots import PilotProcess
-from exphil_tui.screens.run import RunScreen
+from exphil_tui.screens.run.screen import RunScreen
+from exphil_tui.services.pilots import PilotProcess
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
 from exphil_tui.widgets.gauge import Gauge
 from exphil_tui.widgets.text_panel import plain
 from tests.latencies import KINDS, fields, records
@@ -51,7 +51,7 @@ sys.stdin.read()
 def workbench(
     runs_dir: Path, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Workbench]:
-    monkeypatch.setattr("exphil_tui.screens.run.os.cpu_count", lambda: 8)
+    monkeypatch.setattr("exphil_tui.screens.run.panels.os.cpu_count", lambda: 8)
 
     def make(run: RunDirectory, *, glyphs: Glyphs = UNICODE) -> Workbench:
         return Workbench(runs_dir=runs_dir, run=run.name, glyphs=glyphs, clock=clock)
@@ -62,7 +62,7 @@ def workbench(
 @pytest.fixture
 def plays(monkeypatch: pytest.MonkeyPatch) -> Iterator[Plays]:
     """A pilot's files as it leaves them; held by this process where it is to be alive, and then never silent."""
-    monkeypatch.setattr("exphil_tui.pilots.FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr("exphil_tui.services.pilots.FRESH_SECONDS", 3600.0)
     with ExitStack() as held:
 
         def make(run: RunDirectory, kind: str, *, alive: bool = True, ago: float = 0.1) -> PilotDirectory:
@@ -136,8 +136,8 @@ def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
         screen = screen_of(pilot)
         written = screen.run_directory.events_path.read_bytes().count(b"\n")
         played = PilotDirectory(screen.run_directory).events_path.exists()
-        await until(lambda: screen.sight is not None and screen.state.events >= written)
-        await until(lambda: not played or screen.pilot.latency is not None)
+        await until(lambda: screen.snapshot is not None and screen.state.events >= written)
+        await until(lambda: not played or screen.pilot.snapshot.latency is not None)
         for key in keys:
             await pilot.press(key)
             await pilot.pause()
@@ -213,17 +213,17 @@ async def test_g_starts_a_pilot_that_says_what_it_costs_and_g_ends_it(
     run = make_run("running")
     async with workbench(run).run_test(size=LARGE) as pilot:
         await pressing()(pilot)
-        assert "no pilot: g starts one; it takes about 0.7 of a core" in " ".join(shown(pilot).split())
+        assert "no pilot running: g starts one; it uses about 0.7 of a core" in " ".join(shown(pilot).split())
         await pilot.press("g")
-        assert "takes about 0.7 of a core" in said(pilot)
-        assert "slows down by more" in said(pilot)
+        assert "uses about 0.7 of a core" in said(pilot)
+        assert "slows down more" in said(pilot)
         await until(lambda: "✓ in time" in shown(pilot))
         assert PilotDirectory(run).alive()
         await pilot.press("g")
         await until(lambda: "stopped" in shown(pilot))
-        await until(lambda: "no pilot: g starts one" in shown(pilot))
+        await until(lambda: "no pilot running: g starts one" in shown(pilot))
         assert not PilotDirectory(run).alive()
-        assert said(pilot) == "The pilot ends."
+        assert said(pilot) == "The pilot is stopping."
 
 
 async def test_leaving_the_run_ends_its_pilot(
@@ -243,8 +243,9 @@ async def test_a_pilot_that_refuses_is_a_sentence(
     stand_in("import sys; print('run x has no held-out replay [/]', file=sys.stderr); sys.exit(3)")
     async with workbench(make_run("running")).run_test(size=LARGE) as pilot:
         await pressing("g")(pilot)
-        await until(lambda: "ended: run x has no held-out replay [/]" in said(pilot))
-        await until(lambda: "ended: run x has no held-out replay [/] (g starts" in shown(pilot))
+        await until(lambda: "exited: run x has no held-out replay [/]" in said(pilot))
+        sentence = "exited: run x has no held-out replay [/] (g restarts it)"
+        await until(lambda: sentence in " ".join(shown(pilot).split()))
 
 
 async def test_a_pilot_that_another_started_is_shown_and_can_be_ended(
@@ -274,7 +275,7 @@ async def test_a_pilot_on_another_machine_is_said_to_be_one(
     plays(run, "fast")
     async with workbench(run).run_test(size=LARGE) as pilot:
         await pressing("g")(pilot)
-        await until(lambda: said(pilot) == "The pilot plays on another machine: it ends there.")
+        await until(lambda: said(pilot) == "The pilot runs on another machine: stop it there.")
 
 
 async def test_what_the_run_passed_on_serves_where_no_pilot_s_file_is(
@@ -332,8 +333,8 @@ async def test_in_the_background_the_gauge_is_not_drawn(
         await pilot.pause()
         drawn: list[int] = []
         monkeypatch.setattr(screen, "_show_gauge", lambda: drawn.append(1))
-        before = screen.pilot.latency
+        before = screen.pilot.snapshot.latency
         files.events_path.write_text(lines("over", 0.0))
-        await until(lambda: screen.pilot.latency != before)
+        await until(lambda: screen.pilot.snapshot.latency != before)
         await asyncio.sleep(0.3)
         assert not drawn

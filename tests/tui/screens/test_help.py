@@ -9,10 +9,10 @@ from textual.widgets import Static
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.child import Ended
 from exphil_tui.commands import keyed_actions
-from exphil_tui.glyphs import ASCII
 from exphil_tui.screens.help import HelpScreen
+from exphil_tui.services.subprocess import CompletedCommand
+from exphil_tui.theme.glyphs import ASCII
 
 SIZES = [(80, 24), (120, 40)]
 Open = Callable[..., Workbench]
@@ -44,9 +44,9 @@ async def test_every_bound_action_of_the_screen_is_in_help(opened: Open) -> None
                 assert action.sentence in keys, node
                 for binding in action.keys:
                     assert pilot.app.get_key_display(binding) in keys
-        for heading in ("Runs", "Table of runs", "Everywhere"):
+        for heading in ("Runs", "Table of runs", "All screens"):
             assert heading in keys
-        assert "one run, the newest first" in words(pilot.app, "reading")
+        assert "One row per run, newest first" in words(pilot.app, "reading")
 
 
 @pytest.mark.parametrize("key", ["escape", "question_mark", "f1"])
@@ -76,8 +76,8 @@ async def test_every_screen_of_the_workbench_says_how_to_read_it(
 ) -> None:
     monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
 
-    async def launch(arguments: Sequence[str], *, told: object = None) -> Ended:
-        return Ended(code=1, output="", problems=("not here",))
+    async def launch(arguments: Sequence[str], *, told: object = None) -> CompletedCommand:
+        return CompletedCommand(code=1, output="", problems=("not here",))
 
     names = [make_run("finished").name, make_run("stopped").name]
     async with opened(launch=launch).run_test(size=SIZES[1]) as pilot:

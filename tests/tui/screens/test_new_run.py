@@ -12,13 +12,13 @@ from textual.widgets import Button, Input, Static
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.draft import SETTINGS
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.screens import new_run
+from exphil_tui.model.new_run_form import SETTINGS
 from exphil_tui.screens.choose import ChooseOne, ChooseSome
-from exphil_tui.screens.new_run import NewRunScreen
-from exphil_tui.screens.run import RunScreen
-from exphil_tui.widgets.form import FieldRow, Opener
+from exphil_tui.screens.new_run import estimate_panel
+from exphil_tui.screens.new_run.screen import NewRunScreen
+from exphil_tui.screens.run.screen import RunScreen
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
+from exphil_tui.widgets.form import FieldRow, PickerField
 from tests.tui.machine import ADVICE, ESTIMATE, Machine, StandIn, answer, refusal
 
 SIZES = [(80, 24), (120, 40)]
@@ -29,7 +29,7 @@ Open = Callable[..., Workbench]
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(new_run, "DEBOUNCE_SECONDS", 0.02)
+    monkeypatch.setattr(estimate_panel, "DEBOUNCE_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def ready(pilot: Pilot[None], key: str = "n") -> NewRunScreen:
     await until(pilot, lambda: isinstance(pilot.app.screen, NewRunScreen))
     screen = pilot.app.screen
     assert isinstance(screen, NewRunScreen)
-    await until(pilot, lambda: screen.place is not None and not screen._doing)
+    await until(pilot, lambda: screen.source is not None and not screen.estimate.busy)
     await until(pilot, lambda: not any(worker.group == "advice" for worker in screen.workers))
     await pilot.pause()
     return screen
@@ -96,8 +96,8 @@ async def test_a_first_run_takes_two_keys_from_an_empty_workbench(
     stand_in.then = write
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        assert screen.draft.preset == "quick"
-        assert "demo replays of the dojo (written now)" in screen._place_title()
+        assert screen.form.preset == "quick"
+        assert screen.source_title == "demo replays (dojo bots) (written at start)"
         assert isinstance(screen.focused, Button)
         await pilot.press("enter")
         await until(pilot, lambda: bool(started))
@@ -153,53 +153,53 @@ async def test_every_field_the_command_and_start_are_on_the_screen(
         rows = {row.field: row for row in screen.query(FieldRow)}
         assert set(rows) == set(FIELDS)
         assert all(visible.contains_region(row.region) for row in rows.values())
-        for part in ("#new-run-command", "#new-run-start", "#new-run-meaning-text"):
+        for part in ("#new-run-command", "#new-run-start", "#new-run-estimate-text"):
             assert screen.query_one(part).region.bottom <= size[1] - 1
             assert screen.query_one(part).region.height
         shown = [found for found in screen.active_bindings.values() if found.binding.show]
         assert len({found.binding.action for found in shown}) <= 7
 
 
-async def test_what_the_choice_means_is_said_before_it_starts(opened: Open, machine: Machine) -> None:
+async def test_the_estimate_is_shown_before_the_run_starts(opened: Open, machine: Machine) -> None:
     machine.listed("mine", ["/games/mine"])
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        meaning = text(screen, "#new-run-meaning-text")
+        shown = text(screen, "#new-run-estimate-text")
         for words in (
             "553,685",
             "1,920 frames",
-            "3.10M FLOPs a frame",
+            "3.10M FLOPs/frame",
             "~69 MB, estimated",
-            "3 min, its limit",
+            "3 min, time limit",
             "Mewtwo",
         ):
-            assert words in meaning
-        assert "no game in the validation split" in meaning
+            assert words in shown
+        assert "no game in the validation split" in shown
         await pilot.press("t")
-        await until(pilot, lambda: "measured" in text(screen, "#new-run-meaning-text"))
-        meaning = text(screen, "#new-run-meaning-text")
-        for words in ("204 MB measured", "40.4k frames/s on cpu", "~3.70k, 33.8 passes"):
-            assert words in meaning
+        await until(pilot, lambda: "measured" in text(screen, "#new-run-estimate-text"))
+        shown = text(screen, "#new-run-estimate-text")
+        for words in ("204 MB measured", "40.4k frames/s on cpu", "~3.70k, 33.8 epochs"):
+            assert words in shown
 
 
-async def test_advice_goes_by_data_characters_and_device_and_is_asked_again_for_others(
+async def test_advice_depends_on_data_characters_and_device(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     path = machine.listed("mine", ["/games/mine"])
     async with opened().run_test(size=SIZES[1], notifications=True) as pilot:
         screen = await ready(pilot)
-        assert f"Advice {ADVICE}" in text(screen, "#new-run-meaning-text")
+        assert f"Advice {ADVICE}" in text(screen, "#new-run-estimate-text")
         assert stand_in.of("advise") == [("advise", "--replays", str(path), "--json")]
         await pilot.press("a")
         await pilot.pause()
         said = [note.message for note in pilot.app._notifications]
-        assert said == [f"{ADVICE} Why, and the command: exphil advise --replays {path}"]
+        assert said == [f"{ADVICE} Details: exphil advise --replays {path}"]
         focus(screen, "delay")
         await pilot.press("1")
-        await until(pilot, lambda: len(stand_in.of("--dry-run", "--delay")) == 1 and not screen._doing)
-        screen._take_characters(("zelda",))
+        await until(pilot, lambda: len(stand_in.of("--dry-run", "--delay")) == 1 and not screen.estimate.busy)
+        screen._characters_picked(("zelda",))
         await until(pilot, lambda: len(stand_in.of("advise")) == 2)
-        screen._choose("device", "cpu")
+        screen._set_value("device", "cpu")
         await until(pilot, lambda: len(stand_in.of("advise")) == 3)
         assert stand_in.of("advise")[-1] == (
             *("advise", "--replays", str(path), "--character", "zelda", "--device", "cpu", "--json"),
@@ -207,14 +207,14 @@ async def test_advice_goes_by_data_characters_and_device_and_is_asked_again_for_
 
 
 @pytest.mark.parametrize("ended", [refusal("no"), answer([]), answer({"headline": "\x1b[2J[/red]"})])
-async def test_advice_that_fails_or_is_odd_stops_nobody(
+async def test_failed_or_malformed_advice_does_not_block_a_start(
     opened: Open, machine: Machine, stand_in: StandIn, started: list[str], ended: Any
 ) -> None:
     machine.listed("mine", ["/games/mine"])
     stand_in.answers = {"advise": ended}
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        assert "\x1b" not in text(screen, "#new-run-meaning-text")
+        assert "\x1b" not in text(screen, "#new-run-estimate-text")
         await pilot.press("enter")
         await until(pilot, lambda: bool(started))
 
@@ -230,7 +230,7 @@ async def test_replays_that_were_not_read_are_not_read_for_an_estimate(
         await pilot.pause()
         assert isinstance(pilot.app.screen, ChooseOne)
         await pilot.press("end", "enter")
-        await until(pilot, lambda: screen.place is not None and screen.place.kind == "folder")
+        await until(pilot, lambda: screen.source is not None and screen.source.kind == "folder")
         assert "reads the replays first" in text(screen, "#new-run-status")
         await pilot.press("f6")
         await pilot.pause(0.2)
@@ -240,11 +240,11 @@ async def test_replays_that_were_not_read_are_not_read_for_an_estimate(
         assert not stand_in.of("--probe")
 
 
-async def test_typing_asks_once_and_a_newer_question_ends_the_older(
+async def test_typing_is_debounced_and_a_new_estimate_cancels_the_old_one(
     opened: Open, machine: Machine, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     machine.listed("mine", ["/games/mine"])
-    monkeypatch.setattr(new_run, "DEBOUNCE_SECONDS", 0.5)
+    monkeypatch.setattr(estimate_panel, "DEBOUNCE_SECONDS", 1.0)
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         before = len(stand_in.calls)
@@ -254,15 +254,15 @@ async def test_typing_asks_once_and_a_newer_question_ends_the_older(
         await until(pilot, lambda: len(stand_in.calls) == before + 1)
         assert "--delay" in stand_in.calls[-1]
         assert "12" in stand_in.calls[-1]
-        assert "reckoning" in text(screen, "#new-run-meaning-text")
+        assert "estimating" in text(screen, "#new-run-estimate-text")
         stand_in.waits = set()
         await pilot.press("backspace")
         await until(pilot, lambda: bool(stand_in.broken_off))
-        await until(pilot, lambda: "reckoning" not in text(screen, "#new-run-meaning-text"))
+        await until(pilot, lambda: "estimating" not in text(screen, "#new-run-estimate-text"))
         assert stand_in.calls[-1][stand_in.calls[-1].index("--delay") + 1] == "1"
 
 
-async def test_mistakes_stand_beside_their_fields_and_keep_a_run_from_starting(
+async def test_errors_are_shown_at_their_fields_and_block_a_start(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.listed("mine", ["/games/mine"])
@@ -309,7 +309,7 @@ async def test_a_taken_name_is_refused_while_it_is_typed(opened: Open, machine: 
         (refusal("the device is 'cuda' but torch finds no CUDA device here", 2), "preset"),
     ],
 )
-async def test_what_the_command_refuses_is_said_at_its_field(
+async def test_a_refused_start_is_shown_at_its_field(
     opened: Open, machine: Machine, stand_in: StandIn, started: list[str], ended: Any, field: str
 ) -> None:
     machine.listed("mine", ["/games/mine"])
@@ -327,7 +327,7 @@ async def test_what_the_command_refuses_is_said_at_its_field(
     assert not started
 
 
-async def test_the_size_that_is_picked_is_shown_with_why(
+async def test_the_chosen_size_is_shown_with_its_reason(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.listed("mine", ["/games/mine"])
@@ -336,34 +336,34 @@ async def test_the_size_that_is_picked_is_shown_with_why(
     stand_in.answers = {"--dry-run": answer(ESTIMATE | told)}
     async with opened().run_test(size=SIZES[1]) as pilot:
         await ready(pilot)
-        meaning = text(pilot.app.screen, "#new-run-meaning-text")
-        assert "small, window 60, 12 windows a pass" in meaning
-        assert "size small: medium wants more [/red] frames" in meaning
+        shown = text(pilot.app.screen, "#new-run-estimate-text")
+        assert "small, window 60, batch 12" in shown
+        assert "size small: medium wants more [/red] frames" in shown
 
 
-async def test_a_size_that_no_data_was_picked_by_yet_is_said_to_come(
+async def test_size_auto_without_data_is_chosen_at_start(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     stand_in.answers = {"--dry-run": answer(ESTIMATE | {"size": "auto", "reasons": [], "dataset": None})}
     async with opened().run_test(size=SIZES[1]) as pilot:
         await ready(pilot)
-        meaning = text(pilot.app.screen, "#new-run-meaning-text")
-        assert "auto, picked when the run starts" in meaning
+        shown = text(pilot.app.screen, "#new-run-estimate-text")
+        assert "auto, chosen when the run starts" in shown
 
 
-async def test_an_estimate_that_fails_says_why_and_stops_nobody(
+async def test_a_failed_estimate_shows_its_error_and_does_not_block_a_start(
     opened: Open, machine: Machine, stand_in: StandIn, started: list[str]
 ) -> None:
     machine.listed("mine", ["/games/mine"])
     stand_in.answers = {"--dry-run": refusal("\x1b[2Jno usable side plays mewtwo [/red]", 3)}
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        assert "no usable side plays mewtwo" in text(screen, "#new-run-meaning-text")
+        assert "no usable side plays mewtwo" in text(screen, "#new-run-estimate-text")
         await pilot.press("enter")
         await until(pilot, lambda: bool(started))
 
 
-async def test_escape_breaks_off_a_start_before_it_leaves(
+async def test_escape_cancels_a_start_before_it_closes_the_screen(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     stand_in.waits = {"demo"}
@@ -382,7 +382,9 @@ async def test_escape_breaks_off_a_start_before_it_leaves(
     assert not stand_in.of("--detach")
 
 
-async def test_a_preset_is_chosen_from_all_with_what_each_is_for(opened: Open, machine: Machine) -> None:
+async def test_presets_are_listed_with_descriptions_and_overrides_are_kept(
+    opened: Open, machine: Machine
+) -> None:
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         focus(screen, "delay")
@@ -396,14 +398,14 @@ async def test_a_preset_is_chosen_from_all_with_what_each_is_for(opened: Open, m
             await pilot.press("down")
         await pilot.press("enter")
         await until(pilot, lambda: pilot.app.screen is screen)
-        assert screen.draft.preset == "low_tier_unified"
+        assert screen.form.preset == "low_tier_unified"
         assert screen.query_one("#epochs", Input).value == "100"
         # What a person chose stays chosen.
         assert screen.query_one("#delay", Input).value == "7"
-        assert "Mewtwo" in str(screen.query_one("#characters", Opener).render())
+        assert "Mewtwo" in str(screen.query_one("#characters", PickerField).render())
 
 
-async def test_characters_are_listed_with_what_there_is_of_each_the_low_tier_first(
+async def test_characters_are_listed_with_their_games_low_tiers_first(
     opened: Open, machine: Machine, stand_in: StandIn
 ) -> None:
     machine.listed("mine", ["/games/mine"])
@@ -422,16 +424,14 @@ async def test_characters_are_listed_with_what_there_is_of_each_the_low_tier_fir
         assert "0 games" in chooser._entries[1].detail
         await pilot.press("space", "end", "up", "space", "space", "home", "enter")
         await until(pilot, lambda: pilot.app.screen is screen)
-        assert screen.draft.chosen["characters"] == ("mewtwo",)
+        assert screen.form.overrides["characters"] == ("mewtwo",)
         assert "--character mewtwo" in text(screen, "#new-run-command")
         await pilot.press("enter", "a", "escape")
         await until(pilot, lambda: pilot.app.screen is screen)
-        assert screen.draft.chosen["characters"] == ("mewtwo",)
+        assert screen.form.overrides["characters"] == ("mewtwo",)
 
 
-async def test_a_path_can_be_typed_and_one_that_is_not_there_is_a_sentence(
-    opened: Open, machine: Machine
-) -> None:
+async def test_a_path_can_be_typed_and_a_missing_one_is_an_error(opened: Open, machine: Machine) -> None:
     folder = machine.slippi(name="Elsewhere")
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
@@ -443,7 +443,7 @@ async def test_a_path_can_be_typed_and_one_that_is_not_there_is_a_sentence(
             await until(pilot, lambda: pilot.app.screen is screen)
             await pilot.pause()
             assert bool(problem(screen, "replays")) == wrong
-        assert screen.draft.replays == str(folder)
+        assert screen.form.replays == str(folder)
 
 
 async def test_a_window_of_any_length_can_be_typed(opened: Open, machine: Machine) -> None:
@@ -466,15 +466,14 @@ async def test_the_command_is_copied_as_it_is_shown(opened: Open, machine: Machi
         assert pilot.app.clipboard == text(screen, "#new-run-command") == screen.command
 
 
-async def test_every_field_says_what_it_is_when_it_has_the_focus(opened: Open, machine: Machine) -> None:
+async def test_every_focused_field_shows_its_own_hint(opened: Open, machine: Machine) -> None:
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        said = set()
+        hints = {text(screen, "#new-run-hint")}
         for name in FIELDS:
             focus(screen, name)
-            await pilot.pause()
-            said.add(text(screen, "#new-run-hint"))
-        assert len(said) == len(FIELDS)
+            await until(pilot, lambda: text(screen, "#new-run-hint") not in hints)
+            hints.add(text(screen, "#new-run-hint"))
 
 
 async def test_arrows_go_from_row_to_row(opened: Open, machine: Machine) -> None:
@@ -498,7 +497,7 @@ async def test_arrows_go_from_row_to_row(opened: Open, machine: Machine) -> None
     ["\x1b[2J[/red]\u202egpj", "[bold", "$x " + "y" * 10_000, "\udce9\n\r\t"],
     ids=["escape", "markup", "long", "bytes"],
 )
-async def test_hostile_names_are_shown_as_letters(
+async def test_hostile_names_are_shown_as_plain_text(
     opened: Open, machine: Machine, started: list[str], stand_in: StandIn, hostile: str
 ) -> None:
     machine.listed("mine", [f"/games/{hostile.encode('utf-8', 'replace').decode()}"])
@@ -508,7 +507,7 @@ async def test_hostile_names_are_shown_as_letters(
         await pilot.press("enter")
         await pilot.pause()
         await pilot.press("escape")
-        screen._take_place(f"/games/{hostile}")
+        screen._source_picked(f"/games/{hostile}")
         await pilot.pause(0.1)
         assert screen.command.isprintable()
         for strip in screen._compositor.render_strips(pilot.app.size):
@@ -526,8 +525,8 @@ async def test_the_screen_is_opened_on_named_replays(opened: Open, machine: Mach
         await pilot.pause()
         screen = app.screen
         assert isinstance(screen, NewRunScreen)
-        await until(pilot, lambda: screen.place is not None)
-        assert screen.draft.replays == str(older)
+        await until(pilot, lambda: screen.source is not None)
+        assert screen.form.replays == str(older)
 
 
 QUICK = """
@@ -561,7 +560,7 @@ async def test_a_real_run_is_started_by_two_keys_and_outlives_the_workbench(
     presets = machine.folder / "presets"
     presets.mkdir()
     (presets / "quick.toml").write_text(QUICK)
-    own = Path(new_run.__file__).resolve().parents[2] / "presets" / "base.toml"
+    own = Path(estimate_panel.__file__).resolve().parents[3] / "presets" / "base.toml"
     (presets / "base.toml").write_text(own.read_text())
     monkeypatch.setenv("EXPHIL_PRESETS", str(presets))
     monkeypatch.setenv("PYTHONPATH", str(own.parents[1]))
@@ -595,9 +594,9 @@ async def _filled(pilot: Pilot[None]) -> None:
     await pilot.press("right")
     focus(screen, "delay")
     await pilot.press("6")
-    await until(pilot, lambda: not screen._doing)
+    await until(pilot, lambda: not screen.estimate.busy)
     await pilot.press("f6")
-    await until(pilot, lambda: "measured" in text(screen, "#new-run-meaning-text"))
+    await until(pilot, lambda: "measured" in text(screen, "#new-run-estimate-text"))
     await pilot.pause()
 
 
@@ -606,7 +605,9 @@ async def _wrong(pilot: Pilot[None]) -> None:
     focus(screen, "name")
     await pilot.press(*"a/b")
     focus(screen, "window")
-    await pilot.press(*["right"] * 4, "1")
+    await pilot.press(*["right"] * 4)
+    await until(pilot, lambda: screen.focused is screen.query_one("#window-typed"))
+    await pilot.press("1")
     focus(screen, "delay")
     await pilot.press(*"500")
     await pilot.pause(0.1)

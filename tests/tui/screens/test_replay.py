@@ -13,24 +13,24 @@ from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from exphil_core.replays import viewing
+from exphil_core.pilot.directory import PilotDirectory
 from exphil_core.replays.game import Game
+from exphil_core.replays.isolation import sandbox
 from exphil_core.runs.directory import RunDirectory
-from exphil_core.runs.pilot import PilotDirectory
-from exphil_core.runs.predictions import Ring, prediction_path
+from exphil_core.runs.predictions import PredictionRing, prediction_path
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII
-from exphil_tui.screens import replay as replay_module
 from exphil_tui.screens.choose import ChooseOne
-from exphil_tui.screens.data import DataScreen
-from exphil_tui.screens.replay import ReplayScreen
+from exphil_tui.screens.data.screen import DataScreen
+from exphil_tui.screens.replay import loading
+from exphil_tui.screens.replay.screen import ReplayScreen
 from exphil_tui.screens.too_small import TooSmallScreen
-from exphil_tui.widgets.pad import Pad
+from exphil_tui.theme.glyphs import ASCII
+from exphil_tui.widgets.canvas.controller_view import ControllerView
+from exphil_tui.widgets.canvas.stage import StageView
+from exphil_tui.widgets.canvas.timeline import Timeline
 from exphil_tui.widgets.prediction_panel import PredictionPanel
 from exphil_tui.widgets.replay_header import ReplayHeader
-from exphil_tui.widgets.stage import StageView
 from exphil_tui.widgets.text_panel import plain
-from exphil_tui.widgets.timeline import Timeline
 from tests.tui import predicted
 from tests.tui.machine import StandIn, answer, refusal
 
@@ -68,11 +68,11 @@ def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SSH_TTY", raising=False)
 
     def read(*arguments: Any, **options: Any) -> Game:
-        game = viewing.read_viewed(*arguments, **options)
+        game = sandbox.read_result(*arguments, **options)
         players = tuple(dataclasses.replace(player, name="", code="") for player in game.players)
         return dataclasses.replace(game, players=players)
 
-    monkeypatch.setattr(replay_module, "read_viewed", read)
+    monkeypatch.setattr(loading, "read_result", read)
 
 
 Open = Callable[..., Workbench]
@@ -88,6 +88,11 @@ def opened(
         )
 
     return open
+
+
+def _has_file(pilot: Pilot[None]) -> bool:
+    screen = pilot.app.screen
+    return isinstance(screen, ReplayScreen) and screen._predictions.file is not None
 
 
 async def until(pilot: Pilot[None], holds: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -138,7 +143,7 @@ def policy_of(make_run: MakeRun, stand_in: StandIn, path: Path, **options: Any) 
     run = make_run("finished", name="quick")
     step = run.best_step()
     assert step is not None
-    game = viewing.load_game(path)
+    game = sandbox.load_game(path)
 
     def predict(words: tuple[str, ...]) -> None:
         if words[0] == "predict":
@@ -259,7 +264,7 @@ async def test_a_place_that_is_not_there_is_a_sentence_and_the_line_stays(opened
     async with opened(dojo).run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         await pilot.press("g", *"99999", "enter")
-        assert "This game goes from frame -123" in told(pilot)
+        assert "this game goes from frame -123" in told(pilot)
         assert screen.query_one("#replay-jump").display
         await pilot.press("escape")
         assert not screen.query_one("#replay-jump").display
@@ -274,7 +279,7 @@ async def test_keys_go_from_moment_to_moment(
     async with opened(dojo).run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
         assert screen._replay is not None
-        frames = list(dict.fromkeys(getattr(screen._replay.moments, which)[:, 0].tolist()))
+        frames = list(dict.fromkeys(getattr(screen._replay.events, which)[:, 0].tolist()))
         assert len(frames) >= 2
         for frame in frames[:3]:
             await pilot.press(key)
@@ -301,7 +306,7 @@ async def test_escape_leads_back_and_help_and_palette_have_every_key(opened: Ope
         await pilot.press("question_mark")
         await pilot.pause()
         help = str(pilot.app.screen.query_one("#help-keys", Static).render())
-        for words in ("Play or pause", "Ten frames on", "A second back", "Slower", "loss of a stock"):
+        for words in ("Play or pause", "Ten frames forward", "One second back", "Slower", "stock loss"):
             assert words in help
         await pilot.press("escape", "escape")
         assert not isinstance(pilot.app.screen, ReplayScreen)
@@ -342,17 +347,17 @@ async def test_a_policys_predictions_are_made_beside_and_shown_beside_the_frame_
         screen = await ready(pilot)
         (call,) = stand_in.of("predict")
         assert call[1:3] == (str(run.step_directory(run.best_step() or 0)), str(dojo))
-        assert "nothing is said of the first 3 frames" in panel(screen).replace("\n ", "")
+        assert "no prediction for the first 3 frames" in panel(screen).replace("\n ", "")
         for frame in (3, 777, 1500):
             screen.action_move_to(frame)
-            forecast = screen._forecast(frame)
-            assert forecast is not None
-            assert forecast.observed == frame - predicted.HORIZON
-            human = forecast.parts[0].human
+            prediction = screen._prediction(frame)
+            assert prediction is not None
+            assert prediction.observed == frame - predicted.HORIZON
+            human = prediction.components[0].human
             assert human is not None
             text = panel(screen)
             assert f"human   {human.label}" in text
-            assert f"{forecast.nats:.3f}" in text
+            assert f"{prediction.nats:.3f}" in text
         assert f"step {run.best_step():,}" in str(screen.query_one(PredictionPanel)._picture.notes)
 
 
@@ -366,7 +371,11 @@ async def test_d_goes_to_where_the_policy_differs_and_d_is_no_key_without_one(
         assert screen.frame_index == 0
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[0]) as pilot:
         screen = await ready(pilot)
-        agreement = screen._file.agreement(screen._ego) if screen._file is not None else np.zeros(0)
+        agreement = (
+            screen._predictions.file.agreement(screen._ego)
+            if screen._predictions.file is not None
+            else np.zeros(0)
+        )
         differs = agreement < 1
         begins = np.flatnonzero(differs & ~np.roll(differs, 1))
         for frame in begins[:3]:
@@ -381,12 +390,12 @@ async def test_e_shows_the_other_side(opened: Open, dojo: Path, make_run: MakeRu
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
         screen = await ready(pilot)
         screen.action_move_to(900)
-        pads = list(screen.query(Pad))
+        pads = list(screen.query(ControllerView))
         before = screen._ego
-        shown = screen._forecast(900)
+        shown = screen._prediction(900)
         await pilot.press("e")
         assert screen._ego == 1 - before
-        assert screen._forecast(900) != shown
+        assert screen._prediction(900) != shown
         await pilot.press("e")
         assert screen._ego == before
         assert [pad.display for pad in pads] == [True, True, False, False]
@@ -405,17 +414,17 @@ async def test_predictions_are_shown_while_they_grow(
     opened: Open, dojo: Path, make_run: MakeRun, stand_in: StandIn, hand: Hand
 ) -> None:
     run = make_run("finished", name="quick")
-    game = viewing.load_game(dojo)
+    game = sandbox.load_game(dojo)
     path = prediction_path(run.path, game.content_id, run.best_step() or 0)
     file = predicted.begin(path, game, until=1000)
     stand_in.waits = {"predict"}
     stand_in.said = {"predict": (f"predicted 1000 of {game.frames}",)}
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
-        await until(pilot, lambda: getattr(pilot.app.screen, "_file", None) is not None)
+        await until(pilot, lambda: _has_file(pilot))
         screen = pilot.app.screen
         assert isinstance(screen, ReplayScreen)
         screen.action_move_to(1000)
-        assert screen._forecast(1000) is not None
+        assert screen._prediction(1000) is not None
         assert f"predicted 1000 of {game.frames}" in header(screen)
         screen.action_move_to(1500)
         assert "this frame is not predicted yet" in panel(screen)
@@ -423,7 +432,7 @@ async def test_predictions_are_shown_while_they_grow(
             file.write(slot, 1000, predicted.records(game, slot)[1000:])
         hand.now += 1
         screen.paint()
-        assert screen._forecast(1500) is not None
+        assert screen._prediction(1500) is not None
         assert "not predicted" not in panel(screen)
         await pilot.press("escape")
         await until(pilot, lambda: bool(stand_in.broken_off))
@@ -433,22 +442,22 @@ async def test_predictions_made_before_are_shown_at_once(
     opened: Open, dojo: Path, make_run: MakeRun, stand_in: StandIn
 ) -> None:
     run = make_run("finished", name="quick")
-    game = viewing.load_game(dojo)
+    game = sandbox.load_game(dojo)
     predicted.write(prediction_path(run.path, game.content_id, run.best_step() or 0), game)
     stand_in.waits = {"predict"}
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
-        await until(pilot, lambda: getattr(pilot.app.screen, "_file", None) is not None)
+        await until(pilot, lambda: _has_file(pilot))
         screen = pilot.app.screen
         assert isinstance(screen, ReplayScreen)
         screen.action_move_to(500)
-        assert screen._forecast(500) is not None
+        assert screen._prediction(500) is not None
 
 
 async def test_predictions_that_another_process_is_at_are_shown_as_they_grow(
     opened: Open, dojo: Path, make_run: MakeRun, stand_in: StandIn
 ) -> None:
     run = make_run("finished", name="quick")
-    game = viewing.load_game(dojo)
+    game = sandbox.load_game(dojo)
     file = predicted.begin(prediction_path(run.path, game.content_id, run.best_step() or 0), game, until=800)
     stand_in.answers["predict"] = refusal(
         "it is being written by another process: wait for it, or stop it first"
@@ -456,11 +465,11 @@ async def test_predictions_that_another_process_is_at_are_shown_as_they_grow(
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
         screen = await ready(pilot)
         assert "being written by another process" in notice(screen)
-        assert screen._forecast(700) is not None
-        assert screen._forecast(900) is None
+        assert screen._prediction(700) is not None
+        assert screen._prediction(900) is None
         for slot in range(2):
             file.write(slot, 800, predicted.records(game, slot)[800:])
-        assert screen._forecast(900) is not None
+        assert screen._prediction(900) is not None
 
 
 @pytest.mark.parametrize(
@@ -487,13 +496,13 @@ async def test_a_replay_without_the_policys_character_is_predicted_with_a_cautio
     opened: Open, dojo: Path, make_run: MakeRun, stand_in: StandIn
 ) -> None:
     policy_of(make_run, stand_in, dojo, known=())
-    caution = "the policy learned from Link alone, who does not play here"
+    caution = "the policy was trained on Link only, who is not in this game"
     stand_in.answers["predict"] = dataclasses.replace(answer({}), problems=(f"warning: {caution}",))
     async with opened(dojo, checkpoint="quick").run_test(size=SIZES[1]) as pilot:
         screen = await ready(pilot)
         assert caution in notice(screen)
         screen.action_move_to(600)
-        assert screen._forecast(600) is not None
+        assert screen._prediction(600) is not None
 
 
 async def test_an_unknown_run_is_a_sentence_with_the_nearest_and_the_game_is_there(
@@ -517,7 +526,7 @@ async def test_a_policy_is_chosen_from_within(
         await pilot.press("c")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseOne))
         await pilot.press("enter")
-        await until(pilot, lambda: screen._file is not None)
+        await until(pilot, lambda: screen._predictions.file is not None)
         await until(pilot, lambda: screen.query_one(PredictionPanel).display)
 
 
@@ -529,7 +538,7 @@ async def test_a_policy_is_chosen_from_within(
     [
         (b"", "does not start as a Slippi replay does"),
         (b"This is no replay at all, it is a text.", "does not start as a Slippi replay does"),
-        (None, "there is no such file"),
+        (None, "the file does not exist"),
     ],
 )
 async def test_what_is_no_replay_is_a_sentence_in_the_pane(
@@ -558,7 +567,7 @@ async def test_a_truncated_replay_is_shown_to_its_last_whole_frame(
         screen = await ready(pilot)
         assert screen._replay is not None
         assert screen._replay.game.salvaged
-        assert "cut short" in header(screen)
+        assert "truncated" in header(screen)
         await pilot.press("end")
         assert screen.frame_index == screen._replay.frames - 1
 
@@ -587,7 +596,7 @@ async def test_the_palette_and_the_data_screen_open_a_replay(
         await until(pilot, lambda: isinstance(pilot.app.screen, DataScreen))
         data = pilot.app.screen
         assert isinstance(data, DataScreen)
-        await until(pilot, lambda: data._looked_once)
+        await until(pilot, lambda: data.loaded)
         await pilot.press("o")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseOne))
         await pilot.press("enter")
@@ -595,7 +604,7 @@ async def test_the_palette_and_the_data_screen_open_a_replay(
         assert screen._replay is not None
         await pilot.press("escape")
         await pilot.press("ctrl+p")
-        await pilot.press(*"look into one")
+        await pilot.press(*"view one frame")
         await pilot.pause(0.5)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(pilot.app.screen, ChooseOne))
@@ -618,13 +627,13 @@ def stored(run: RunDirectory, number: int) -> Game:
     return stored_game(index, ColumnStore(index), index.games[number].content_id)
 
 
-def ring_of(run: RunDirectory) -> Ring:
+def ring_of(run: RunDirectory) -> PredictionRing:
     pilot = PilotDirectory(run)
     pilot.path.mkdir(exist_ok=True)
-    return Ring.create(pilot.frames_path, predicted.LAYOUT, {})
+    return PredictionRing.create(pilot.frames_path, predicted.LAYOUT, {})
 
 
-def play(ring: Ring, game: Game, slot: int, frames: Sequence[int]) -> None:
+def play(ring: PredictionRing, game: Game, slot: int, frames: Sequence[int]) -> None:
     every = predicted.records(game, slot)
     for frame in frames:
         ring.append(every[frame : frame + 1].copy())
@@ -643,15 +652,15 @@ async def watch(pilot: Pilot[None], run: RunDirectory) -> ReplayScreen:
 
 
 @pytest.fixture
-def flying(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
-    """Whether a pilot is there, for the asking."""
+def pilot_alive(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether a pilot is alive; a test changes the one value."""
     there = [True]
     monkeypatch.setattr(PilotDirectory, "alive", lambda self: there[0])
     return there
 
 
 async def test_what_the_pilot_plays_is_followed_from_frame_to_frame_and_from_game_to_game(
-    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool], hand: Hand
 ) -> None:
     first, second = stored(watched, 0), stored(watched, 1)
     ring = ring_of(watched)
@@ -662,9 +671,9 @@ async def test_what_the_pilot_plays_is_followed_from_frame_to_frame_and_from_gam
         assert screen._ego == 1
         assert "live" in header(screen)
         assert "step 1,200, weights 12345678" in header(screen)
-        forecast = screen._forecast(299)
-        assert forecast is not None
-        assert forecast.observed == 299 - predicted.HORIZON
+        prediction = screen._prediction(299)
+        assert prediction is not None
+        assert prediction.observed == 299 - predicted.HORIZON
         play(ring, first, 1, range(300, 360))
         await until(pilot, lambda: screen.frame_index == 359)
         play(ring, second, 0, range(30))
@@ -675,7 +684,7 @@ async def test_what_the_pilot_plays_is_followed_from_frame_to_frame_and_from_gam
 
 
 async def test_a_key_that_moves_leaves_what_is_live_and_end_goes_back(
-    opened: Open, watched: RunDirectory, flying: list[bool]
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool]
 ) -> None:
     game = stored(watched, 0)
     ring = ring_of(watched)
@@ -699,7 +708,7 @@ async def test_a_key_that_moves_leaves_what_is_live_and_end_goes_back(
 
 
 async def test_a_pilot_that_falls_silent_or_ends_is_said_to_and_the_last_frame_stays(
-    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool], hand: Hand
 ) -> None:
     game = stored(watched, 0)
     ring = ring_of(watched)
@@ -709,30 +718,32 @@ async def test_a_pilot_that_falls_silent_or_ends_is_said_to_and_the_last_frame_s
         await until(pilot, lambda: screen.frame_index == 199)
         hand.now += 3
         screen.paint()
-        assert "stale: no frame of the pilot for 3 s" in notice(screen)
+        assert "Stale: no frame from the pilot for 3 s" in notice(screen)
         assert screen.frame_index == 199
-        flying[0] = screen._alive = False
+        pilot_alive[0] = False
+        assert screen._pilot is not None
+        screen._pilot.alive = False
         screen.paint()
-        assert "the pilot has stopped" in notice(screen)
-        assert screen._forecast(199) is not None
+        assert "The pilot has stopped" in notice(screen)
+        assert screen._prediction(199) is not None
 
 
 async def test_without_a_pilot_it_says_how_one_is_started_and_shows_one_that_comes(
-    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool], hand: Hand
 ) -> None:
-    flying[0] = False
+    pilot_alive[0] = False
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await watch(pilot, watched)
-        await until(pilot, lambda: "no pilot plays beside watched" in notice(screen))
+        await until(pilot, lambda: "No pilot is running for watched" in notice(screen))
         game = stored(watched, 0)
-        flying[0] = True
+        pilot_alive[0] = True
         play(ring_of(watched), game, 0, range(10))
         hand.now += 1
         await until(pilot, lambda: screen.frame_index == 9)
 
 
 async def test_a_new_ring_in_the_place_of_the_old_one_is_followed(
-    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool], hand: Hand
 ) -> None:
     game = stored(watched, 0)
     play(ring_of(watched), game, 0, range(100))
@@ -745,19 +756,21 @@ async def test_a_new_ring_in_the_place_of_the_old_one_is_followed(
 
 
 async def test_a_run_that_is_deleted_while_it_is_watched_leaves_its_last_frame(
-    opened: Open, watched: RunDirectory, flying: list[bool], hand: Hand
+    opened: Open, watched: RunDirectory, pilot_alive: list[bool], hand: Hand
 ) -> None:
     play(ring_of(watched), stored(watched, 0), 0, range(100))
     async with opened().run_test(size=SIZES[1]) as pilot:
         screen = await watch(pilot, watched)
         await until(pilot, lambda: screen.frame_index == 99)
         shutil.rmtree(watched.path)
-        flying[0] = screen._alive = False
+        pilot_alive[0] = False
+        assert screen._pilot is not None
+        screen._pilot.alive = False
         hand.now += 2
         await pilot.press("left")
-        await until(pilot, lambda: "the pilot has stopped" in notice(screen))
+        await until(pilot, lambda: "The pilot has stopped" in notice(screen))
         assert screen.frame_index == 98
-        assert "the pilot has forgotten" in panel(screen)
+        assert "the pilot did not play this frame" in panel(screen)
 
 
 async def test_watching_a_run_that_is_not_there_is_a_sentence(opened: Open) -> None:
@@ -864,7 +877,7 @@ def test_picture_of_a_pilot_that_is_watched(
     snap_compare: Callable[..., bool],
     opened: Open,
     watched: RunDirectory,
-    flying: list[bool],
+    pilot_alive: list[bool],
 ) -> None:
     play(ring_of(watched), stored(watched, 0), 0, range(600, 1200))
 

@@ -16,13 +16,13 @@ from exphil_core.errors import UsageError
 from exphil_core.runs import control, launcher
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.screens.run import RunScreen
-from exphil_tui.screens.runs import RunsScreen
+from exphil_tui.screens.run.screen import RunScreen
+from exphil_tui.screens.runs.screen import RunsScreen
 from exphil_tui.screens.stop_run import StopRunScreen
-from exphil_tui.widgets.character_table import CharacterTable
-from exphil_tui.widgets.chart import Chart
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
+from exphil_tui.widgets.canvas.chart import Chart
 from exphil_tui.widgets.run_log import RunLog
+from exphil_tui.widgets.tables.character_table import CharacterTable
 from exphil_tui.widgets.text_panel import TextPanel
 
 from ..conftest import MakeRun
@@ -39,7 +39,7 @@ def workbench(
     runs_dir: Path, clock: Callable[[], float], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Workbench]:
     """Makes a workbench on the fixtures' folder, with their clock, on a machine of eight cores."""
-    monkeypatch.setattr("exphil_tui.screens.run.os.cpu_count", lambda: 8)
+    monkeypatch.setattr("exphil_tui.screens.run.panels.os.cpu_count", lambda: 8)
 
     def make(run: RunDirectory, *, glyphs: Glyphs = UNICODE) -> Workbench:
         return Workbench(runs_dir=runs_dir, run=run.name, glyphs=glyphs, clock=clock)
@@ -67,7 +67,7 @@ async def settled(pilot: Pilot[None]) -> RunScreen:
     screen = screen_of(pilot)
     path = screen.run_directory.events_path
     lines = path.read_bytes().count(b"\n") if path.exists() else 0
-    await until(lambda: screen.sight is not None and screen.state.events >= lines)
+    await until(lambda: screen.snapshot is not None and screen.state.events >= lines)
     await pilot.pause()
     screen.on_screen_resume()
     await pilot.pause()
@@ -221,7 +221,7 @@ async def test_a_killed_process_is_seen_within_five_seconds(
         process.enter_context(run.lock())
         async with workbench(run).run_test(size=size) as pilot:
             screen = await settled(pilot)
-            assert screen.standing == "running"
+            assert screen.run_status == "running"
             process.close()
             begun = time.monotonic()
             await until(lambda: "This run crashed" in seen(screen) and "r Resume" in seen(screen))
@@ -239,7 +239,7 @@ async def test_a_deleted_run_is_a_sentence(make_run: MakeRun, workbench: Open) -
         await until(lambda: "This run was deleted or moved" in seen(screen))
         assert "Mewtwo" in seen(screen)
         await pilot.press("p")
-        assert said(pilot) == "There is nothing to pause: no process is behind this run (gone)."
+        assert said(pilot) == "Cannot pause: this run has no process (gone)."
 
 
 async def test_unreadable_lines_are_counted_and_shown(make_run: MakeRun, workbench: Open) -> None:
@@ -298,7 +298,7 @@ async def test_what_did_not_change_is_not_drawn_again(
     ("state", "key", "command", "done"),
     [
         ("running", "p", "pause", "The run is paused."),
-        ("paused", "p", "resume", "The run goes on."),
+        ("paused", "p", "resume", "The run continues."),
         ("running", "k", "checkpoint", "A checkpoint is saved."),
         ("paused", "k", "checkpoint", "A checkpoint is saved."),
     ],
@@ -314,14 +314,14 @@ async def test_a_command_is_sent_and_its_answer_waited_for(
         [(id, sent)] = commands(run)
         assert sent == command
         await until(lambda: f"{command} sent" in seen(screen))
-        assert "sent: the run answers between two steps" in said(pilot)
+        assert "sent: the run answers after the current step" in said(pilot)
         append(run, type="command", command=command, id=id, state="received")
         await until(lambda: f"{command} received" in seen(screen))
         append(run, type="command", command=command, id=id, state="done")
         await until(lambda: said(pilot) == done)
         await until(lambda: f"{command} received" not in seen(screen))
         if command != "checkpoint":
-            await until(lambda: screen.standing == ("paused" if command == "pause" else "running"))
+            await until(lambda: screen.run_status == ("paused" if command == "pause" else "running"))
 
 
 async def test_a_refusal_is_shown_with_its_reason(make_run: MakeRun, workbench: Open) -> None:
@@ -338,7 +338,7 @@ async def test_a_refusal_is_shown_with_its_reason(make_run: MakeRun, workbench: 
             state="refused",
             reason="no [/room]",
         )
-        await until(lambda: said(pilot) == "The run refused to checkpoint: no [/room]")
+        await until(lambda: said(pilot) == "The run refused to save a checkpoint: no [/room]")
 
 
 async def test_a_folder_that_takes_no_command_is_a_sentence(
@@ -387,7 +387,7 @@ async def test_detaching_leaves_the_run_alone_and_goes_back(make_run: MakeRun, w
         await pilot.press("s", "d")
         await until(lambda: isinstance(pilot.app.screen, RunsScreen))
         assert not commands(run)
-        assert said(pilot) == "quick-running goes on."
+        assert said(pilot) == "quick-running keeps running."
 
 
 @pytest.mark.parametrize("state", ["crashed", "stopped", "preempted", "failed", "new"])
@@ -404,7 +404,7 @@ async def test_a_run_without_a_process_is_started_again(
     async with workbench(make_run(state)).run_test(size=LARGE) as pilot:
         await settled(pilot)
         await pilot.press("r")
-        await until(lambda: said(pilot) == f"quick-{state} goes on.")
+        await until(lambda: said(pilot) == f"quick-{state} is running.")
         assert started == [f"quick-{state}"]
 
 
@@ -425,11 +425,11 @@ async def test_a_start_that_fails_is_a_sentence(
 @pytest.mark.parametrize(
     ("state", "key", "sentence"),
     [
-        ("finished", "p", "There is nothing to pause: no process is behind this run (done)."),
-        ("finished", "k", "There is nothing to checkpoint: no process is behind this run (done)."),
-        ("finished", "s", "There is nothing to stop: no process is behind this run (done)."),
-        ("finished", "r", "The run is finished: a new one can learn for longer."),
-        ("running", "r", "The run goes on already."),
+        ("finished", "p", "Cannot pause: this run has no process (done)."),
+        ("finished", "k", "Cannot save a checkpoint: this run has no process (done)."),
+        ("finished", "s", "Cannot stop: this run has no process (done)."),
+        ("finished", "r", "The run is finished; start a new run to train for longer."),
+        ("running", "r", "The run is already running."),
     ],
 )
 async def test_a_key_that_makes_no_sense_says_why(

@@ -9,18 +9,18 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Static
 
-from exphil_core.dataset.catalog import demo_folder
+from exphil_core.dataset.discovery import demo_folder
 from exphil_core.errors import UsageError
 from exphil_core.runs import control, launcher
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.child import Ended
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
 from exphil_tui.screens.compare import CompareScreen
 from exphil_tui.screens.delete_run import DeleteRunScreen
-from exphil_tui.screens.runs import RunsScreen
+from exphil_tui.screens.runs.screen import RunsScreen
 from exphil_tui.screens.stop_run import StopRunScreen
-from exphil_tui.widgets.run_table import RunTable, columns_for, count, shortened
+from exphil_tui.services.subprocess import CompletedCommand
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
+from exphil_tui.widgets.tables.run_table import RunTable, columns_for, count, shortened
 
 MakeRun = Callable[..., RunDirectory]
 Open = Callable[..., Workbench]
@@ -64,7 +64,7 @@ async def read(pilot: Pilot[None]) -> RunsScreen:
     assert isinstance(screen, RunsScreen)
     for _ in range(100):
         await pilot.pause(0.02)
-        if screen.looked:
+        if screen.loaded:
             break
     await pilot.pause()
     return screen
@@ -92,7 +92,7 @@ async def go_to(pilot: Pilot[None], name: str) -> RunsScreen:
 
 
 def about(screen: RunsScreen) -> str:
-    return str(screen.query_one("#runs-about-text", Static).content)
+    return str(screen.query_one("#runs-details-text", Static).content)
 
 
 def told(app: object) -> list[str]:
@@ -104,7 +104,7 @@ async def test_an_empty_folder_says_how_a_first_run_is_made(opened: Open) -> Non
     async with opened().run_test(size=SIZES[0]) as pilot:
         screen = await read(pilot)
         words = str(screen.query_one("#runs-none-text", Static).content)
-        assert "No run yet" in words
+        assert "No runs yet" in words
         for key in ("n ", "Enter", "w ", "d ", "?"):
             assert key in words
         assert not screen.query_one(RunTable).display
@@ -169,7 +169,7 @@ async def test_a_crashed_run_shows_the_end_of_its_log_and_offers_to_resume(
 
 
 @pytest.mark.usefixtures("every_state")
-async def test_only_what_makes_sense_for_a_run_is_offered(opened: Open) -> None:
+async def test_only_actions_that_apply_to_a_run_are_enabled(opened: Open) -> None:
     expected = {
         "quick-running": {"pause", "stop"},
         "quick-paused": {"pause", "stop"},
@@ -217,10 +217,10 @@ async def test_keys_send_commands_to_the_run_under_the_cursor(
             assert sent == []
             await pilot.press("s")
         await until(pilot, lambda: sent == [(f"quick-{state}", command)])
-        await until(pilot, lambda: any(f"quick-{state} is asked" in words for words in told(pilot.app)))
+        await until(pilot, lambda: any(f"quick-{state}: asked" in words for words in told(pilot.app)))
 
 
-async def test_a_run_that_changed_meanwhile_is_a_sentence(
+async def test_a_command_that_comes_too_late_is_an_error_sentence(
     opened: Open, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def send(run: RunDirectory, wanted: str) -> str:
@@ -256,20 +256,22 @@ async def test_deleting_asks_first_and_the_answer_that_keeps_has_the_focus(
         await until(pilot, lambda: not screen.runs)
 
 
-async def test_marked_runs_are_compared_and_one_alone_is_a_sentence(opened: Open, make_run: MakeRun) -> None:
+async def test_selected_runs_are_compared_and_a_single_one_is_refused(
+    opened: Open, make_run: MakeRun
+) -> None:
     names = [make_run(state).name for state in ("finished", "stopped", "crashed")]
     async with opened().run_test(size=SIZES[0], notifications=True) as pilot:
         screen = await go_to(pilot, screen_first(await read(pilot)))
         await pilot.press("c")
-        await until(pilot, lambda: any("Mark the runs" in words for words in told(pilot.app)))
+        await until(pilot, lambda: any("Select at least two runs" in words for words in told(pilot.app)))
         await pilot.press("space", "space")
-        assert "2 marked" in str(screen.query_one("#runs-title", Static).content)
+        assert "2 selected" in str(screen.query_one("#runs-title", Static).content)
         await pilot.press("c")
         await pilot.pause()
         assert isinstance(pilot.app.screen, CompareScreen)
         await pilot.press("escape")
         await pilot.press("home", "space")
-        assert "1 marked" in str(screen.query_one("#runs-title", Static).content)
+        assert "1 selected" in str(screen.query_one("#runs-title", Static).content)
     assert len(names) == 3
 
 
@@ -278,7 +280,7 @@ def screen_first(screen: RunsScreen) -> str:
 
 
 async def test_enter_opens_the_run_and_escape_comes_back(opened: Open, make_run: MakeRun) -> None:
-    from exphil_tui.screens.run import RunScreen
+    from exphil_tui.screens.run.screen import RunScreen
 
     run = make_run("finished")
     async with opened().run_test(size=SIZES[0]) as pilot:
@@ -309,7 +311,7 @@ async def test_a_new_run_comes_on_top_and_the_cursor_stays_on_its_run(
         assert table.scroll_y == scroll + 1
 
 
-async def test_what_is_drawn_anew_is_only_what_reads_differently(
+async def test_only_changed_cells_are_redrawn(
     opened: Open, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run("running")
@@ -348,10 +350,10 @@ async def test_demo_replays_are_written_by_a_child_and_once(
     monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path))
     asked: list[Sequence[str]] = []
 
-    async def launch(arguments: Sequence[str], *, told: object = None) -> Ended:
+    async def launch(arguments: Sequence[str], *, told: object = None) -> CompletedCommand:
         asked.append(arguments)
         demo_folder().mkdir(parents=True)
-        return Ended(code=0, output="", problems=())
+        return CompletedCommand(code=0, output="", problems=())
 
     async with opened(launch=launch).run_test(size=SIZES[0], notifications=True) as pilot:
         await read(pilot)
@@ -362,7 +364,7 @@ async def test_demo_replays_are_written_by_a_child_and_once(
     assert asked == [["demo", "--out", str(demo_folder())]]
 
 
-async def test_quitting_says_which_runs_go_on(
+async def test_quitting_names_the_runs_still_running(
     opened: Open, make_run: MakeRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_run("running")
@@ -372,10 +374,10 @@ async def test_quitting_says_which_runs_go_on(
         await read(pilot)
         await pilot.press("q")
     assert app.return_code == 0
-    assert "Run quick-running goes on without the workbench" in " ".join(capsys.readouterr().err.split())
+    assert "Run quick-running is still running" in " ".join(capsys.readouterr().err.split())
 
 
-async def test_hostile_names_and_problems_are_shown_as_letters(opened: Open, runs_dir: Path) -> None:
+async def test_hostile_names_and_problems_are_shown_as_plain_text(opened: Open, runs_dir: Path) -> None:
     for name in ("[bold]x[", "a\x1b[2Jb", "left\u202eright", "long" * 50):
         (runs_dir / name).mkdir(parents=True)
         (runs_dir / name / "run.toml").write_text("v = 1\n[preset", encoding="utf-8")

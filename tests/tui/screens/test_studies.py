@@ -12,46 +12,46 @@ from textual.widgets import Input, Static
 
 from exphil_core.runs.directory import RunDirectory
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, Glyphs
-from exphil_tui.screens.run import RunScreen
-from exphil_tui.screens.runs import RunsScreen
-from exphil_tui.screens.start_study import StartStudyScreen
-from exphil_tui.screens.studies import StudiesScreen
-from exphil_tui.study_offers import StudyForm, StudyOffer
-from exphil_tui.study_worker import StudyCommand
-from exphil_tui.widgets.chart import Chart
+from exphil_tui.model.shipped_studies import ShippedStudy, StudySize
+from exphil_tui.screens.run.screen import RunScreen
+from exphil_tui.screens.runs.screen import RunsScreen
+from exphil_tui.screens.studies.screen import StudiesScreen
+from exphil_tui.screens.studies.start_study import StartStudyScreen
+from exphil_tui.services.study_worker import StudyCommand
+from exphil_tui.theme.glyphs import ASCII, Glyphs
+from exphil_tui.widgets.canvas.chart import Chart
+from exphil_tui.widgets.canvas.pareto import Pareto
 from exphil_tui.widgets.page_bar import PageBar
-from exphil_tui.widgets.pareto import Pareto
 from exphil_tui.widgets.study_list import StudyList
-from exphil_tui.widgets.study_losses import StudyLosses
-from exphil_tui.widgets.study_table import StudyTable
+from exphil_tui.widgets.tables.study_losses import StudyLosses
+from exphil_tui.widgets.tables.study_table import StudyTable
 from exphil_tui.widgets.text_panel import TextPanel, plain
 from tests.tui.machine import StandIn, refusal
 from tests.tui.made_study import (
     StudyMaker,
-    crossed,
+    cross_evaluated,
     finished_with_ties,
-    going_on,
     measured,
     of_one_seed,
+    running,
 )
 
-OFFERS = (
-    StudyOffer(
+SHIPPED = (
+    ShippedStudy(
         name="context_length",
         about="Does looking further back than a second help?",
         decides="The loss with a band of 120, 180 or 300 frames against 60, per character.",
         seeds=(0, 1, 2),
-        full=StudyForm(variants=4, games=300, budget="12,000,000 frames"),
-        quick=StudyForm(variants=4, games=60, budget="720,000 frames"),
+        full=StudySize(variants=4, games=300, budget="12,000,000 frames"),
+        quick=StudySize(variants=4, games=60, budget="720,000 frames"),
     ),
-    StudyOffer(
+    ShippedStudy(
         name="multi_vs_single",
         about="One policy for five characters, or one for each?",
         decides="The loss on a character's held-out games.",
         seeds=(0, 1, 2),
-        full=StudyForm(variants=7, games=300, budget="4,000,000 frames"),
-        quick=StudyForm(variants=7, games=60, budget="240,000 frames"),
+        full=StudySize(variants=7, games=300, budget="4,000,000 frames"),
+        quick=StudySize(variants=7, games=60, budget="240,000 frames"),
     ),
 )
 """In place of those that come with exphil, whose files may change."""
@@ -68,7 +68,7 @@ def opened(
 ) -> Open:
     """A workbench on the folder `checkpoints` of the test's own, as pictures show it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("exphil_tui.study_offers.study_offers", lambda: OFFERS)
+    monkeypatch.setattr("exphil_tui.model.shipped_studies.shipped_studies", lambda: SHIPPED)
 
     def open(glyphs: Glyphs | None = None) -> Workbench:
         return Workbench(runs_dir=Path("checkpoints"), clock=clock, glyphs=glyphs, launch=stand_in)
@@ -94,7 +94,7 @@ async def studies(pilot: Pilot[None], name: str | None = None, *, start: object 
     else:
         pilot.app.push_screen(StudiesScreen(chosen=name, start=start))  # type: ignore[arg-type]
     screen = await _until(
-        pilot, lambda: isinstance(pilot.app.screen, StudiesScreen) and pilot.app.screen.looked
+        pilot, lambda: isinstance(pilot.app.screen, StudiesScreen) and pilot.app.screen.loaded
     )
     await pilot.pause()
     assert isinstance(screen, StudiesScreen)
@@ -133,19 +133,19 @@ def notices(pilot: Pilot[None]) -> str:
 # What is shown.
 
 
-async def test_studies_that_come_with_exphil_are_offered_where_none_was_begun(opened: Open) -> None:
+async def test_shipped_studies_are_listed_where_none_was_started(opened: Open) -> None:
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
-        assert "none begun yet" in said(screen, "title")
+        assert "no studies started" in said(screen, "title")
         assert "context_length" in shown(screen, StudyList)
-        assert "Does looking further back" in said(screen, "offer")
-        assert "quick form" in said(screen, "offer")
+        assert "Does looking further back" in said(screen, "shipped")
+        assert "quick mode" in said(screen, "shipped")
 
 
 async def test_every_study_has_its_counts_and_the_first_sentence_of_its_verdict(
     opened: Open, runs_dir: Path, run_of: Callable[[str], RunDirectory], held: ExitStack
 ) -> None:
-    _, claim = going_on(runs_dir, run_of)
+    _, claim = running(runs_dir, run_of)
     held.callback(claim.release)
     of_one_seed(runs_dir)
     async with opened().run_test(size=LARGE) as pilot:
@@ -156,16 +156,16 @@ async def test_every_study_has_its_counts_and_the_first_sentence_of_its_verdict(
         assert lines["context_length-quick"].split()[2:6] == ["4/12", "1", "6", "1"]
 
 
-async def test_the_one_that_goes_on_is_under_the_cursor_first(
+async def test_the_running_study_is_under_the_cursor_first(
     opened: Open, runs_dir: Path, run_of: Callable[[str], RunDirectory], held: ExitStack
 ) -> None:
-    _, claim = going_on(runs_dir, run_of)
+    _, claim = running(runs_dir, run_of)
     held.callback(claim.release)
     of_one_seed(runs_dir)
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
-        assert screen.sight is not None
-        assert screen.sight.name == "context_length-quick"
+        assert screen.snapshot is not None
+        assert screen.snapshot.name == "context_length-quick"
         assert "1 worker" in said(screen, "about")
 
 
@@ -217,7 +217,7 @@ async def test_that_the_loss_does_not_rank_play_stands_on_every_page(
 
 
 async def test_v_goes_through_the_pages_and_comes_round(opened: Open, runs_dir: Path) -> None:
-    crossed(runs_dir)
+    cross_evaluated(runs_dir)
     async with opened().run_test(size=SMALL) as pilot:
         screen = await studies(pilot)
         seen = []
@@ -249,7 +249,7 @@ async def test_a_wide_screen_has_table_and_pictures_side_by_side(opened: Open, r
 
 
 async def test_losses_per_character_and_the_matrix(opened: Open, runs_dir: Path) -> None:
-    crossed(runs_dir)
+    cross_evaluated(runs_dir)
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
         await _press(pilot, "v")
@@ -264,12 +264,12 @@ async def test_losses_per_character_and_the_matrix(opened: Open, runs_dir: Path)
 
 
 async def test_losses_of_other_characters_are_not_drawn_on_one_axis(opened: Open, runs_dir: Path) -> None:
-    crossed(runs_dir)
+    cross_evaluated(runs_dir)
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
         pareto = screen.query_one(Pareto)
         text = "".join(chr(code) for code in pareto.picture(60, 12).codes().ravel())
-        assert "no axis in common" in " ".join(text.split())
+        assert "cannot share an axis" in " ".join(text.split())
 
 
 async def test_b_changes_the_budget_and_the_axis_with_it(opened: Open, runs_dir: Path) -> None:
@@ -312,8 +312,8 @@ async def test_a_new_study_comes_into_the_list_and_the_cursor_stays(opened: Open
         screen = await studies(pilot)
         of_one_seed(runs_dir)
         await _until(pilot, lambda: "backbones-quick" in shown(screen, StudyList))
-        assert screen.sight is not None
-        assert screen.sight.name == "context_length-quick"
+        assert screen.snapshot is not None
+        assert screen.snapshot.name == "context_length-quick"
 
 
 # What a person does.
@@ -348,7 +348,7 @@ async def test_enter_goes_from_the_list_to_the_table_and_unfolds_a_variant(
 async def test_enter_on_a_seed_opens_its_run(
     opened: Open, runs_dir: Path, run_of: Callable[[str], RunDirectory], held: ExitStack
 ) -> None:
-    made, claim = going_on(runs_dir, run_of)
+    made, claim = running(runs_dir, run_of)
     held.callback(claim.release)
     async with opened().run_test(size=LARGE) as pilot:
         await studies(pilot)
@@ -379,47 +379,47 @@ class Worker:
 
 
 async def test_r_begins_a_study_with_the_command_that_it_shows(opened: Open, runs_dir: Path) -> None:
-    begun: list[StudyCommand] = []
+    started: list[StudyCommand] = []
 
     def start(command: StudyCommand) -> Worker:
-        begun.append(command)
+        started.append(command)
         return Worker()
 
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot, start=start)
         await _press(pilot, "r")
         await _until(pilot, lambda: isinstance(pilot.app.screen, StartStudyScreen))
-        told = pilot.app.screen.query_one("#start-command", Static)
+        command = pilot.app.screen.query_one("#start-command", Static)
         line = "exphil study run context_length --quick --seeds 0,1,2 --runs-dir checkpoints"
-        assert line in str(told.content)
+        assert line in str(command.content)
         await _press(pilot, "f2")
-        assert "--quick" not in str(told.content)
+        assert "--quick" not in str(command.content)
         pilot.app.screen.query_one("#start-seeds", Input).value = "0, x"
         await pilot.pause()
-        assert "whole numbers" in str(told.content)
+        assert "whole numbers" in str(command.content)
         await _press(pilot, "enter")
         assert isinstance(pilot.app.screen, StartStudyScreen)
         pilot.app.screen.query_one("#start-seeds", Input).value = "3,4"
         pilot.app.screen.query_one("#start-replays", Input).value = "my replays"
         await pilot.pause()
         await _press(pilot, "enter")
-        await _until(pilot, lambda: bool(begun))
-        assert begun[0].line == (
+        await _until(pilot, lambda: bool(started))
+        assert started[0].line == (
             "exphil study run context_length --replays 'my replays' --seeds 3,4 --runs-dir checkpoints"
         )
         await _until(pilot, lambda: "context_length-replays" in shown(screen, StudyList))
-        assert "playing the dojo's games" in said(screen, "offer")
-        assert begun[0].line in notices(pilot)
+        assert "playing the dojo's games" in said(screen, "shipped")
+        assert started[0].line in notices(pilot)
 
 
-async def test_r_goes_on_with_a_study_and_its_seeds(opened: Open, runs_dir: Path) -> None:
+async def test_r_continues_a_study_with_its_seeds(opened: Open, runs_dir: Path) -> None:
     made = StudyMaker(runs_dir, "context_length-quick")
     made.wants("w60", seeds=[0, 3])
-    begun: list[StudyCommand] = []
+    started: list[StudyCommand] = []
     worker = Worker()
 
     def start(command: StudyCommand) -> Worker:
-        begun.append(command)
+        started.append(command)
         return worker
 
     async with opened().run_test(size=LARGE) as pilot:
@@ -427,8 +427,8 @@ async def test_r_goes_on_with_a_study_and_its_seeds(opened: Open, runs_dir: Path
         await _press(pilot, "r")
         await _until(pilot, lambda: isinstance(pilot.app.screen, StartStudyScreen))
         await _press(pilot, "enter")
-        await _until(pilot, lambda: bool(begun))
-        assert begun[0].arguments == (
+        await _until(pilot, lambda: bool(started))
+        assert started[0].arguments == (
             "study", "run", "context_length", "--quick", "--seeds", "0,3", "--runs-dir", "checkpoints"
         )  # fmt: skip
         worker.ended, worker.problem = True, "no usable side plays link"
@@ -444,7 +444,7 @@ async def test_escape_starts_nothing(opened: Open, runs_dir: Path) -> None:
         assert pilot.app.screen is screen
 
 
-async def test_a_study_of_a_file_that_is_not_known_says_how_it_goes_on(opened: Open, runs_dir: Path) -> None:
+async def test_a_study_of_an_unknown_file_says_how_to_continue_it(opened: Open, runs_dir: Path) -> None:
     made = StudyMaker(runs_dir, "my_own")
     made.wants("a", seeds=[0])
     async with opened().run_test(size=LARGE) as pilot:
@@ -453,18 +453,18 @@ async def test_a_study_of_a_file_that_is_not_known_says_how_it_goes_on(opened: O
         await _until(pilot, lambda: "exphil study run FILE --name my_own" in notices(pilot))
 
 
-async def test_s_asks_the_workers_of_this_machine_to_end(
+async def test_s_stops_the_workers_of_this_machine(
     opened: Open, runs_dir: Path, run_of: Callable[[str], RunDirectory], held: ExitStack,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    _, claim = going_on(runs_dir, run_of)
+    _, claim = running(runs_dir, run_of)
     held.callback(claim.release)
     stopped: list[Path] = []
-    monkeypatch.setattr("exphil_tui.study_worker.stop", lambda folder: stopped.append(folder) or 1)
+    monkeypatch.setattr("exphil_tui.services.study_worker.stop", lambda folder: stopped.append(folder) or 1)
     async with opened().run_test(size=LARGE) as pilot:
         await studies(pilot)
         await _press(pilot, "s")
-        await _until(pilot, lambda: "asked to save and end" in notices(pilot))
+        await _until(pilot, lambda: "Asked 1 worker to save and stop" in notices(pilot))
         assert [folder.name for folder in stopped] == ["context_length-quick"]
 
 
@@ -479,7 +479,7 @@ async def test_p_shows_where_the_report_is_and_has_it_written_where_it_is_old(
         command = ("study", "report", "--runs-dir", "checkpoints", "--json", "--", made.name)
         assert stand_in.calls == [command]
         (made.storage.folder / "report.md").write_text("# report")
-        await _until(pilot, lambda: screen.sight is not None and screen.sight.reported)
+        await _until(pilot, lambda: screen.snapshot is not None and screen.snapshot.reported)
         await _press(pilot, "p")
         assert stand_in.calls == [command]
 
@@ -506,8 +506,8 @@ async def test_a_study_deleted_underneath_leaves_the_list(opened: Open, runs_dir
         await _press(pilot, "enter", "enter")
         shutil.rmtree(made.storage.folder)
         await _until(pilot, lambda: made.name not in shown(screen, StudyList))
-        assert screen.sight is not None
-        assert screen.sight.name == "backbones-quick"
+        assert screen.snapshot is not None
+        assert screen.snapshot.name == "backbones-quick"
         await _press(pilot, "v", "down", "up", "enter", "tab", "enter")
 
 
@@ -517,7 +517,7 @@ async def test_a_damaged_journal_is_a_sentence(opened: Open, runs_dir: Path) -> 
         file.write("no JSON\n" + json.dumps({"op_code": 8, "trial_id": 3}) + "\n" + '{"op_code": 4')
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
-        assert "1 line of its journal.log cannot be read" in said(screen, "about")
+        assert "Ignored 1 unreadable line in its journal.log" in said(screen, "about")
         assert "w180" in shown(screen, StudyTable)
 
 
@@ -527,7 +527,7 @@ async def test_a_journal_of_nothing_is_a_study_without_runs(opened: Open, runs_d
     (folder / "journal.log").write_bytes(b"\0\xff\n")
     async with opened().run_test(size=LARGE) as pilot:
         screen = await studies(pilot)
-        assert "cannot be read" in said(screen, "about")
+        assert "unreadable line" in said(screen, "about")
         await _press(pilot, "v", "v", "enter", "enter", "down", "b", "t", "p")
         assert pilot.app.screen is screen
 
@@ -553,7 +553,7 @@ async def test_hostile_names_are_shown_without_harm(
             assert "\x1b" not in text
             assert "\u202e" not in text
         assert "[/]" in shown(screen, StudyTable)
-        assert screen.looked
+        assert screen.loaded
 
 
 # Pictures.
@@ -565,11 +565,11 @@ def test_picture_of_none_yet(opened: Open, snap_compare: object, size: tuple[int
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_picture_of_one_that_goes_on(
+def test_picture_of_a_running_study(
     opened: Open, runs_dir: Path, run_of: Callable[[str], RunDirectory], held: ExitStack, snap_compare: object,
     size: tuple[int, int],
 ) -> None:  # fmt: skip
-    _, claim = going_on(runs_dir, run_of)
+    _, claim = running(runs_dir, run_of)
     held.callback(claim.release)
 
     async def before(pilot: Pilot[None]) -> None:
@@ -623,7 +623,7 @@ def test_picture_of_one_seed(
 def test_picture_of_the_matrix(
     opened: Open, runs_dir: Path, snap_compare: object, size: tuple[int, int]
 ) -> None:
-    crossed(runs_dir)
+    cross_evaluated(runs_dir)
 
     async def before(pilot: Pilot[None]) -> None:
         await studies(pilot)

@@ -7,8 +7,8 @@ from textual.geometry import Region
 from textual.theme import Theme
 from textual.widget import Widget
 
-from exphil_tui.glyphs import UNICODE, Glyphs
-from exphil_tui.themes import DARK
+from exphil_tui.theme.glyphs import UNICODE, Glyphs
+from exphil_tui.theme.themes import DARK
 
 
 class Alone(App[None]):

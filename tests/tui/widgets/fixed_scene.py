@@ -5,10 +5,10 @@ from typing import Any
 from exphil_core.melee.action_states import BY_NAME
 from exphil_core.melee.controller import Controller
 from exphil_core.melee.stages import by_name
-from exphil_tui.scene import Fighter, Platform, Scene, Thing
+from exphil_tui.model.scene import Platform, Scene, SceneFighter, SceneItem
 
 
-def fighter(**changes: Any) -> Fighter:
+def fighter(**changes: Any) -> SceneFighter:
     values: dict[str, Any] = {
         "slot": 0,
         "port": 1,
@@ -38,10 +38,12 @@ def fighter(**changes: Any) -> Fighter:
         "velocity": (0.0, 0.0),
         "controller": Controller(),
     }
-    return Fighter(**(values | changes))
+    return SceneFighter(**(values | changes))
 
 
-def scene(*fighters: Fighter, frame_index: int = 500, stage: str = "battlefield", **changes: Any) -> Scene:
+def scene(
+    *fighters: SceneFighter, frame_index: int = 500, stage: str = "battlefield", **changes: Any
+) -> Scene:
     measures = by_name(stage)
     values: dict[str, Any] = {
         "frame_index": frame_index,
@@ -54,14 +56,14 @@ def scene(*fighters: Fighter, frame_index: int = 500, stage: str = "battlefield"
             for left, right, height in measures.platforms
         ),
         "fighters": fighters,
-        "things": (),
-        "things_known": True,
+        "items": (),
+        "items_known": True,
         "note": "",
     }
     return Scene(**(values | changes))
 
 
-def thing(**changes: Any) -> Thing:
+def thing(**changes: Any) -> SceneItem:
     values: dict[str, Any] = {
         "x": 10.0,
         "y": 8.0,
@@ -72,4 +74,4 @@ def thing(**changes: Any) -> Thing:
         "projectile": True,
         "velocity": (7.0, 0.0),
     }
-    return Thing(**(values | changes))
+    return SceneItem(**(values | changes))

@@ -9,10 +9,16 @@ from textual.app import ComposeResult
 from textual.geometry import Size
 
 from exphil_tui.app import Workbench
-from exphil_tui.glyphs import ASCII, UNICODE, Glyphs
-from exphil_tui.pilots import PilotSight
-from exphil_tui.state import RunState
-from exphil_tui.widgets.gauge import PASSED_ON_S, Gauge, PilotDoing, Reading, reading
+from exphil_tui.model.run_state import RunState
+from exphil_tui.services.pilots import PilotSnapshot
+from exphil_tui.theme.glyphs import ASCII, UNICODE, Glyphs
+from exphil_tui.widgets.gauge import (
+    RUN_LATENCY_MAX_AGE_S,
+    Gauge,
+    GaugeReading,
+    PilotProcessState,
+    gauge_reading,
+)
 from exphil_tui.widgets.text_panel import plain
 from tests.latencies import KINDS, moments, record
 
@@ -20,23 +26,23 @@ Compare = Callable[..., bool]
 
 NOW = datetime(2026, 1, 15, 12, 0, tzinfo=UTC).timestamp()
 
-NONE = Reading(sentence="no pilot: g starts one; it takes about 0.7 of a core")
+NONE = GaugeReading(sentence="no pilot running: g starts one; it uses about 0.7 of a core")
 
 PANELS = [(80, 8), (81, 9), (80, 22), (120, 37)]
 """Cells of the panel: one of several on a small terminal, beside others on a large one, and the whole of both."""
 
 
-def read(kind: str) -> Reading:
+def read(kind: str) -> GaugeReading:
     if kind == "none":
         return NONE
     if kind == "stale":
-        return Reading(
+        return GaugeReading(
             latency=record("fast"),
             moments=moments("fast"),
             stale="stopped 12 s ago",
-            sentence="no pilot: g starts one; it takes about 0.2 of a core",
+            sentence="no pilot running: g starts one; it uses about 0.2 of a core",
         )
-    return Reading(latency=record(kind), moments=moments(kind))
+    return GaugeReading(latency=record(kind), moments=moments(kind))
 
 
 class GaugeApp(Workbench):
@@ -46,7 +52,7 @@ class GaugeApp(Workbench):
     MODES: ClassVar = {}
     DEFAULT_MODE = "_default"
 
-    def __init__(self, shown: Reading, *, glyphs: Glyphs = UNICODE) -> None:
+    def __init__(self, shown: GaugeReading, *, glyphs: Glyphs = UNICODE) -> None:
         super().__init__(glyphs=glyphs)
         self._shown = shown
 
@@ -87,21 +93,21 @@ def test_without_colour_it_looks_as_it_did(
 # What is read, and why nothing is.
 
 PASSED_ON = RunState(latency=record("over"), moments=moments("over"))
-PLAYING = PilotSight(alive=True, fresh=True, latency=record("fast"), moments=moments("fast"))
+PLAYING = PilotSnapshot(alive=True, fresh=True, latency=record("fast"), moments=moments("fast"))
 
 
 def found(
-    pilot: PilotSight = PLAYING,
+    pilot: PilotSnapshot = PLAYING,
     state: RunState | None = None,
     *,
-    doing: PilotDoing | None = None,
+    doing: PilotProcessState | None = None,
     run_alive: bool = True,
     now: float = NOW,
-) -> Reading:
-    return reading(
+) -> GaugeReading:
+    return gauge_reading(
         pilot,
         state or RunState(),
-        doing=doing or PilotDoing(),
+        doing=doing or PilotProcessState(),
         run_alive=run_alive,
         now=now,
         glyphs=UNICODE,
@@ -110,7 +116,7 @@ def found(
 
 def test_a_pilot_that_plays_is_what_is_read() -> None:
     shown = found(PLAYING, PASSED_ON)
-    assert shown == Reading(latency=PLAYING.latency, moments=PLAYING.moments)
+    assert shown == GaugeReading(latency=PLAYING.latency, moments=PLAYING.moments)
 
 
 def test_what_the_pilot_costs_the_training_is_known_from_the_run() -> None:
@@ -126,8 +132,8 @@ def test_what_the_pilot_costs_the_training_is_known_from_the_run() -> None:
 def test_without_a_pilot_s_file_it_is_what_the_run_passed_on(
     ago: float, run_alive: bool, stale: bool
 ) -> None:
-    assert ago < PASSED_ON_S or stale
-    shown = found(PilotSight(), PASSED_ON, run_alive=run_alive, now=NOW - 0.1 + ago)
+    assert ago < RUN_LATENCY_MAX_AGE_S or stale
+    shown = found(PilotSnapshot(), PASSED_ON, run_alive=run_alive, now=NOW - 0.1 + ago)
     assert shown.latency is PASSED_ON.latency
     assert shown.stale == (f"stopped {ago:.0f} s ago" if stale else "")
 
@@ -135,25 +141,37 @@ def test_without_a_pilot_s_file_it_is_what_the_run_passed_on(
 @pytest.mark.parametrize(
     ("pilot", "doing", "words"),
     [
-        (PilotSight(), PilotDoing(), "no pilot: g starts one; it takes about 0.7 of a core"),
-        (PilotSight(), PilotDoing(ours=True), "A pilot is starting"),
-        (PilotSight(), PilotDoing(ours=True, ending=True), "The pilot is ending"),
-        (PilotSight(), PilotDoing(problem="It ended: no replay."), "It ended: no replay. (g starts another)"),
-        (PilotSight(alive=True), PilotDoing(), "has not played yet"),
-        (PilotSight(alive=True, warning="no weights yet"), PilotDoing(ours=True), "no weights yet"),
+        (PilotSnapshot(), PilotProcessState(), "no pilot running: g starts one; it uses about 0.7 of a core"),
+        (PilotSnapshot(), PilotProcessState(ours=True), "Starting the pilot"),
+        (PilotSnapshot(), PilotProcessState(ours=True, ending=True), "The pilot is stopping"),
         (
-            PilotSight(latency=record("fast"), moments=moments("fast")),
-            PilotDoing(),
-            "no pilot: g starts one; it takes about 0.2 of a core",
+            PilotSnapshot(),
+            PilotProcessState(problem="It ended: no replay."),
+            "It ended: no replay. (g restarts it)",
+        ),
+        (PilotSnapshot(alive=True), PilotProcessState(), "has not played yet"),
+        (PilotSnapshot(alive=True, loading=1240), PilotProcessState(ours=True), "loading step 1,240"),
+        (
+            PilotSnapshot(alive=True, loading=1240, latency=record("fast"), moments=moments("fast")),
+            PilotProcessState(),
+            "loading step 1,240",
+        ),
+        (PilotSnapshot(alive=True, warning="no weights yet"), PilotProcessState(ours=True), "no weights yet"),
+        (
+            PilotSnapshot(latency=record("fast"), moments=moments("fast")),
+            PilotProcessState(),
+            "no pilot running: g starts one; it uses about 0.2 of a core",
         ),
     ],
 )
-def test_why_nothing_is_measured_is_a_sentence(pilot: PilotSight, doing: PilotDoing, words: str) -> None:
+def test_why_nothing_is_measured_is_a_sentence(
+    pilot: PilotSnapshot, doing: PilotProcessState, words: str
+) -> None:
     assert words in found(pilot, doing=doing).sentence
 
 
 def test_since_when_it_is_stale_goes_on() -> None:
-    pilot = PilotSight(latency=record("fast"))
+    pilot = PilotSnapshot(latency=record("fast"))
     assert found(pilot, now=NOW + 11.9).stale == "stopped 12 s ago"
     assert found(pilot, now=NOW + 7200).stale == "stopped 2 h ago"
     # Another machine's clock may be ahead.
@@ -166,4 +184,4 @@ async def test_a_sentence_takes_the_place_of_what_is_below() -> None:
         gauge = app.query_one(Gauge)
         lines = plain(gauge.picture(80, UNICODE).lines).splitlines()
         assert len(lines) == 7
-        assert lines[-1].strip().startswith("no pilot: g starts one")
+        assert lines[-1].strip().startswith("no pilot running: g starts one")

@@ -4,8 +4,8 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
-from exphil_tui.glyphs import ASCII, UNICODE
-from exphil_tui.state import LogLine
+from exphil_tui.model.run_state import LogLine
+from exphil_tui.theme.glyphs import ASCII, UNICODE
 from exphil_tui.widgets.run_log import RunLog
 from exphil_tui.widgets.text_panel import plain, wrapped
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from exphil_tui.glyphs import ASCII, UNICODE
+from exphil_tui.theme.glyphs import ASCII, UNICODE
 from exphil_tui.widgets.sparkline import sparkline
 
 

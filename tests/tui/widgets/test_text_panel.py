@@ -2,8 +2,8 @@
 
 import pytest
 
-from exphil_tui.glyphs import Glyphs
-from exphil_tui.widgets.text_panel import Picture, TextPanel, wrapped
+from exphil_tui.theme.glyphs import Glyphs
+from exphil_tui.widgets.text_panel import PanelContent, TextPanel, wrapped
 from tests.tui.widgets.alone import Alone
 
 
@@ -15,15 +15,15 @@ class Full(TextPanel):
         self.count = count
         self.widths: list[int] = []
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         self.widths.append(width)
-        return Picture(lines=tuple((("." * (width - 1) + "x", ""),) for _ in range(self.count)))
+        return PanelContent(lines=tuple((("." * (width - 1) + "x", ""),) for _ in range(self.count)))
 
 
 class Grown(Full):
     """More lines where there is more room."""
 
-    def picture(self, width: int, glyphs: Glyphs) -> Picture:
+    def picture(self, width: int, glyphs: Glyphs) -> PanelContent:
         self.count = 9 if width == 20 else 3
         return super().picture(width, glyphs)
 

@@ -1,0 +1,1 @@
+"""Advice on backbone, window and size, from latencies, studies and the data."""

@@ -1,0 +1,1 @@
+"""Text drawings that the CLI and the workbench share: latency gauge, dial and strip."""

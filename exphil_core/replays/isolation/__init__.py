@@ -1,0 +1,1 @@
+"""Subprocesses that parse untrusted replays, for ingest and for viewing."""

@@ -1,0 +1,1 @@
+"""State and view models of the workbench. No Textual."""

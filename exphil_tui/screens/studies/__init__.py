@@ -1,0 +1,1 @@
+"""Studies screen and the dialog that starts a study worker."""

@@ -1,0 +1,1 @@
+"""Services that access processes and files for the screens."""

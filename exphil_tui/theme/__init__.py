@@ -1,0 +1,1 @@
+"""Themes, palettes, glyphs, number formats and the output filter."""

@@ -1,0 +1,1 @@
+"""Pictures of braille dots: the canvas, its repaint engine, and the widgets that draw with it."""

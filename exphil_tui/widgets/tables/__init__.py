@@ -1,0 +1,1 @@
+"""Tables of runs, studies, losses and button presses."""

@@ -111,12 +111,12 @@ def _joined(
         merged.take(layer)
     if size is not None:
         above = {key: value for layer in layers[sized_at:] for key, value in _keys(layer.tables).items()}
-        limited = any(above.get(key, NONE) != NONE for key in LIMITS)
+        limits = {key for key in LIMITS if above.get(key, NONE) != NONE}
         kinds = [_kind(layer.tables) for layer in layers]
         kind = next((kind for kind in reversed(kinds) if kind in BACKBONES), None)
         known = set(BACKBONES[kind].model_fields) if kind else SHARED_BACKBONE_KEYS
         merged.take(
-            _PresetLayer(tables=_nested({**size_settings(size, known, limited=limited), **values}), labels={})
+            _PresetLayer(tables=_nested({**size_settings(size, known, limits=limits), **values}), labels={})
         )
     for layer in layers[sized_at:]:
         merged.take(layer)

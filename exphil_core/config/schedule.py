@@ -19,6 +19,10 @@ AVERAGE_SHARE = 1 / 20
 FEW_PASSES = 8.0
 """Passes over the training frames up to which nothing is regularised: there dropout made the loss worse."""
 
+FULL_RATE_FRAMES = 150_000
+"""Training frames (about 12 games) from which learning rate and epochs are the size's own; below, they fall with the
+square of the frames."""
+
 MAX_DROPOUT = 0.3
 MAX_WEIGHT_DECAY = 0.1
 
@@ -50,6 +54,25 @@ def batch_without_repeats(batch_size: int, grad_accum_steps: int, games: int) ->
 def warmup_steps(most: int, steps: int) -> int:
     """Return the warm-up of a run of `steps`: `most` steps, at most a twentieth of the run."""
     return min(most, int(steps * WARMUP_SHARE))
+
+
+def learning_rate(most: float, frames: int) -> float:
+    """Return the learning rate: `most`, less for few training frames, at least a tenth.
+
+    Few games are of few players. There a high rate learns the players before it learns the game, and the loss on
+    others rises within the first passes; dropout and weight decay do not change that. docs/measurements.md has the
+    losses for 78,000 to 366,000 frames at size small.
+    """
+    return float(f"{most * max(_share_of_full(frames), 0.1):.3g}")
+
+
+def epochs(most: float, frames: int) -> float:
+    """Return the passes over the training frames: `most`, fewer for few frames, at least a fifth."""
+    return round(most * max(_share_of_full(frames), 0.2), 1)
+
+
+def _share_of_full(frames: int) -> float:
+    return min(1.0, frames / FULL_RATE_FRAMES) ** 2
 
 
 def ema_decay(most: float, steps: int) -> float:

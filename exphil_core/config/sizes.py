@@ -37,7 +37,8 @@ def size_overrides(size: str | None) -> dict[str, object]:
 
 
 LIMITS = ("train.epochs", "train.max_steps", "train.max_minutes")
-"""Keys that limit a run. A size's own limits apply only if no preset file and no option sets one."""
+"""Keys that limit a run. A size's own minutes apply only if no preset file and no option sets one of them, its epochs
+only if neither epochs nor steps are set."""
 
 SIZES: dict[SizeName, NamedSize] = {
     "small": NamedSize(
@@ -54,7 +55,8 @@ SIZES: dict[SizeName, NamedSize] = {
             "backbone.dropout": 0.0,
             "policy.head_width": 64,
             "policy.head_dropout": 0.0,
-            "train.epochs": "none",
+            # On 196,000 frames the loss was .834 of markov's after 10 passes, .839 after 24.
+            "train.epochs": 10.0,
             "train.max_steps": "none",
             "train.max_minutes": 15.0,
             "train.batch_size": 16,
@@ -138,16 +140,16 @@ SIZES: dict[SizeName, NamedSize] = {
 """By name, in ascending order. `production` is the size that the first ExPhil called so."""
 
 
-def size_settings(name: SizeName, backbone_keys: Set[str], *, limited: bool) -> dict[str, object]:
+def size_settings(name: SizeName, backbone_keys: Set[str], *, limits: Set[str]) -> dict[str, object]:
     """Return a size's values by dotted key, without those that the kind of backbone does not have.
 
     Args:
         backbone_keys: settings of the kind of backbone.
-        limited: a preset file or the command line sets a limit, so the size's own do not apply.
+        limits: those of `LIMITS` that a preset file or the command line sets.
     """
     found = dict(SIZES[name].settings)
-    if limited:
-        found |= dict.fromkeys(LIMITS, "none")
+    if limits:
+        found |= dict.fromkeys(LIMITS if limits - {"train.max_minutes"} else ("train.max_minutes",), "none")
     return {
         key: value
         for key, value in found.items()

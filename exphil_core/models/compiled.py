@@ -13,9 +13,6 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -60,9 +57,9 @@ def why_not() -> str | None:
     """
     try:
         library = cache_root() / "compiled" / f"scan-{_fingerprint()}.so"
-        built = not library.is_file() and _build_once(library)
-        if not built:
-            torch.ops.load_library(str(library))
+        if not library.is_file():
+            _build_once(library)
+        torch.ops.load_library(str(library))
     except _MissingError as missing:
         return str(missing)
     except (OSError, UsageError) as error:
@@ -84,14 +81,12 @@ def _cpu() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
 
 
-def _build_once(library: Path) -> bool:
-    """Build and load the library unless another process builds it first; return whether this process built it."""
+def _build_once(library: Path) -> None:
+    """Build the library unless another process builds it first."""
     library.parent.mkdir(parents=True, exist_ok=True)
     with hold(library.with_suffix(".lock"), "the build of the compiled scan", waiting=_tell):
-        missing = not library.is_file()
-        if missing:
+        if not library.is_file():
             _build(library)
-        return missing
 
 
 def _tell(sentence: str) -> None:
@@ -99,46 +94,49 @@ def _tell(sentence: str) -> None:
 
 
 def _build(library: Path) -> None:
+    path = _path_with_tools()
     # A temporary folder, because torch's lock file in a build folder outlives a killed process.
-    # What torch's build tools warn of is not the caller's, who may turn warnings into errors.
-    with (
-        _tools_on_path(),
-        warnings.catch_warnings(action="ignore"),
-        tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder,
-    ):
-        print(
-            "exphil: building the compiled scan for this machine; it takes about half a minute, once",
-            file=sys.stderr,
-            flush=True,
+    with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
+        _tell("building the compiled scan for this machine; it takes about half a minute, once")
+        # In a process of its own: torch's build tools need a PATH, and modules that nobody else has imported.
+        built = subprocess.run(
+            [sys.executable, "-P", "-c", _BUILD, str(SOURCE), folder, *FLAGS],
+            env={**os.environ, "PATH": path},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
         )
-        try:
-            from torch.utils.cpp_extension import load
+        if built.returncode:
+            raise _MissingError(f"the compiled scan could not be built: {_gist(built.stdout)}")
+        (Path(folder) / f"{_NAME}.so").replace(library)
 
-            built = load(
-                name="exphil_scan",
-                sources=[str(SOURCE)],
-                # Not linked with OpenMP: torch has loaded its own, and a second copy would start its own threads.
-                extra_cflags=list(FLAGS),
-                build_directory=folder,
-                is_python_module=False,
-            )
-        except (ImportError, OSError, RuntimeError, subprocess.SubprocessError) as error:
-            raise _MissingError(f"the compiled scan could not be built: {_gist(str(error))}") from error
-        Path(cast(str, built)).replace(library)
+
+_NAME = "exphil_scan"
+
+# Not linked with OpenMP: torch has loaded its own, and a second copy would start its own threads.
+_BUILD = f"""
+import sys
+from torch.utils.cpp_extension import load
+source, folder, *flags = sys.argv[1:]
+load("{_NAME}", [source], extra_cflags=flags, build_directory=folder, is_python_module=False)
+"""
 
 
 def _gist(output: str) -> str:
-    """First error line of a failed build's output."""
+    """Return the first error line of a failed build's output, else the last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    says = next((line for line in lines if "error:" in line), lines[0] if lines else "it says nothing")
+    says = next((line for line in lines if "error:" in line), lines[-1] if lines else "no output")
     return says.rstrip(".")
 
 
-@contextmanager
-def _tools_on_path() -> Iterator[None]:
-    """Put this Python's scripts on PATH, since ninja lies there when the virtual environment is not activated."""
-    before = os.environ.get("PATH", "")
-    path = os.pathsep.join([sysconfig.get_path("scripts"), before])
+def _path_with_tools() -> str:
+    """Return PATH with this Python's scripts: ninja lies there when the virtual environment is not activated.
+
+    Raises:
+        _MissingError: The compiler or ninja is missing.
+    """
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
     compiler = shlex.split(os.environ.get("CXX", "")) or ["c++"]
     if shutil.which(compiler[0], path=path) is None:
         raise _MissingError(
@@ -147,8 +145,4 @@ def _tools_on_path() -> Iterator[None]:
         )
     if shutil.which("ninja", path=path) is None:
         raise _MissingError("the compiled scan needs ninja to be built: pip install ninja")
-    os.environ["PATH"] = path
-    try:
-        yield
-    finally:
-        os.environ["PATH"] = before
+    return path

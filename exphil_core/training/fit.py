@@ -15,7 +15,9 @@ from exphil_core.config.schedule import (
     batch_without_repeats,
     dropout,
     ema_decay,
+    epochs,
     evaluation_minutes,
+    learning_rate,
     pick_size,
     warmup_steps,
     weight_decay,
@@ -84,7 +86,7 @@ def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fit
             frames=frames,
             minutes=_limit_minutes(resolved),
             steps_per_minute=lambda name: (
-                60 * frames_per_s(name) / _frames_a_step(_at(resolved, name, games))
+                60 * frames_per_s(name) / _frames_a_step(_at(resolved, name, games, frames))
             ),
         )
         name = picked.size
@@ -92,10 +94,14 @@ def fit(resolved: Resolved, dataset: Path, *, speed: Speed | None = None) -> Fit
     else:
         name = preset.size
         reasons.insert(0, f"size {name}: as asked")
-    sized = _at(resolved, name, games)
+    sized = _at(resolved, name, games, frames)
     expected = _expected(sized, data, frames, frames_per_s(name))
     fitted = resolved.at_size(
-        name, {**_batch(resolved.at_size(name), games), **_schedule(sized, data, frames, expected)}
+        name,
+        {
+            **_batch_and_epochs(resolved.at_size(name), games, frames),
+            **_schedule(sized, data, frames, expected),
+        },
     )
     reasons.append(_said(fitted, games, frames, expected, frames_per_s(name)))
     return FittedPreset(preset=fitted, reasons=tuple(reasons), seconds=expected.seconds)
@@ -137,16 +143,19 @@ def _frames_a_step(preset: Preset) -> int:
     return preset.train.batch_size * preset.train.grad_accum_steps * preset.chunk_length
 
 
-def _batch(preset: Preset, games: int) -> dict[str, object]:
+def _batch_and_epochs(preset: Preset, games: int, frames: int) -> dict[str, object]:
     batch_size, grad_accum_steps = batch_without_repeats(
         preset.train.batch_size, preset.train.grad_accum_steps, games
     )
-    return {"train.batch_size": batch_size, "train.grad_accum_steps": grad_accum_steps}
+    found: dict[str, object] = {"train.batch_size": batch_size, "train.grad_accum_steps": grad_accum_steps}
+    if preset.train.epochs is not None:
+        found["train.epochs"] = epochs(preset.train.epochs, frames)
+    return found
 
 
-def _at(resolved: Resolved, name: SizeName, games: int) -> Preset:
-    """Return the preset at a size, with a batch that the games can fill."""
-    return resolved.at_size(name, _batch(resolved.at_size(name), games))
+def _at(resolved: Resolved, name: SizeName, games: int, frames: int) -> Preset:
+    """Return the preset at a size, with a batch that the games can fill and epochs for the frames."""
+    return resolved.at_size(name, _batch_and_epochs(resolved.at_size(name), games, frames))
 
 
 def _expected(preset: Preset, data: TrainingData, frames: int, frames_per_s: float) -> _Expected:
@@ -172,6 +181,7 @@ def _schedule(preset: Preset, data: TrainingData, frames: int, expected: _Expect
     seen = float(expected.steps) * _frames_a_step(preset)
     return {
         "train.warmup_steps": warmup_steps(train.warmup_steps, expected.steps),
+        "train.lr": learning_rate(train.lr, frames),
         "train.ema_decay": ema_decay(train.ema_decay, expected.steps),
         "train.weight_decay": weight_decay(train.weight_decay, frames, seen),
         "backbone.dropout": dropout(preset.backbone.dropout, frames, seen),
@@ -185,9 +195,10 @@ def _said(preset: Preset, games: int, frames: int, expected: _Expected, frames_p
     train = preset.train
     windows = train.batch_size * train.grad_accum_steps
     passes = expected.steps * _frames_a_step(preset) / max(1, frames)
+    most = "" if train.epochs is None else f", at most {train.epochs:g} (train.epochs)"
     return (
         f"about {expected.steps:,} steps of {windows} windows from {games:,} games ({frames:,} frames, {passes:.1f} "
-        f"passes) at about {frames_per_s:,.0f} frames/s here: warm-up {train.warmup_steps:,} steps, learning rate "
-        f"{train.lr:g}, EMA {train.ema_decay:g}, dropout {preset.backbone.dropout:g}, weight decay "
+        f"passes{most}) at about {frames_per_s:,.0f} frames/s here: warm-up {train.warmup_steps:,} steps, "
+        f"learning rate {train.lr:g}, EMA {train.ema_decay:g}, dropout {preset.backbone.dropout:g}, weight decay "
         f"{train.weight_decay:g}"
     )

@@ -300,6 +300,8 @@ class Trainer:
         elif self.checkpoints.newest_step != self.state.step:
             self.save()
         best = self.checkpoints.load_best()
+        if best.step == 0:
+            self._emit("warning", code="start_is_best", message=self._start_is_best())
         self._player.load_state_dict(dict(best.model))
         # In float32, whatever the precision of training: `exphil eval` must give the same number.
         final = self._evaluate(self.data.validation, None)
@@ -318,6 +320,13 @@ class Trainer:
             evaluation=final,
             state=self.state,
             neighbours=nearest_characters(self._player, trained),
+        )
+
+    def _start_is_best(self) -> str:
+        start = "the markov baseline" if self.preset.train.init_from is None else "train.init_from"
+        return (
+            f"no evaluation of the run's {self.state.step:,} steps was better than its start ({start}), so the start "
+            "is kept: add more replays of the characters to be imitated"
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:

@@ -36,10 +36,12 @@ class TrainerState:
     def record_evaluation(self, loss: float, min_delta: float) -> bool:
         """Store the loss of an evaluation of this step. Returns whether it is the lowest so far."""
         self.evaluated_step = self.step
-        if self.patience_loss is None or loss < self.patience_loss - min_delta:
-            self.patience_loss, self.stale = loss, 0
-        else:
-            self.stale += 1
+        # Patience counts from the first trained weights: those of the warm-up may not beat a good start.
+        if self.step > 0:
+            if self.patience_loss is None or loss < self.patience_loss - min_delta:
+                self.patience_loss, self.stale = loss, 0
+            else:
+                self.stale += 1
         if self.best_loss is not None and loss >= self.best_loss:
             return False
         self.best_loss, self.best_step = loss, self.step
@@ -56,6 +58,9 @@ class EvaluationSchedule:
     """Time trained at the last checkpoint."""
 
     def evaluation_due(self, state: TrainerState) -> bool:
+        """Return whether an evaluation is due: of the start, then by steps, minutes or progress."""
+        if state.evaluated_step is None:
+            return True
         config = self.preset.evaluation
         tick = 0
         if config.every_steps is not None:
@@ -70,7 +75,8 @@ class EvaluationSchedule:
 
     def retry_evaluation(self, state: TrainerState) -> None:
         """Reschedule an interrupted evaluation."""
-        state.evaluation_tick -= 1
+        if state.evaluated_step is not None:
+            state.evaluation_tick -= 1
 
     def checkpoint_due(self, state: TrainerState) -> bool:
         return state.seconds - self.saved_seconds >= 60 * self.preset.train.checkpoint_minutes

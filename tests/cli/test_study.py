@@ -102,7 +102,7 @@ def test_the_dojo_s_games_are_made_once(tmp_path: Path, write: Write) -> None:
     assert prepare(study, say=said.append) == first
     assert len(said) == 6
     assert first.dataset.is_relative_to(tmp_path / "cache")
-    assert first.description.startswith("the dojo's games of seed 0: 6 games")
+    assert first.description.startswith("dojo games with seed 0: 6 games, ")
 
 
 def test_mistakes_are_sentences(tmp_path: Path, write: Write, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,10 @@ def test_what_a_preset_file_or_the_command_line_sets_wins_over_the_size(tmp_path
 
 def test_a_size_s_own_limit_ends_a_run_only_where_nothing_else_does() -> None:
     own = load_preset("low_tier_unified", {"size": "small"}).train
-    assert (own.epochs, own.max_steps, own.max_minutes) == (None, None, 15.0)
+    assert (own.epochs, own.max_steps, own.max_minutes) == (10, None, 15.0)
+    # More time does not make more passes over few games better.
+    timed = load_preset("low_tier_unified", {"size": "small", "train.max_minutes": 60}).train
+    assert (timed.epochs, timed.max_steps, timed.max_minutes) == (10, None, 60)
     asked = load_preset("low_tier_unified", {"size": "small", "train.max_steps": 9}).train
     assert (asked.epochs, asked.max_steps, asked.max_minutes) == (None, 9, None)
 

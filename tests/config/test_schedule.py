@@ -4,10 +4,13 @@ import pytest
 
 from exphil_core.config.schedule import (
     FEW_FRAMES,
+    FULL_RATE_FRAMES,
     batch_without_repeats,
     dropout,
     ema_decay,
+    epochs,
     evaluation_minutes,
+    learning_rate,
     pick_size,
     trains_on_all_characters,
     warmup_steps,
@@ -87,3 +90,19 @@ def test_the_largest_size_is_picked_that_frames_and_time_carry(
     picked = pick_size(frames=frames, minutes=minutes, steps_per_minute=steps_per_minute)
     assert picked.size == size
     assert picked.reason.startswith(f"size {size}: ")
+
+
+def test_few_frames_get_few_passes() -> None:
+    assert epochs(10, FULL_RATE_FRAMES) == epochs(10, 10**9) == 10
+    passes = [epochs(10, frames) for frames in (1, 70_000, 100_000, FULL_RATE_FRAMES)]
+    assert passes == sorted(passes)
+    assert (passes[0], epochs(10, FULL_RATE_FRAMES // 2)) == (2, 2.5)
+
+
+def test_the_learning_rate_is_lower_for_few_frames() -> None:
+    assert learning_rate(2e-3, FULL_RATE_FRAMES) == learning_rate(2e-3, 10**9) == 2e-3
+    rates = [learning_rate(2e-3, frames) for frames in (1, 50_000, 80_000, 120_000, FULL_RATE_FRAMES)]
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(2e-4)
+    # A quarter at half the frames.
+    assert learning_rate(2e-3, FULL_RATE_FRAMES // 2) == pytest.approx(5e-4)

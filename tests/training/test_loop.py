@@ -297,6 +297,25 @@ def test_a_new_run_starts_at_the_markov_baseline(tiny: MakePreset, new_run: NewR
     assert first["baseline_markov"] < first["baseline_marginal"] - 0.5
 
 
+@pytest.mark.parametrize("start", ["the markov baseline", "train.init_from"])
+def test_a_run_never_ends_above_its_own_start(start: str, tiny: MakePreset, new_run: NewRun) -> None:
+    learned = new_run(tiny(train={"max_steps": 30}))
+    train: dict[str, object] = {"max_steps": 20, "lr": 0.3}
+    if start == "train.init_from":
+        assert work(learned) == 0
+        train["init_from"] = str(learned.step_directory(learned.best_step() or 0))
+    run = new_run(tiny(train=train, evaluation={"every_steps": 4, "max_frames": None}), name="harmed")
+    assert work(run) == 0
+    first, *others, final = events_of(run, "evaluated")
+    assert first["step"] == final["step"] == run.best_step() == 0
+    # The learning rate is far too high: what came later is worse.
+    assert min(event["loss"] for event in others) > first["loss"]
+    assert final["loss"] == pytest.approx(first["loss"], rel=1e-4)
+    assert any(
+        start in event["message"] for event in events_of(run, "warning") if event["code"] == "start_is_best"
+    )
+
+
 def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run: NewRun) -> None:
     run = new_run(tiny(train={"max_steps": 5, "warmup_steps": 100}))
     assert work(run) == 0

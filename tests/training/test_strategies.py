@@ -219,23 +219,23 @@ def losses(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_an_improvement_begins_the_patience_anew_and_the_best_is_kept(
     tiny: MakePreset, new_run: NewRun, losses: Callable[..., None]
 ) -> None:
-    losses(3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 0.1)
+    losses(9.0, 3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 0.1)
     evaluation = {"every_steps": 2, "patience": 2, "max_frames": 500}
     run = new_run(tiny(train={"max_steps": 40}, evaluation=evaluation))
     assert work(run) == 0
-    assert [event["loss"] for event in evaluations(run)] == [3.0, 2.0, 2.5, 1.5, 1.6, 1.7]
+    assert [event["loss"] for event in evaluations(run)] == [9.0, 3.0, 2.0, 2.5, 1.5, 1.6, 1.7]
     assert run.best_step() == 8
 
 
 def test_without_patience_no_run_stops_early(
     tiny: MakePreset, new_run: NewRun, losses: Callable[..., None]
 ) -> None:
-    losses(1.0, 2.0)
+    losses(3.0, 1.0, 2.0)
     run = new_run(
         tiny(train={"max_steps": 12}, evaluation={"every_steps": 2, "patience": 0, "max_frames": 500})
     )
     assert work(run) == 0
-    assert [event["step"] for event in evaluations(run)] == [2, 4, 6, 8, 10, 12]
+    assert [event["step"] for event in evaluations(run)] == [0, 2, 4, 6, 8, 10, 12]
     assert run.best_step() == 2
 
 

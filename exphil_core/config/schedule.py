@@ -59,15 +59,14 @@ def warmup_steps(most: int, steps: int) -> int:
 def learning_rate(most: float, frames: int) -> float:
     """Return the learning rate: `most`, less for few training frames, at least a tenth.
 
-    Few games are of few players. There a high rate learns the players before it learns the game, and the loss on
-    others rises within the first passes; dropout and weight decay do not change that. docs/measurements.md has the
-    losses for 78,000 to 366,000 frames at size small.
+    On 8 games a high rate raised the held-out loss within the first pass, and dropout and weight decay did not help.
+    docs/measurements.md has the losses for 78,000 to 196,000 frames at size small. The minimum was not measured.
     """
     return float(f"{most * max(_share_of_full(frames), 0.1):.3g}")
 
 
 def epochs(most: float, frames: int) -> float:
-    """Return the passes over the training frames: `most`, fewer for few frames, at least a fifth."""
+    """Return the passes over the training frames: `most`, fewer for few frames, at least a fifth (not measured)."""
     return round(most * max(_share_of_full(frames), 0.2), 1)
 
 

@@ -188,7 +188,7 @@ def uniform(seed: int, content_id: str, slot: int, start: int, stop: int, compon
 
 
 def layout_of(codec: Codec, *, horizon: int) -> Layout:
-    """Describe what each token of the codec stands for, by decoding it with all others neutral."""
+    """Describe each token of the codec: decode it with all other tokens neutral."""
     components = tuple(
         _component(component.name, codec.decode(tokens))
         for component, tokens in zip(codec.components, _alone(codec), strict=True)

@@ -98,7 +98,7 @@ def _build(library: Path) -> None:
     # A temporary folder, because torch's lock file in a build folder outlives a killed process.
     with tempfile.TemporaryDirectory(dir=library.parent, prefix="build-") as folder:
         _tell("building the compiled scan for this machine; it takes about half a minute, once")
-        # In a process of its own: torch's build tools need a PATH, and modules that nobody else has imported.
+        # In a subprocess: torch's build tools change PATH and fail if setuptools is partly imported.
         built = subprocess.run(
             [sys.executable, "-P", "-c", _BUILD, str(SOURCE), folder, *FLAGS],
             env={**os.environ, "PATH": path},

@@ -49,7 +49,7 @@ _PARSER_ERRORS: tuple[tuple[str, str], ...] = (
     ("invalid payload size", "bad_payload_size"),
     ("zero-size event payload", "bad_payload_size"),
 )
-"""Substring of peppi's error message, and the reason it stands for. Any other message is `corrupt`."""
+"""Refusal reason by substring of peppi's error message. Any other message is `corrupt`."""
 
 _TYPES: dict[str, Literal["human", "cpu", "demo"]] = {"Human": "human", "Cpu": "cpu", "Demo": "demo"}
 

@@ -55,7 +55,7 @@ def evaluate_checkpoint(
         data = open_run_data(run, preset)
         warnings = [warning.message for warning in data.warnings]
         index = data.store.index
-        # All held-out games, whoever plays: other characters may be asked for than the run has learned.
+        # All held-out games: the requested characters may differ from those that the run was trained on.
         held_out = data.split.validation
         games = tuple(number for number, game in enumerate(index.games) if game.content_id in held_out)
     else:

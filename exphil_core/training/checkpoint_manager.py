@@ -139,7 +139,7 @@ def init_weights(policy: Policy, directory: Path) -> None:
             raise CheckpointError(
                 f"train.init_from: the policy of {directory} is not of this preset's size: its {name} is {found}, "
                 f"and this preset's is {wanted}. Take its [encoder], [backbone] and [policy] over, or leave "
-                "start_from out"
+                "train.init_from out"
             )
     policy.load_state_dict(dict(weights))
 

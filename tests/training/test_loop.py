@@ -16,6 +16,7 @@ from exphil_core.dataset.index import DatasetIndex
 from exphil_core.errors import CheckpointError
 from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
+from exphil_core.runs.command_handler import StopTraining
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training import trainer
@@ -314,6 +315,22 @@ def test_a_run_never_ends_above_its_own_start(start: str, tiny: MakePreset, new_
     assert any(
         start in event["message"] for event in events_of(run, "warning") if event["code"] == "start_is_best"
     )
+
+
+def test_an_interrupted_evaluation_of_the_start_is_repeated(
+    tiny: MakePreset, new_run: NewRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*given: Any, **settings: Any) -> Evaluation:
+        raise StopTraining("stopped")
+
+    run = new_run(tiny(train={"max_steps": 4}, evaluation={"every_steps": 2, "max_frames": 500}))
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "evaluate", stopped)
+        work(run)
+    assert (run.latest_step(), events_of(run, "evaluated")) == (0, [])
+    assert work(run) == 0
+    evaluated = [event["step"] for event in events_of(run, "evaluated") if "best" not in event]
+    assert evaluated == [0, 2, 4]
 
 
 def test_a_warm_up_that_outlasts_the_run_is_warned_of(tiny: MakePreset, new_run: NewRun) -> None:

@@ -1,4 +1,4 @@
-"""User-facing errors and their exit codes (CLI.md).
+"""User-facing errors and their exit codes.
 
 A message is a sentence: where, what was found, what was expected, the nearest right answer.
 """

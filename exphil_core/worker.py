@@ -1,8 +1,8 @@
 """The training process of a run: `python -m exphil_core.worker RUN_DIRECTORY`.
 
 `exphil train` calls `work` in its own process. Every outcome ends in a `run_finished` event, if it can still be
-written, and an exit code (CLI.md). Torch is imported only after the run is locked and its status written, since the
-import takes seconds.
+written, and an exit code. Torch is imported only after the run is locked and its status written,
+since the import takes seconds.
 """
 
 import faulthandler
@@ -13,10 +13,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from exphil_core.atomic import DISK_FULL_ERRNOS, remove_partials
+from exphil_core.config.preset import Preset
 from exphil_core.cpu import limit_openmp_spins
 from exphil_core.errors import DiskFullError, DivergedError, ExphilError, UsageError
 from exphil_core.runs.command_handler import CommandHandler
@@ -25,7 +25,8 @@ from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
 from exphil_core.runs.heartbeat import Heartbeat
 from exphil_core.runs.launcher import UNLESS_DONE
-from exphil_core.runs.summary import has_said_done
+from exphil_core.runs.stop_signals import stop_signals
+from exphil_core.runs.summary import is_finished
 
 if TYPE_CHECKING:
     import torch
@@ -50,12 +51,19 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = (), unless_done: bool = F
         unless_done: Leave a run whose events say that it is done unchanged and return 0.
 
     Raises:
-        UsageError: Another process holds the run.
+        UsageError: Another process holds the run, or its `run.toml` is damaged or of another version.
     """
-    with run.lock(), EventLog(run.events_path) as log:
+    with run.lock():
         # Under the lock: another process may have trained the run to its end meanwhile.
-        if unless_done and has_said_done(run):
+        if unless_done and is_finished(run):
             return 0
+        # Before anything is written: a run of another version stays as its exphil left it.
+        preset = run.preset()
+        return _work(run, preset, sinks)
+
+
+def _work(run: RunDirectory, preset: Preset, sinks: Sequence[Sink]) -> int:
+    with EventLog(run.events_path) as log:
         speaking = threading.Lock()
 
         def emit(kind: str, **fields: object) -> None:
@@ -65,10 +73,10 @@ def work(run: RunDirectory, *, sinks: Sequence[Sink] = (), unless_done: bool = F
                 for sink in sinks:
                     sink(record)
 
-        return _hold(run, emit)
+        return _hold(run, preset, emit)
 
 
-def _hold(run: RunDirectory, emit: Emit) -> int:
+def _hold(run: RunDirectory, preset: Preset, emit: Emit) -> int:
     """Run the locked run from its first heartbeat to its last event."""
     heartbeat = Heartbeat(run, emit=emit)
     command_handler = CommandHandler(CommandInbox(run), emit=emit, say=heartbeat.say)
@@ -79,11 +87,18 @@ def _hold(run: RunDirectory, emit: Emit) -> int:
             f"{run.path} was deleted while the run was training: it ends, because nothing can be saved there"
         )
 
-    heartbeat.gone = lose
+    heartbeat.on_run_deleted = lose
+
+    def preempt(asking: signal.Signals) -> None:
+        # The first signal saves and ends the run; a second Ctrl-C ends it at once.
+        if command_handler.preempted and asking == signal.SIGINT:
+            raise KeyboardInterrupt
+        command_handler.preempted = True
+
     error: Exception | None = None
     try:
-        with _signals(command_handler), heartbeat:
-            finished = _train(run, emit, command_handler, heartbeat)
+        with stop_signals(preempt, always=signal.SIGINT), heartbeat:
+            finished = _train(run, preset, emit, command_handler, heartbeat)
     except KeyboardInterrupt:
         status, code = "stopped", INTERRUPTED
     except ExphilError as expected:
@@ -107,10 +122,9 @@ def _hold(run: RunDirectory, emit: Emit) -> int:
 
 
 def _train(
-    run: RunDirectory, emit: Emit, command_handler: CommandHandler, heartbeat: Heartbeat
+    run: RunDirectory, preset: Preset, emit: Emit, command_handler: CommandHandler, heartbeat: Heartbeat
 ) -> "TrainResult":
     remove_partials(run.path)
-    preset = run.preset()
     from exphil_core.cpu import available_cores
     from exphil_core.pilot.directory import PilotDirectory
     from exphil_core.pilot.placement import pilot_place
@@ -223,27 +237,6 @@ def _end(
     except (ExphilError, OSError) as second:
         print(f"{run.path}: the end of the run could not be written: {second}", file=sys.stderr, flush=True)
     return code
-
-
-@contextmanager
-def _signals(command_handler: CommandHandler) -> Iterator[None]:
-    """Ask the run to save and end on the first SIGTERM, Ctrl-C or SIGHUP; a second Ctrl-C ends it at once."""
-
-    def handle(signum: int, frame: FrameType | None) -> None:
-        if command_handler.preempted and signum == signal.SIGINT:
-            raise KeyboardInterrupt
-        command_handler.preempted = True
-
-    before: dict[int, Any] = {}
-    for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # Ignored signals stay ignored: nohup relies on it.
-        if asking == signal.SIGINT or signal.getsignal(asking) != signal.SIG_IGN:
-            before[asking] = signal.signal(asking, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 RUNS_DIR = Path("checkpoints")
 
 USAGE = 2
-"""Exit code for wrong usage (CLI.md), such as no terminal."""
+"""Exit code for wrong usage, such as no terminal."""
 
 
 def main() -> None:

@@ -1,18 +1,29 @@
-"""Where tests find real replays: `EXPHIL_REPLAYS`, else `../shared/replays` beside the checkout."""
+"""Fixtures that many tests share, and which tests `make test-fast` leaves out.
+
+Real replays are found at `EXPHIL_REPLAYS`, else at `../shared/replays` beside the checkout.
+"""
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from exphil_core.config.preset import Preset
+from exphil_core.cpu import core_count
 from exphil_core.runs.directory import RunDirectory
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto`: two workers a core, since a quarter of the tests' time is waiting."""
+    return 2 * core_count()
+
+
 def pytest_configure() -> None:
-    """Keep each worker of pytest-xdist to a core of its own.
+    """Keep each worker of pytest-xdist to one core.
 
     Two processes that each start torch threads for every core run slower than one after the other. What a test starts
     inherits the core.
@@ -21,6 +32,40 @@ def pytest_configure() -> None:
     if worker.startswith("gw") and hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
+SLOW_FIXTURES = {
+    "new_run": "trains",
+    "start": "starts exphil in a pseudo-terminal",
+    "replays": "reads real replays",
+    "exphil": "builds and installs the wheel",
+    "make_policy": "makes ONNX graphs",
+    "fresh_cache": "compiles the scan",
+}
+"""Fixture → why each test that uses it takes long."""
+
+SCREENS = "tests/tui/screens/"
+SAMPLED_SCREENS = 5
+"""`make test-fast` runs one of so many tests of a screen."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that take long, and start the files that hold most of them first.
+
+    pytest-xdist gives files to its workers in this order: a long file that starts last would keep one core waiting.
+    """
+    slow: Counter[str] = Counter()
+    of_screen: Counter[str] = Counter()
+    for item in items:
+        file = item.nodeid.partition("::")[0]
+        if SLOW_FIXTURES.keys() & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+        elif file.startswith(SCREENS):
+            if of_screen[file] % SAMPLED_SCREENS:
+                item.add_marker("slow")
+            of_screen[file] += 1
+        slow[file] += item.get_closest_marker("slow") is not None
+    items.sort(key=lambda item: -slow[item.nodeid.partition("::")[0]])
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +84,10 @@ def dojo_replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from exphil_core.dojo.demo import write_demo
 
     folder = tmp_path_factory.mktemp("dojo")
-    write_demo(folder, games=12, seed=11)
+    with pytest.MonkeyPatch.context() as patch:
+        # Twenty seconds each: most of what a test's run takes is to evaluate whole games.
+        patch.setattr("exphil_core.dojo.demo.LAST_FRAME_ID", 1200)
+        write_demo(folder, games=12, seed=11)
     return folder
 
 
@@ -72,7 +120,7 @@ def tiny() -> Callable[..., Preset]:
                 "device": "cpu",
                 "log_every_steps": 1,
             },
-            "evaluation": {"max_frames": 2000, "batch_size": 4},
+            "evaluation": {"max_frames": 2000, "batch_size": 4, "every_steps": 5},
             # By `auto`, every side of so few games would be trained on.
             "data": {"train_on_all_characters": False},
         }

@@ -4,10 +4,11 @@ They are computed from 600 frames as a pilot computes them, so figures, histogra
 """
 
 import math
+from functools import cache
 from typing import Any
 
 from exphil_core.inference.latency import BUDGET_MS, histogram, percentiles
-from exphil_core.render.gauge import LatencySample, moments_after
+from exphil_core.render.gauge import LatencySample, samples_after
 from exphil_core.runs.records import LatencyEvent
 
 KINDS = ("fast", "borderline", "over")
@@ -91,8 +92,9 @@ def records(kind: str) -> list[LatencyEvent]:
     ]
 
 
+@cache
 def moments(kind: str) -> tuple[LatencySample, ...]:
     found: tuple[LatencySample, ...] = ()
     for one in records(kind):
-        found = moments_after(found, one)
+        found = samples_after(found, one)
     return found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from exphil_core.studies.aggregate import report_of
-from exphil_core.studies.report import Group, ReportRow, judged_alike
+from exphil_core.studies.report import Group, ReportRow, group_by_characters
 from exphil_core.studies.trials import Trial
 from exphil_core.studies.verdict import VariantComparison, compared
 
@@ -138,7 +138,7 @@ def evidence_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]
             if setting is None:
                 continue
             names = {row.name for row in rows}
-            judged = [rows] if setting == WHO else judged_alike(rows)
+            judged = [rows] if setting == WHO else group_by_characters(rows)
             for alike in judged:
                 tried = _tried(alike, setting, presets)
                 if len(tried) < 2:

@@ -52,7 +52,7 @@ def advise_command(
         str | None, typer.Option(help="Where the policy is to learn and play: auto, cpu or cuda.")
     ] = None,
     measure: Annotated[
-        bool, typer.Option("--measure", help="First measure the latencies that are missing, in short.")
+        bool, typer.Option("--measure", help="Measure missing latencies first, briefly.")
     ] = False,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

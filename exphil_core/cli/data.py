@@ -229,8 +229,8 @@ def _print_stats(found: Mapping[str, Any]) -> None:
     )
     for name in found["low_tier_with_little"]:
         counts = found["per_character"].get(name)
-        there = f"{counts['usable_frames'] / 60**2:.1f} minutes" if counts else "no game"
-        print(f"{characters.by_name(name).title}: {there} to imitate, little to learn from")
+        there = f"only {counts['usable_frames'] / 60**2:.1f} minutes of" if counts else "no"
+        print(f"{characters.by_name(name).title}: {there} training data")
     print(found["path"])
 
 

@@ -1,4 +1,4 @@
-"""Translate an OSError about a path into a user-facing error with an exit code (CLI.md)."""
+"""Translate an OSError about a path into a user-facing error with an exit code."""
 
 import errno
 import os

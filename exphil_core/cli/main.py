@@ -1,4 +1,4 @@
-"""The `exphil` command: command dispatch, errors and exit codes (CLI.md).
+"""The `exphil` command: command dispatch, errors and exit codes.
 
 A command's module is imported only when that command is typed (all of them for a help page). Import torch and pyarrow
 inside the functions that need them, so that `exphil --help` and `exphil attach` start fast.

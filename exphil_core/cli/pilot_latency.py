@@ -21,7 +21,7 @@ from exphil_core.cli.gauge import GaugeView
 from exphil_core.errors import CheckpointError, ExphilError, UsageError
 from exphil_core.inference.latency import BUDGET_MS, Percentiles, histogram, percentiles
 from exphil_core.pilot.directory import PilotDirectory, command
-from exphil_core.render.gauge import LatencySample, moments_after, moments_of
+from exphil_core.render.gauge import LatencySample, samples_after, samples_of
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.predictions import PredictionRing
@@ -165,7 +165,7 @@ def _next_frames(
         seen = max(seen, newest)
         for record in tail.read():
             if isinstance(record, LatencyEvent):
-                said, moments = record, moments_after(moments, record)
+                said, moments = record, samples_after(moments, record)
         if said is not None:
             if not found:
                 skipped_before = said.total_skipped or 0
@@ -262,7 +262,7 @@ def pilot_report(run: RunDirectory, played: PilotMeasurement) -> RenderableType:
         else f"The pilot that plays beside run {run.name}; it keeps running."
     )
     heading = f"{run.name}: {played.said.backbone}, {len(played.took_ms):,} frames in real time"
-    gauge = GaugeView(latency=played.latency, moments=moments_of(played.took_ms, played.missed))
+    gauge = GaugeView(latency=played.latency, moments=samples_of(played.took_ms, played.missed))
     return Group(Text(heading, style="bold"), gauge, Text(), Text(whose))
 
 

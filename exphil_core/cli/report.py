@@ -12,11 +12,12 @@ from rich.text import Text
 
 from exphil_core.cli.format import nats, table
 from exphil_core.melee import characters
-from exphil_core.replays.alignment import leak_sentence
+from exphil_core.replays.leak_probe import leak_sentence
 from exphil_core.runs.suspicious_sides import repeat_sentence
 
 NLL_CAVEAT = (
-    "Nats per frame, plain. A lower loss does not by itself rank play: compare several seeds, then games."
+    "Losses are in nats per frame, without label smoothing or weights. A lower loss does not mean stronger play: "
+    "compare several seeds, then games."
 )
 
 REPEAT_MARK = " !"
@@ -103,7 +104,8 @@ def _notes(fields: Mapping[str, Any], floors: bool) -> list[str]:
     if fields.get("jump_onsets"):
         probes.append(leak_sentence(fields["leaking_onsets"], fields["jump_onsets"]))
     if fields.get("copycat") is not None:
-        probes.append(f"copycat probe +{fields['copycat']:.2f} nats when the own inputs are hidden")
+        change = f"{fields['copycat']:+.2f} nats"
+        probes.append(f"copycat probe: the loss changes by {change} when the policy's own inputs are hidden")
     lines += [probe[0].upper() + probe[1:] + "." for probe in probes]
     if sides := fields.get("repeat_is_best"):
         lines.append(f"{REPEAT_MARK.strip()} {repeat_sentence(sides)}.")

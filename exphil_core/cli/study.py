@@ -54,7 +54,8 @@ def run_command(
         typer.Option(help="Learn from these instead of the dojo's games; several may follow."),
     ] = None,
     seeds: Annotated[
-        str | None, typer.Option(help="Instead of the study's: 0,1,2,3,4. What has ended is kept.")
+        str | None,
+        typer.Option(help="Seeds instead of the study's, such as 0,1,2,3,4; finished runs are kept."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     name: Annotated[
@@ -80,7 +81,7 @@ def run_command(
     from exphil_core.studies.storage import StudyStorage
     from exphil_core.studies.worker import Interrupted, StudyWorker, stop_on_signals
 
-    cells = trial_specs(found)
+    specs = trial_specs(found)
     with _progress() as progress:
         data = prepare(found, say=progress.state)
         storage = StudyStorage(runs_dir / STUDIES / found.name)
@@ -97,8 +98,8 @@ def run_command(
             data=data.description,
             fingerprint=data.fingerprint,
         )
-        added = storage.extend(cells)
-        progress.line(f"study {found.name}: {len(cells)} runs, {added} of them new, in {storage.folder}")
+        added = storage.extend(specs)
+        progress.line(f"study {found.name}: {len(specs)} runs, {added} of them new, in {storage.folder}")
         try:
             with stop_on_signals() as stop_flag:
                 worker = StudyWorker(
@@ -109,7 +110,7 @@ def run_command(
                     progress=progress,
                     stop_flag=stop_flag,
                 )
-                left = worker.work(cells)
+                left = worker.work(specs)
         except Interrupted:
             progress.line("stopped; the same command continues from here")
             raise typer.Exit(PREEMPTED) from None
@@ -124,7 +125,7 @@ def run_command(
 @study_app.command("report")
 def report_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A study that was run.")],
-    quick: Annotated[bool, typer.Option("--quick", help="In quick mode.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Report the quick-mode study.")] = False,
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     as_json: AsJson = False,
 ) -> None:

@@ -112,7 +112,9 @@ def train_command(
     runs_dir: RunsDir = DEFAULT_RUNS_DIR,
     resume: Annotated[str | None, typer.Option(help="Resume this run from its newest checkpoint.")] = None,
     headless: Annotated[bool, typer.Option(help="Print instead of opening the workbench.")] = False,
-    detach: Annotated[bool, typer.Option(help="Train in the background and print where.")] = False,
+    detach: Annotated[
+        bool, typer.Option(help="Train in the background; print the run's name and folder.")
+    ] = False,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print the run's events, one JSON object a line (--detach: one object)."),
@@ -138,10 +140,10 @@ def train_command(
         headless=headless, detach=detach, as_json=as_json, tensorboard=tensorboard, dry_run=dry_run
     )
     if resume is not None:
-        from exphil_core.runs.summary import has_said_done
+        from exphil_core.runs.summary import is_finished
 
         resumed = _held_run(resume, runs_dir)
-        if has_said_done(resumed):
+        if is_finished(resumed):
             print(f"run {resumed.name} is done. {train_longer_hint(resumed)}", file=sys.stderr)
         raise typer.Exit(where(resumed))
     chosen = preset or DEFAULT_PRESET

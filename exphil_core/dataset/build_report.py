@@ -63,7 +63,7 @@ class BuildReport:
     """The refused sources, then the filtered ones."""
 
     def fields(self) -> dict[str, object]:
-        """Return the fields of `exphil data build --json` (CLI.md)."""
+        """Return the fields of `exphil data build --json`."""
         return asdict(self)
 
     def counts(self) -> dict[str, object]:

@@ -13,7 +13,7 @@ from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset, plain_values
 from exphil_core.errors import CheckpointError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Incremented when an input, an output or a key changes its meaning."""
 
 Precision = Literal["fp32", "int8"]

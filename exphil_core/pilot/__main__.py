@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from exphil_core.cpu import available_cores, limit_openmp_spins
 from exphil_core.dataset.discovery import cache_root
@@ -32,6 +30,7 @@ from exphil_core.lock import hold
 from exphil_core.pilot.directory import PilotDirectory, Until
 from exphil_core.pilot.recorder import PilotStop, Recorder
 from exphil_core.runs.directory import RunDirectory
+from exphil_core.runs.stop_signals import stop_signals
 
 SWITCH_SECONDS = 0.0005
 """Thread switch interval: the recorder's thread yields to the playing thread after this long."""
@@ -52,7 +51,14 @@ def run_pilot(run: RunDirectory, options: Options) -> None:
     pilot = PilotDirectory(run)
     pilot.path.mkdir(exist_ok=True)
     stop = PilotStop()
-    with hold(pilot.lock_path, f"the pilot of run {run.name}"), _signals(stop):
+
+    def asked(asking: signal.Signals) -> None:
+        stop.why = f"it was asked to ({asking.name})"
+
+    with (
+        hold(pilot.lock_path, f"the pilot of run {run.name}"),
+        stop_signals(asked, always=signal.SIGTERM),
+    ):
         for name in ("status.json", "frames.ring"):
             # Only these: the trainer writes its own partial file in this folder.
             for partial in pilot.path.glob(f"{name}.*.partial"):
@@ -113,10 +119,10 @@ def _play(
     with _own_cores(options.threads) as cores, gc_disabled():
 
         @contextmanager
-        def undisturbed(rehearse: Callable[[], object]) -> Iterator[None]:
+        def undisturbed(trial_frame: Callable[[], object]) -> Iterator[None]:
             # What was loaded before the first clip is frozen, so this is short.
             gc.collect()
-            helpers = busiest_threads(rehearse, len(cores) - 1) if len(cores) > 1 else ()
+            helpers = busiest_threads(trial_frame, len(cores) - 1) if len(cores) > 1 else ()
             # Two pilots with real-time priority on one core would starve each other.
             first = realtime_priority(helpers) if cores else nullcontext(False)
             with pin_threads(cores, helpers), first as realtime:
@@ -166,25 +172,6 @@ def _output_to(path: Path) -> Iterator[None]:
             os.dup2(before, number)
             os.close(before)
         os.close(log)
-
-
-@contextmanager
-def _signals(stop: PilotStop) -> Iterator[None]:
-    """Stop play on SIGTERM, Ctrl-C and a closed terminal (SIGHUP)."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        stop.why = f"it was asked to ({signal.Signals(number).name})"
-
-    before: dict[int, Any] = {}
-    for asking in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # Ignored signals stay ignored: nohup relies on it.
-        if asking == signal.SIGTERM or signal.getsignal(asking) != signal.SIG_IGN:
-            before[asking] = signal.signal(asking, handle)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _options(arguments: Sequence[str]) -> tuple[Path, Options]:

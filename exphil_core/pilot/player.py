@@ -74,7 +74,7 @@ class PilotPlayer:
         self._clips = clips
         self._newest, self._load = newest, load
         self._keep, self._say, self._loading = keep, say, loading
-        self._undisturbed = undisturbed
+        self._pinned = undisturbed
         self._clock, self._sleep = clock, sleep
         self._predictor: Predictor | None = None
         self._window = LatencyWindow()
@@ -104,10 +104,10 @@ class PilotPlayer:
         state = predictor.initial_state(1)
         uniform_BTK = predictor.uniform(clip.frames, clip.start, clip.stop)
 
-        def rehearse() -> None:
+        def trial_frame() -> None:
             _act(predictor, clip, clip.start, predictor.initial_state(1), uniform_BTK[:, 0])
 
-        with self._undisturbed(rehearse):
+        with self._pinned(trial_frame):
             for tick in frame_ticks(clip.stop - clip.start, clock=self._clock, sleep=self._sleep):
                 if over() or self._played == until:
                     return

@@ -31,7 +31,7 @@ _BIN_LOOKS = ("good",) * BINS_PER_BUDGET + ("bad",) * (BINS_SHOWN - BINS_PER_BUD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Letters:
+class GaugeGlyphs:
     """Characters to draw with."""
 
     widths: str
@@ -49,7 +49,7 @@ class Letters:
     """Signs for in time, just in time and not in time."""
 
 
-UNICODE = Letters(
+UNICODE = GaugeGlyphs(
     widths=" ▏▎▍▌▋▊▉█",
     heights=" ▁▂▃▄▅▆▇█",
     notch="┃",
@@ -61,7 +61,7 @@ UNICODE = Letters(
     dash="–",
     signs=("✓", "≈", "✗"),
 )
-ASCII = Letters(
+ASCII = GaugeGlyphs(
     widths="    #####",
     heights=" .:-=+*##",
     notch="+",
@@ -78,13 +78,13 @@ ASCII = Letters(
 class Dial:
     """A scale of 0 to 25 ms in cells, with the budget line between two of them."""
 
-    def __init__(self, room: int, letters: Letters) -> None:
+    def __init__(self, room: int, glyphs: GaugeGlyphs) -> None:
         # The budget falls between two cells if their number is a multiple of 3, and so does each bin edge for 30.
         room -= len(_END)
         step = BINS_SHOWN if room >= BINS_SHOWN else 3
         self._cells = room // step * step
         self._budget = self._cells * 2 // 3
-        self._letters = letters
+        self._letters = glyphs
 
     def labels(self) -> Line:
         budget = f"{FRAME_MS:.2f} ms"
@@ -106,13 +106,13 @@ class Dial:
 
     def bar(self, p50_ms: float | None, p95_ms: float | None, look: str) -> Line:
         """Draw a bar up to the p95 with a notch at the p50."""
-        letters = self._letters
+        glyphs = self._letters
         full = 0.0 if p95_ms is None else max(self._place(p95_ms), 0.2)
-        cells = [(filled(letters.widths, 8 * (full - cell)), look) for cell in range(self._cells)]
+        cells = [(filled(glyphs.widths, 8 * (full - cell)), look) for cell in range(self._cells)]
         if p95_ms is not None and p95_ms > SCALE_MS:
-            cells[-1] = (letters.beyond, look)
+            cells[-1] = (glyphs.beyond, look)
         if p50_ms is not None and p50_ms <= SCALE_MS:
-            cells[min(self._cells - 1, int(self._place(p50_ms)))] = (letters.notch, "strong")
+            cells[min(self._cells - 1, int(self._place(p50_ms)))] = (glyphs.notch, "strong")
         return self._divided(cells)
 
     def histogram(self, counts: Sequence[int], *, rows: int) -> list[Line]:
@@ -155,6 +155,6 @@ def joined(cells: Sequence[Part]) -> Line:
     return tuple(("".join(letter for letter, _ in group), look) for look, group in groups)
 
 
-def filled(letters: str, eighths: float) -> str:
+def filled(glyphs: str, eighths: float) -> str:
     """Return the letter of a cell filled to this many eighths."""
-    return letters[min(8, max(0, round(eighths)))]
+    return glyphs[min(8, max(0, round(eighths)))]

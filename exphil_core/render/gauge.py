@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from exphil_core.melee.characters import CHARACTERS
 from exphil_core.melee.frames import FRAME_MS, FRAMES_PER_SECOND
-from exphil_core.render.dial import ASCII, LEFT, UNICODE, Dial, Letters, Line
+from exphil_core.render.dial import ASCII, LEFT, UNICODE, Dial, GaugeGlyphs, Line
 from exphil_core.render.strip import NARROW, StripColumn, high_strip, low_strip
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.records import LatencyEvent
@@ -29,7 +29,7 @@ _STRIP_FRAMES = 600
 """Minimum number of frames in the strip, the same as in the percentiles."""
 
 _LEAST_HISTOGRAM, _MOST_HISTOGRAM = 5, 20
-_AIRY, _TALL = 24, 32
+_SPACED_HEIGHT, _TALL_STRIP_HEIGHT = 24, 32
 """Heights in lines from which the gauge has blank lines between its parts, and a strip twice as high."""
 
 _TITLES = {character.name: character.title for character in CHARACTERS}
@@ -47,13 +47,13 @@ class LatencySample(NamedTuple):
     """Whether one of them was done only after the next tick."""
 
 
-def moments_after(moments: Sequence[LatencySample], latency: LatencyEvent) -> tuple[LatencySample, ...]:
+def samples_after(moments: Sequence[LatencySample], latency: LatencyEvent) -> tuple[LatencySample, ...]:
     """Append the moment of a record and keep the newest `KEPT`; restart if the frame count fell (another pilot)."""
     last = moments[-1] if moments else None
     played = last.until if last else 0
     until = played + latency.frames if latency.total_frames is None else latency.total_frames
     if until < played:
-        return moments_after((), latency)
+        return samples_after((), latency)
     if until == played:
         return tuple(moments)
     # Records may be forwarded only now and then; such a record covers all frames since the previous one.
@@ -71,7 +71,7 @@ def moments_after(moments: Sequence[LatencySample], latency: LatencyEvent) -> tu
     return (*moments[-(KEPT - 1) :], moment)
 
 
-def moments_of(took_ms: Iterable[float], missed: Iterable[bool]) -> tuple[LatencySample, ...]:
+def samples_of(took_ms: Iterable[float], missed: Iterable[bool]) -> tuple[LatencySample, ...]:
     """Return one moment per frame, in order."""
     return tuple(
         LatencySample(number=index, until=index + 1, slowest_ms=took, missed=late)
@@ -92,23 +92,23 @@ def gauge_lines(
 
     `stale` says why the values are not current, such as "stopped 12 s ago"; the gauge is then dim.
     """
-    letters = ASCII if ascii else UNICODE
+    glyphs = ASCII if ascii else UNICODE
     room = max(20, width - 2 * LEFT)
-    scale = Dial(room, letters)
+    scale = Dial(room, glyphs)
     dial = [scale.labels(), scale.bar(latency.p50_ms, latency.p95_ms, _verdict(latency)[1])]
     summary = [
-        *flow(_figures(latency, letters), room),
-        *flow(_verdict_phrases(latency, letters, stale), room),
+        *flow(_figures(latency, glyphs), room),
+        *flow(_verdict_phrases(latency, glyphs, stale), room),
     ]
-    facts = flow(_facts(latency), room, between=f" {letters.bullet} ")
+    facts = flow(_facts(latency), room, between=f" {glyphs.bullet} ")
     columns = _columns(moments, room)
     if height < FULL:
-        lines = [*dial, *summary, *low_strip(columns, room, letters), *facts]
+        lines = [*dial, *summary, *low_strip(columns, room, glyphs), *facts]
     else:
-        between: list[Line] = [()] if height >= _AIRY else []
-        strip = high_strip(columns, room, letters, rows=2 if height >= _TALL else 1)
+        between: list[Line] = [()] if height >= _SPACED_HEIGHT else []
+        strip = high_strip(columns, room, glyphs, rows=2 if height >= _TALL_STRIP_HEIGHT else 1)
         if strip:
-            strip.append(_strip_words(moments, room, len(columns), letters))
+            strip.append(_strip_words(moments, room, len(columns), glyphs))
         left = height - len(dial) - len(summary) - len(strip) - 3 * len(between)
         facts = facts[: max(2, left - _LEAST_HISTOGRAM)]
         shape = scale.histogram(latency.histogram, rows=min(_MOST_HISTOGRAM, left - len(facts)))
@@ -159,21 +159,21 @@ def _frames_a_moment(moments: Sequence[LatencySample]) -> float:
     )
 
 
-def _strip_words(moments: Sequence[LatencySample], room: int, columns: int, letters: Letters) -> Line:
+def _strip_words(moments: Sequence[LatencySample], room: int, columns: int, glyphs: GaugeGlyphs) -> Line:
     frames = _moments_a_column(moments, room) * _frames_a_moment(moments)
     phrases = (
         f"last {frames * columns / FRAMES_PER_SECOND:.0f} s",
         f"each column the slowest of {frames:.0f} frames" if frames > 1 else "each column a frame",
-        f"{letters.level} budget",
-        f"{letters.missed} missed",
+        f"{glyphs.level} budget",
+        f"{glyphs.missed} missed",
     )
-    return ((" " * LEFT + f" {letters.bullet} ".join(phrases), "dim"),)
+    return ((" " * LEFT + f" {glyphs.bullet} ".join(phrases), "dim"),)
 
 
-def _figures(latency: LatencyEvent, letters: Letters) -> list[Line]:
+def _figures(latency: LatencyEvent, glyphs: GaugeGlyphs) -> list[Line]:
     keyed = (
-        (f"{letters.notch} p50 ", latency.p50_ms),
-        (f"{letters.widths[8]} p95 ", latency.p95_ms),
+        (f"{glyphs.notch} p50 ", latency.p50_ms),
+        (f"{glyphs.widths[8]} p95 ", latency.p95_ms),
         ("p99 ", latency.p99_ms),
         ("max ", latency.max_ms),
     )
@@ -181,14 +181,14 @@ def _figures(latency: LatencyEvent, letters: Letters) -> list[Line]:
     for name, value in keyed:
         late = value is not None and value > FRAME_MS
         unit: Line = ((" ms", "dim"),) if name == "max " else ()
-        phrases.append(((name, "dim"), (_ms(value, letters), "bad" if late else "strong"), *unit))
+        phrases.append(((name, "dim"), (_ms(value, glyphs), "bad" if late else "strong"), *unit))
     return phrases
 
 
-def _verdict_phrases(latency: LatencyEvent, letters: Letters, stale: str) -> list[Line]:
+def _verdict_phrases(latency: LatencyEvent, glyphs: GaugeGlyphs, stale: str) -> list[Line]:
     verdict, look = _verdict(latency)
     missed: Line = (
-        (f"{letters.missed} missed ", "dim"),
+        (f"{glyphs.missed} missed ", "dim"),
         (f"{latency.missed:,}", "bad" if latency.missed else "strong"),
         (f"/{latency.frames:,}", "dim"),
     )
@@ -204,9 +204,9 @@ def _verdict_phrases(latency: LatencyEvent, letters: Letters, stale: str) -> lis
     if stale:
         phrases.append(((stale, "warn"),))
     elif verdict:
-        phrases.append(((f"{letters.signs[_VERDICTS.index(verdict)]} {verdict}", look),))
+        phrases.append(((f"{glyphs.signs[_VERDICTS.index(verdict)]} {verdict}", look),))
     if latency.p99_ms is not None:
-        phrases.append((("headroom ", "dim"), (f"{_ms(FRAME_MS - latency.p99_ms, letters)} ms", look)))
+        phrases.append((("headroom ", "dim"), (f"{_ms(FRAME_MS - latency.p99_ms, glyphs)} ms", look)))
     return [*phrases, missed, *skipped]
 
 
@@ -250,8 +250,8 @@ def _counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def _ms(value: float | None, letters: Letters) -> str:
+def _ms(value: float | None, glyphs: GaugeGlyphs) -> str:
     """Format with three digits: `6.42`, `16.7`, `120`."""
     if value is None:
-        return letters.dash
+        return glyphs.dash
     return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"

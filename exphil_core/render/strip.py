@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from exphil_core.melee.frames import FRAME_MS
-from exphil_core.render.dial import LEFT, SCALE_MS, Letters, Line, Part, filled, joined
+from exphil_core.render.dial import LEFT, SCALE_MS, GaugeGlyphs, Line, Part, filled, joined
 
 NARROW = 0.1
 """Share of the budget; with less headroom a frame counts as only just in time."""
@@ -35,21 +35,21 @@ class StripColumn(NamedTuple):
         return budget + max(1, math.ceil(over * (top - budget)))
 
 
-def _marks(columns: Sequence[StripColumn], room: int, letters: Letters) -> Line:
+def _marks(columns: Sequence[StripColumn], room: int, glyphs: GaugeGlyphs) -> Line:
     """Draw marks above the columns that missed a deadline."""
-    marks = "".join(letters.missed if column.missed else " " for column in columns)
+    marks = "".join(glyphs.missed if column.missed else " " for column in columns)
     return ((" " * LEFT + marks.rjust(room), "bad"),)
 
 
-def low_strip(columns: Sequence[StripColumn], room: int, letters: Letters) -> list[Line]:
+def low_strip(columns: Sequence[StripColumn], room: int, glyphs: GaugeGlyphs) -> list[Line]:
     """Draw the marks and one row."""
     if not columns:
         return []
-    cells = [(letters.heights[column.eighths(5, 8)], column.look) for column in columns]
-    return [_marks(columns, room, letters), ((" " * (LEFT + room - len(cells)), ""), *joined(cells))]
+    cells = [(glyphs.heights[column.eighths(5, 8)], column.look) for column in columns]
+    return [_marks(columns, room, glyphs), ((" " * (LEFT + room - len(cells)), ""), *joined(cells))]
 
 
-def high_strip(columns: Sequence[StripColumn], room: int, letters: Letters, *, rows: int) -> list[Line]:
+def high_strip(columns: Sequence[StripColumn], room: int, glyphs: GaugeGlyphs, *, rows: int) -> list[Line]:
     """Draw the marks, `rows` rows above the budget, the budget line, and twice as many rows below it."""
     if not columns:
         return []
@@ -57,14 +57,14 @@ def high_strip(columns: Sequence[StripColumn], room: int, letters: Letters, *, r
     heights = [column.eighths(16 * rows, 24 * rows) for column in columns]
     drawn: list[list[Part]] = []
     for row in reversed(range(3 * rows)):
-        cells = [filled(letters.heights, height - 8 * row) for height in heights]
+        cells = [filled(glyphs.heights, height - 8 * row) for height in heights]
         looks = [column.look for column in columns]
         drawn.append([(" " * empty, ""), *zip(cells, looks, strict=True)])
-    over = (letters.heights[8], "bad")
-    level = (letters.level, "strong")
+    over = (glyphs.heights[8], "bad")
+    level = (glyphs.level, "strong")
     budget_row = [over if column.slowest_ms > FRAME_MS else level for column in columns]
     drawn.insert(rows, [level] * empty + budget_row)
     return [
-        _marks(columns, room, letters),
+        _marks(columns, room, glyphs),
         *(((" " * LEFT, ""), *joined(cells)) for cells in drawn),
     ]

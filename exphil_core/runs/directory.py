@@ -26,11 +26,14 @@ from exphil_core.lock import hold, is_held
 from exphil_core.replays.text import is_text, storable
 from exphil_core.runs.commands import shell_command
 from exphil_core.runs.process import own_identity, process_identity
-from exphil_core.runs.run_toml import VERSION, read_run_toml, run_toml
+from exphil_core.runs.run_toml import read_run_toml, run_toml
 from exphil_core.suggest import suggestion
 
 if TYPE_CHECKING:
     from exphil_core.config.preset import Preset
+
+VERSION = 1
+"""Version of a run directory's status and pointer files."""
 
 UNFINISHED = ("starting", "running", "paused")
 """States with a process behind them. Without one, the run crashed and can be resumed."""

@@ -38,14 +38,14 @@ class Heartbeat:
         """Called several times a second."""
         self.poll_pilot: Callable[[], None] = lambda: None
         """Called as often as `look`."""
-        self.gone: Callable[[], None] = lambda: None
+        self.on_run_deleted: Callable[[], None] = lambda: None
         """Called on each beat after the run's directory was deleted."""
         self._state = "starting"
         before = run.status()
         self._step = 0 if before is None else before.step
         self._writing = threading.Lock()
         self._over = threading.Event()
-        self._complained: set[str] = set()
+        self._reported_errors: set[str] = set()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -96,13 +96,13 @@ class Heartbeat:
 
     def _notice_deletion(self) -> None:
         if not (self._run.path / "run.toml").exists():
-            self.gone()
+            self.on_run_deleted()
 
     def _guard(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception as error:
             said = f"the heartbeat of run {self._run.name}: {error}"
-            if said not in self._complained:
-                self._complained.add(said)
+            if said not in self._reported_errors:
+                self._reported_errors.add(said)
                 print(said, file=sys.stderr, flush=True)

@@ -14,8 +14,8 @@ from exphil_core.runs.provenance import git_revision, package_versions
 if TYPE_CHECKING:
     from exphil_core.config.preset import Preset
 
-VERSION = 1
-"""Version of the files of a run directory."""
+RUN_TOML_VERSION = 2
+"""Version 2 has the settings' present names."""
 
 
 def run_toml(
@@ -26,7 +26,7 @@ def run_toml(
     from exphil_core.config.preset import plain_values
 
     values: dict[str, object] = {
-        "v": VERSION,
+        "v": RUN_TOML_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "dataset": {
             "path": str(dataset),
@@ -52,8 +52,13 @@ def read_run_toml(path: Path) -> Mapping[str, Any]:
         raise UsageError(f"{path} is gone: the run was deleted or moved") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    if values.get("v") != VERSION:
-        raise UsageError(f"{path} is of version {values.get('v')}; this exphil reads version {VERSION}")
+    if values.get("v") != RUN_TOML_VERSION:
+        packages = values.get("packages")
+        wrote = packages.get("exphil", "unknown") if isinstance(packages, dict) else "unknown"
+        raise UsageError(
+            f"{path} is of version {values.get('v')}, written by exphil {wrote}; this exphil reads version "
+            f"{RUN_TOML_VERSION}: start a new run, or use the exphil that wrote it"
+        )
     for table, keys in (("preset", ()), ("dataset", ("path", "fingerprint"))):
         found = values.get(table)
         if not isinstance(found, dict) or not all(isinstance(found.get(key), str) for key in keys):

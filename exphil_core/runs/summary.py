@@ -245,7 +245,7 @@ def last_start(path: Path) -> Mapping[str, Any] | None:
     return last_of_type(_records(lines), "run_started")
 
 
-def has_said_done(run: RunDirectory) -> bool:
+def is_finished(run: RunDirectory) -> bool:
     """Return whether the run's last event says that it is done."""
     events = last_events(run.events_path)
     return bool(events) and (events[-1].get("type"), events[-1].get("status")) == ("run_finished", "done")

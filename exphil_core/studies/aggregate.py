@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from exphil_core.melee.characters import by_name, low_tier_first
-from exphil_core.studies.report import BUDGET_WORDS, Group, Report, ReportRow, judged_alike
+from exphil_core.studies.report import BUDGET_WORDS, Group, Report, ReportRow, group_by_characters
 from exphil_core.studies.report_notes import Done, report_notes
 from exphil_core.studies.statistics import Spread, spread
 from exphil_core.studies.trial_result import CharacterLoss, Measures, measures_of, reached
@@ -27,7 +27,7 @@ def report_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]) 
         for trial in trials
         if trial.state == "complete" and trial.measures
     ]
-    against = Against(default=described.get("against"), own=described.get("references", {}))
+    against = References(default=described.get("against"), own=described.get("references", {}))
     named = {trial.run: _name(trial) for trial in trials}
     groups = []
     for budget in BUDGET_WORDS:
@@ -49,7 +49,7 @@ def report_of(name: str, described: Mapping[str, Any], trials: Sequence[Trial]) 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Against:
+class References:
     """The value that each value is compared with."""
 
     default: str | None
@@ -70,7 +70,7 @@ def _name(trial: Trial) -> str:
     return "-".join(trial.values.values())
 
 
-def _group(budget: str, done: Sequence[Done], against: Against, named: Mapping[str, str]) -> Group:
+def _group(budget: str, done: Sequence[Done], against: References, named: Mapping[str, str]) -> Group:
     by_name: dict[str, list[Done]] = {}
     for trial, found in done:
         by_name.setdefault(_name(trial), []).append((trial, found))
@@ -153,7 +153,7 @@ def _target(measures: Sequence[Measures]) -> float | None:
     return None if None in best else max(value for value in best if value is not None)
 
 
-def _pairs(rows: Sequence[ReportRow], against: Against) -> list[tuple[str, str]]:
+def _pairs(rows: Sequence[ReportRow], against: References) -> list[tuple[str, str]]:
     """Return the pairs to compare: each variant with its reference, or all with the lowest loss."""
     if not against.any:
         lowest = min(rows, key=lambda row: row.loss.mean)
@@ -167,12 +167,12 @@ def _pairs(rows: Sequence[ReportRow], against: Against) -> list[tuple[str, str]]
     return found
 
 
-def _comparisons(rows: Sequence[ReportRow], against: Against) -> Iterator[VariantComparison]:
+def _comparisons(rows: Sequence[ReportRow], against: References) -> Iterator[VariantComparison]:
     by_name = {row.name: row for row in rows}
     # Losses over different characters do not compare.
     pairs = [
         (ours, theirs)
-        for alike in judged_alike(rows)
+        for alike in group_by_characters(rows)
         for ours, theirs in _pairs(alike, against)
         if by_name[ours].per_character.keys() == by_name[theirs].per_character.keys()
     ]
@@ -180,7 +180,7 @@ def _comparisons(rows: Sequence[ReportRow], against: Against) -> Iterator[Varian
 
 
 def _character_comparisons(
-    rows: Sequence[ReportRow], done: Sequence[Done], against: Against
+    rows: Sequence[ReportRow], done: Sequence[Done], against: References
 ) -> Iterator[VariantComparison]:
     """Yield comparisons per character, of the variants that have learned it, on the same frames."""
     has_matrix = all(row.cross for row in rows)
@@ -231,7 +231,7 @@ def _verdict(
         who = "Every variant" if len(single) == len(rows) else ", ".join(single)
         verb = "has" if len(single) in (1, len(rows)) else "have"
         yield f"{who} {verb} one seed only: without a spread nothing is decided."
-    if len(rows) > 1 and len(judged_alike(rows)) == 1:
+    if len(rows) > 1 and len(group_by_characters(rows)) == 1:
         yield _lowest(rows, whole)
     yield from (comparison.sentence for comparison in sorted(whole, key=lambda comparison: comparison.tie))
     yield from by_pair(by_character)

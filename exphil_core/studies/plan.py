@@ -7,7 +7,7 @@ from exphil_core.studies.trials import TrialSpec
 
 
 def trial_specs(study: Study) -> list[TrialSpec]:
-    """Return a study's cells, one per run: all variants of one seed, then the next seed.
+    """Return a study's trials, one per run: all variants of one seed, then the next seed.
 
     A variant comes after the one that it starts from. With a budget of FLOPs a child process counts them first,
     which may take seconds.

@@ -104,7 +104,7 @@ class Report:
         return f"{self.ended} of {self.of} runs have ended"
 
 
-def judged_alike(rows: Sequence[ReportRow]) -> list[list[ReportRow]]:
+def group_by_characters(rows: Sequence[ReportRow]) -> list[list[ReportRow]]:
     """Group the rows by the characters they are judged on; losses over different characters do not compare."""
     groups: dict[tuple[str, ...], list[ReportRow]] = {}
     for row in rows:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from exphil_core.studies.report import Group, judged_alike
+from exphil_core.studies.report import Group, group_by_characters
 from exphil_core.studies.statistics import LEVEL
 from exphil_core.studies.trial_result import Measures
 from exphil_core.studies.trials import Trial
@@ -47,7 +47,7 @@ def report_notes(
     for group in groups:
         yield from _starts(group)
         yield from _evenness(group)
-    if any(len(judged_alike(group.rows)) > 1 for group in groups):
+    if any(len(group_by_characters(group.rows)) > 1 for group in groups):
         yield (
             "Variants trained on different characters are evaluated on different frames: their total losses are in "
             "the table, but only losses on the same character are compared."

@@ -32,10 +32,10 @@ _NAME = "study"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Taken:
-    """A cell that this process has claimed."""
+class ClaimedTrial:
+    """A trial that this process has claimed."""
 
-    cell: TrialSpec
+    spec: TrialSpec
     claim: Claim
     again: bool
     """Whether a worker had started it before."""
@@ -90,21 +90,21 @@ class StudyStorage:
                 if known.get(key) != value:
                     self._study.set_user_attr(key, value)
 
-    def extend(self, cells: Collection[TrialSpec]) -> int:
-        """Add the cells that are missing; return how many.
+    def extend(self, specs: Collection[TrialSpec]) -> int:
+        """Add the trials that are missing; return how many.
 
         Raises:
-            UsageError: a cell's trial was run with other settings.
+            UsageError: a trial was run with other settings.
         """
         with self._locked():
             there = {trial.run: trial for trial in self.trials()}
-            for cell in cells:
-                if (known := there.get(cell.run)) is not None:
-                    self._refuse_another_run(cell, known)
-            new = [cell for cell in cells if cell.run not in there]
-            for cell in new:
+            for spec in specs:
+                if (known := there.get(spec.run)) is not None:
+                    self._refuse_another_run(spec, known)
+            new = [spec for spec in specs if spec.run not in there]
+            for spec in new:
                 self._study.add_trial(
-                    optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=_attributes(cell))
+                    optuna.trial.create_trial(state=TrialState.WAITING, user_attrs=_attributes(spec))
                 )
         return len(new)
 
@@ -113,13 +113,13 @@ class StudyStorage:
         with _journal_errors(self.folder):
             return [_trial(frozen) for frozen in self._frozen()]
 
-    def take(self, cells: Mapping[str, TrialSpec], *, without: Collection[str] = ()) -> Taken | None:
-        """Claim the next cell without a live worker, orphaned ones first; None without one.
+    def take(self, specs: Mapping[str, TrialSpec], *, without: Collection[str] = ()) -> ClaimedTrial | None:
+        """Claim the next trial without a live worker, orphaned ones first; None without one.
 
-        A cell that starts from another run becomes available when that run has ended.
+        A trial that starts from another run becomes available when that run has ended.
 
         Args:
-            cells: the cells that this process knows, by run.
+            specs: the trials that this process knows, by run.
             without: runs to leave alone.
         """
         with self._locked():
@@ -127,7 +127,7 @@ class StudyStorage:
             open_trials = [frozen for frozen in self._frozen() if not frozen.state.is_finished()]
             for frozen in sorted(open_trials, key=lambda frozen: frozen.state == TrialState.WAITING):
                 run, before = frozen.user_attrs["run"], frozen.user_attrs.get("starts_from")
-                if run not in cells or run in without or not (before is None or before in ended):
+                if run not in specs or run in without or not (before is None or before in ended):
                     continue
                 claim = Claim.take(self._claims, run)
                 if claim is None:
@@ -136,7 +136,7 @@ class StudyStorage:
                 if not again:
                     started = self._storage.set_trial_state_values(frozen._trial_id, TrialState.RUNNING)
                     assert started, "only the holder of the lock starts trials"
-                return Taken(cell=cells[run], claim=claim, again=again)
+                return ClaimedTrial(spec=specs[run], claim=claim, again=again)
         return None
 
     def complete(self, run: str, *, loss: float, measures: Mapping[str, Any]) -> bool:
@@ -176,7 +176,7 @@ class StudyStorage:
         with waiting_lock(self.folder / "lock"):
             yield
 
-    def _refuse_another_run(self, cell: TrialSpec, known: Trial) -> None:
+    def _refuse_another_run(self, spec: TrialSpec, known: Trial) -> None:
         try:
             was = preset_from_tables(known.preset, where=f"{self.folder / JOURNAL}: {known.run}")
         except ExphilError as error:
@@ -184,9 +184,9 @@ class StudyStorage:
                 f"study {self.folder.name}: {known.run} was run with settings that this exphil no longer has "
                 f"({error}): give the study another --name"
             ) from error
-        differing = differing_settings(was, cell.preset)
-        if known.starts_from != cell.starts_from:
-            differing.append(f"starts_from = {known.starts_from!r} then and {cell.starts_from!r} now")
+        differing = differing_settings(was, spec.preset)
+        if known.starts_from != spec.starts_from:
+            differing.append(f"starts_from = {known.starts_from!r} then and {spec.starts_from!r} now")
         if differing:
             raise UsageError(
                 f"study {self.folder.name}: {known.run} was run otherwise ({'; '.join(differing)}), and what was run "
@@ -216,17 +216,17 @@ def differing_settings(was: Preset, now: Preset, *, besides: Collection[str] = (
     return found
 
 
-def _attributes(cell: TrialSpec) -> dict[str, Any]:
+def _attributes(spec: TrialSpec) -> dict[str, Any]:
     return {
-        "run": cell.run,
-        "variant": cell.variant,
-        "seed": cell.seed,
-        "values": dict(cell.values),
-        "budget": cell.budget,
-        "amount": cell.amount,
-        "multiple": cell.multiple,
-        "preset": plain_values(cell.preset),
-        "starts_from": cell.starts_from,
+        "run": spec.run,
+        "variant": spec.variant,
+        "seed": spec.seed,
+        "values": dict(spec.values),
+        "budget": spec.budget,
+        "amount": spec.amount,
+        "multiple": spec.multiple,
+        "preset": plain_values(spec.preset),
+        "starts_from": spec.starts_from,
     }
 
 

@@ -122,7 +122,7 @@ def read_measures(events: Iterable[Mapping[str, Any]], *, host: str, beside: boo
     return Measures(
         loss=final["loss"],
         baseline=min((value for value in baselines if value is not None), default=None),
-        per_character=judged(final),
+        per_character=character_losses(final),
         steps=steps,
         frames=frames,
         seconds=summary["seconds"],
@@ -137,7 +137,7 @@ def read_measures(events: Iterable[Mapping[str, Any]], *, host: str, beside: boo
     )
 
 
-def judged(evaluated: Mapping[str, Any]) -> dict[str, CharacterLoss]:
+def character_losses(evaluated: Mapping[str, Any]) -> dict[str, CharacterLoss]:
     """Return each character's result in an `evaluated` event or in what `exphil eval --json` prints."""
     return {
         name: CharacterLoss(

@@ -33,7 +33,7 @@ class TrialSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """A cell in the journal, with its state and result."""
+    """A trial in the journal, with its state and result."""
 
     run: str
     variant: str

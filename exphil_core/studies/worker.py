@@ -1,7 +1,7 @@
-"""Study worker: claim a cell, run it to its end, measure it, and claim the next.
+"""Study worker: claim a trial, run it to its end, measure it, and claim the next.
 
 A run is a process of its own (`runs/launcher.py`) and survives its worker. A worker that claims an orphaned
-cell waits for that run, or resumes it from its checkpoint where its process has ended too.
+trial waits for that run, or resumes it from its checkpoint where its process has ended too.
 """
 
 import os
@@ -28,7 +28,7 @@ from exphil_core.studies.data import StudyData
 from exphil_core.studies.storage import StudyStorage, differing_settings
 from exphil_core.studies.study import Study
 from exphil_core.studies.subprocesses import Unmeasured, latency, losses
-from exphil_core.studies.trial_result import LatencyMeasured, Measures, judged, read_measures
+from exphil_core.studies.trial_result import LatencyMeasured, Measures, character_losses, read_measures
 from exphil_core.studies.trials import TrialSpec
 
 MOST_STARTS = 4
@@ -52,11 +52,11 @@ class Interrupted(Exception):
 
 
 class TrialDeferred(Exception):
-    """This worker cannot end the cell, and says why; another or a later one may."""
+    """This worker cannot end the trial, and says why; another or a later one may."""
 
 
 class TrialFailed(Exception):
-    """The cell cannot have a result; the message says why."""
+    """The trial cannot have a result; the message says why."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,7 +83,7 @@ def _launch(run: RunDirectory) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudyWorker:
-    """Works on the cells of one study."""
+    """Works on the trials of one study."""
 
     study: Study
     data: StudyData
@@ -96,8 +96,8 @@ class StudyWorker:
     latency: Callable[..., Mapping[str, Any]] = latency
     losses: Callable[..., Mapping[str, Any]] = losses
 
-    def work(self, cells: Sequence[TrialSpec]) -> Mapping[str, str]:
-        """Work until every cell has ended, here or in other workers.
+    def work(self, specs: Sequence[TrialSpec]) -> Mapping[str, str]:
+        """Work until every trial has ended, here or in other workers.
 
         Returns:
             Run → reason, for the runs that this worker could not end.
@@ -105,7 +105,7 @@ class StudyWorker:
         Raises:
             Interrupted: a signal asked the worker to stop.
         """
-        by_run = {cell.run: cell for cell in cells}
+        by_run = {spec.run: spec for spec in specs}
         deferred: dict[str, str] = {}
         while True:
             self._check_stop()
@@ -123,32 +123,32 @@ class StudyWorker:
                 time.sleep(_OTHERS_POLL_SECONDS)
                 continue
             try:
-                self._end(taken.cell, again=taken.again)
+                self._end(taken.spec, again=taken.again)
             except TrialDeferred as reason:
-                deferred[taken.cell.run] = str(reason)
-                self.progress.line(f"{taken.cell.run}: deferred, {reason}")
+                deferred[taken.spec.run] = str(reason)
+                self.progress.line(f"{taken.spec.run}: deferred, {reason}")
             finally:
                 taken.claim.release()
 
-    def _end(self, cell: TrialSpec, *, again: bool) -> None:
+    def _end(self, spec: TrialSpec, *, again: bool) -> None:
         ended = sum(trial.ended for trial in self.storage.trials())
         of = len(self.storage.trials())
         what = "resumed" if again else "started"
-        self.progress.line(f"{cell.run}: {what} ({ended} of {of} have ended)")
+        self.progress.line(f"{spec.run}: {what} ({ended} of {of} have ended)")
         try:
-            measures = self._measured(cell)
+            measures = self._measured(spec)
         except TrialFailed as reason:
-            if self.storage.fail(cell.run, str(reason)):
-                self.progress.line(f"{cell.run}: no result, {reason}")
+            if self.storage.fail(spec.run, str(reason)):
+                self.progress.line(f"{spec.run}: no result, {reason}")
             return
-        if self.storage.complete(cell.run, loss=measures.loss, measures=measures.plain()):
+        if self.storage.complete(spec.run, loss=measures.loss, measures=measures.plain()):
             self.progress.line(
-                f"{cell.run}: {measures.loss:.4f} nats after {measures.frames:,} frames in "
+                f"{spec.run}: {measures.loss:.4f} nats after {measures.frames:,} frames in "
                 f"{measures.seconds / 60:.1f} min"
             )
 
-    def _measured(self, cell: TrialSpec) -> Measures:
-        run = self._run_of(cell)
+    def _measured(self, spec: TrialSpec) -> Measures:
+        run = self._run_of(spec)
         self._run_to_end(run)
         try:
             found = self._read(run)
@@ -157,7 +157,7 @@ class StudyWorker:
             self._start(run)
             self._run_to_end(run)
             found = self._read(run)
-        return self._with_children(run, cell, found)
+        return self._with_children(run, spec, found)
 
     def _read(self, run: RunDirectory) -> Measures:
         return read_measures(
@@ -167,24 +167,24 @@ class StudyWorker:
             revision=str(run.described().get("git_revision", "")),
         )
 
-    def _run_of(self, cell: TrialSpec) -> RunDirectory:
-        """Return the cell's run directory; create it where it is missing."""
-        preset = cell.preset.model_copy(
-            update={"data": cell.preset.data.model_copy(update={"replays": self.data.replays})}
+    def _run_of(self, spec: TrialSpec) -> RunDirectory:
+        """Return the trial's run directory; create it where it is missing."""
+        preset = spec.preset.model_copy(
+            update={"data": spec.preset.data.model_copy(update={"replays": self.data.replays})}
         )
-        self._check_start(cell)
-        path = self.runs_dir / cell.run
+        self._check_start(spec)
+        path = self.runs_dir / spec.run
         if path.is_dir() and not (path / "run.toml").is_file():
             # Its creator was killed before it wrote run.toml.
             remove_partials(path)
             with suppress(OSError):
                 path.rmdir()
         if not path.exists():
-            return self._created(cell, self._with_start(cell, preset))
+            return self._created(spec, self._with_start(spec, preset))
         try:
             run = RunDirectory.open(path)
             # The start checkpoint has another path on another machine; `_has_start_checkpoint` checks it.
-            besides = ("replays", *(("init_from",) if cell.starts_from is not None else ()))
+            besides = ("replays", *(("init_from",) if spec.starts_from is not None else ()))
             if settings := differing_settings(run.preset(), preset, besides=besides):
                 raise TrialDeferred(
                     f"there is another run of this name, with {'; '.join(settings)}: rename or delete it"
@@ -193,10 +193,10 @@ class StudyWorker:
                 raise TrialDeferred(
                     "there is another run of this name, with other games: rename or delete it"
                 )
-            if not self._has_start_checkpoint(cell, run):
-                afresh = self._with_start(cell, preset)
+            if not self._has_start_checkpoint(spec, run):
+                afresh = self._with_start(spec, preset)
                 run.delete()
-                run = self._created(cell, afresh)
+                run = self._created(spec, afresh)
         except ExphilError as error:
             raise TrialDeferred(str(error)) from error
         if not run.dataset_path().is_dir():
@@ -206,26 +206,26 @@ class StudyWorker:
             )
         return run
 
-    def _created(self, cell: TrialSpec, preset: Preset) -> RunDirectory:
+    def _created(self, spec: TrialSpec, preset: Preset) -> RunDirectory:
         return RunDirectory.create(
             self.runs_dir,
             preset,
-            name=cell.run,
+            name=spec.run,
             dataset=self.data.dataset,
             fingerprint=self.data.fingerprint,
         )
 
-    def _with_start(self, cell: TrialSpec, preset: Preset) -> Preset:
-        """Return the preset with the checkpoint that the cell starts from, if any."""
-        if cell.starts_from is None:
+    def _with_start(self, spec: TrialSpec, preset: Preset) -> Preset:
+        """Return the preset with the checkpoint that the trial starts from, if any."""
+        if spec.starts_from is None:
             return preset
-        train = preset.train.model_copy(update={"init_from": str(self._start_of(cell.starts_from))})
+        train = preset.train.model_copy(update={"init_from": str(self._start_of(spec.starts_from))})
         return preset.model_copy(update={"train": train})
 
-    def _check_start(self, cell: TrialSpec) -> None:
-        """Raise TrialFailed where the run that the cell starts from has failed."""
+    def _check_start(self, spec: TrialSpec) -> None:
+        """Raise TrialFailed where the run that the trial starts from has failed."""
         for trial in self.storage.trials():
-            if trial.run == cell.starts_from and trial.state == "failed":
+            if trial.run == spec.starts_from and trial.state == "failed":
                 raise TrialFailed(f"it starts from {trial.run}, which has no result: {trial.why}")
 
     def _start_of(self, name: str) -> Path:
@@ -241,14 +241,14 @@ class StudyWorker:
             )
         return before.step_directory(step).absolute()
 
-    def _has_start_checkpoint(self, cell: TrialSpec, run: RunDirectory) -> bool:
+    def _has_start_checkpoint(self, spec: TrialSpec, run: RunDirectory) -> bool:
         """Return whether the run can load what it starts from; TrialDeferred where that is another run's."""
-        if cell.starts_from is None:
+        if spec.starts_from is None:
             return True
         start = run.preset().train.init_from
-        if start is None or Path(start).parent.name != cell.starts_from:
+        if start is None or Path(start).parent.name != spec.starts_from:
             raise TrialDeferred(
-                f"there is another run of this name, which does not start from {cell.starts_from}: rename or "
+                f"there is another run of this name, which does not start from {spec.starts_from}: rename or "
                 "delete it"
             )
         # With a checkpoint of its own, or a process that has loaded it, the run no longer needs it.
@@ -299,10 +299,10 @@ class StudyWorker:
             if state == "new":
                 raise TrialDeferred(str(error)) from error
 
-    def _with_children(self, run: RunDirectory, cell: TrialSpec, found: Measures) -> Measures:
+    def _with_children(self, run: RunDirectory, spec: TrialSpec, found: Measures) -> Measures:
         changed: dict[str, Any] = {}
         notes = []
-        if cell.seed == min(self.study.seeds):
+        if spec.seed == min(self.study.seeds):
             # Latency does not depend on the seed.
             self.progress.state(f"{run.name}: measuring latency")
             try:
@@ -314,16 +314,16 @@ class StudyWorker:
         if self.study.cross:
             self.progress.state(f"{run.name}: evaluating on every character")
             try:
-                evaluated = self.losses(run, self.study.cross, device=cell.preset.train.device)
-                changed["cross"] = judged(evaluated)
+                evaluated = self.losses(run, self.study.cross, device=spec.preset.train.device)
+                changed["cross"] = character_losses(evaluated)
             except Unmeasured as error:
                 notes.append(f"cross-evaluation: {error}")
         # A child that was interrupted together with this process has not failed.
         self._check_stop()
         return replace(found, **changed, notes=tuple(notes))
 
-    def _open(self, cells: Mapping[str, TrialSpec]) -> set[str]:
-        return {trial.run for trial in self.storage.trials() if not trial.ended and trial.run in cells}
+    def _open(self, specs: Mapping[str, TrialSpec]) -> set[str]:
+        return {trial.run for trial in self.storage.trials() if not trial.ended and trial.run in specs}
 
     def _check_stop(self, run: RunDirectory | None = None) -> None:
         """Raise Interrupted if a stop was requested, after the run has saved and ended."""
@@ -344,13 +344,13 @@ def _has_only_start_checkpoint(run: RunDirectory) -> bool:
     return run.preset().train.init_from is not None and not run.steps()
 
 
-def _dependents(cells: Mapping[str, TrialSpec], left: Collection[str]) -> set[str]:
+def _dependents(specs: Mapping[str, TrialSpec], left: Collection[str]) -> set[str]:
     """Return the runs that start from one of `left`, directly or through others."""
     found: set[str] = set()
     while more := {
         run
-        for run, cell in cells.items()
-        if cell.starts_from in {*left, *found} and run not in found and run not in left
+        for run, spec in specs.items()
+        if spec.starts_from in {*left, *found} and run not in found and run not in left
     }:
         found |= more
     return found

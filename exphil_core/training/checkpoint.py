@@ -20,7 +20,8 @@ from torch import Tensor
 from exphil_core.atomic import DISK_FULL_ERRNOS, fsync_directory, remove_tree
 from exphil_core.errors import CheckpointError, DiskFullError, InaccessibleCheckpointError, explain_os_error
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Format 2 has the settings' present names in config.json."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,8 @@ def _verify(directory: Path) -> None:
         raise CheckpointError(f"{directory}: MANIFEST.json is missing or unreadable ({error})") from error
     if version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{directory}: checkpoint format {version}; this exphil reads format {FORMAT_VERSION}"
+            f"{directory}: checkpoint format {version}, of another version of exphil; this one reads format "
+            f"{FORMAT_VERSION}: train a new policy, or use the exphil that wrote it"
         )
     for name, expected in files.items():
         path = directory / name

@@ -1,4 +1,4 @@
-"""Diagnostics beside the loss: transition F1, button press rates and the jump-squat leak probe.
+"""Diagnostics beside the loss: transition F1, button press rates and the leak probe.
 
 Repeating the last input scores about 0.99 in accuracy, so F1 counts changes and not frames.
 """
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from exphil_core.encoding.codecs import Codec, ControllerTensors
 from exphil_core.melee.controller import BUTTON_BITS
-from exphil_core.replays.alignment import jump_onset_leak
 from exphil_core.replays.columns import POSITION, Group
+from exphil_core.replays.leak_probe import jump_onset_leak
 
 
 @dataclass(slots=True)

@@ -26,10 +26,10 @@ from exphil_core.training.checkpoint import Checkpoint
 from exphil_core.training.checkpoint_manager import CheckpointManager, playable_preset
 from exphil_core.training.data import TrainingData
 from exphil_core.training.duration import RunLimits, limits_of
-from exphil_core.training.flops import counted
+from exphil_core.training.flops import training_flops
 from exphil_core.training.loop import train
 from exphil_core.training.random_state import preserved_rng
-from exphil_core.training.throughput import synthetic_batch
+from exphil_core.training.synthetic_batch import synthetic_batch
 
 WARMUP_STEPS = 2
 """Steps of a probe that are not counted."""
@@ -135,7 +135,7 @@ def estimate_run(preset: Preset, data: TrainingData | None) -> RunEstimate:
     with preserved_rng():
         policy = build_policy(playable_preset(preset) if fused else preset)
         memory = _memory(preset, policy)
-        cost = counted(preset, policy)
+        cost = training_flops(preset, policy)
     config = preset.train
     limits = None if data is None else _limits(preset, data)
     # Only the data tells how many updates an epoch has.

@@ -129,7 +129,7 @@ class Evaluation:
         return self.leaking_onsets / self.jump_onsets if self.jump_onsets else None
 
     def fields(self, *, step: int, split: str) -> dict[str, object]:
-        """Return the fields of the `evaluated` event (CLI.md)."""
+        """Return the fields of the `evaluated` event."""
         return {
             "step": step,
             "split": split,

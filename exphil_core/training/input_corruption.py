@@ -1,4 +1,4 @@
-"""Corruption of the ego's own inputs in training: scheduled sampling, action dropout and random delays.
+"""Corruption of the ego's own inputs in training: scheduled sampling and action dropout.
 
 Draws depend on the seed alone. Targets never change; only what the policy observes of its own inputs does.
 
@@ -14,9 +14,7 @@ from exphil_core.config.preset import TrainConfig
 from exphil_core.encoding.action_dropout import drop_own_actions, replace_own_actions
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.models.policy import Policy
-
-_HIDDEN, _GUESSED, _REPLACED, _DELAYED = range(4)
-"""Purposes of a seed; each has its own random stream."""
+from exphil_core.training.random_state import SeedPurpose, derive_seed
 
 
 def corrupt_inputs(
@@ -33,18 +31,8 @@ def corrupt_inputs(
     if config.scheduled_sampling:
         seen = _with_guesses(policy, seen, state, share=config.scheduled_sampling, seed=seed, delay_B=delay_B)
     if config.action_dropout:
-        seen = drop_own_actions(seen, seed=derive_seed(seed, _HIDDEN), share=config.action_dropout)
+        seen = drop_own_actions(seen, seed=derive_seed(seed, SeedPurpose.HIDDEN), share=config.action_dropout)
     return seen
-
-
-def draw_delays(policy: Policy, batch: TensorBatch, *, seed: int) -> Tensor | None:
-    """Draw a delay for each row, int64 [B]; None where the policy has a single delay."""
-    if policy.delay_range is None:
-        return None
-    least, most = policy.delay_range
-    generator = torch.Generator().manual_seed(derive_seed(seed, _DELAYED))
-    rows = batch.frame_id.shape[0]
-    return torch.randint(least, most + 1, (rows,), generator=generator).to(batch.frame_id.device)
 
 
 @torch.no_grad()
@@ -56,7 +44,7 @@ def _with_guesses(
     device = batch.frame_id.device
     y_BTD, _ = policy.forward_features(batch, state, delay_B=delay_B)
     previous_BTK = policy.previous(batch)
-    generator = torch.Generator().manual_seed(derive_seed(seed, _GUESSED))
+    generator = torch.Generator().manual_seed(derive_seed(seed, SeedPurpose.GUESSED))
     uniform_BTK = torch.rand(tuple(previous_BTK.shape), generator=generator).to(device)
     drawn_BTK = policy.head.sample(
         y_BTD.flatten(0, 1),
@@ -69,9 +57,9 @@ def _with_guesses(
     at_BT = torch.arange(frames, device=device) - horizon_B[:, None]
     for_BTK = drawn_BTK.gather(1, at_BT.clamp(min=0)[..., None].expand_as(drawn_BTK))
     return replace_own_actions(
-        batch, policy.codec.decode(for_BTK), at_BT >= 0, seed=derive_seed(seed, _REPLACED), share=share
+        batch,
+        policy.codec.decode(for_BTK),
+        at_BT >= 0,
+        seed=derive_seed(seed, SeedPurpose.REPLACED),
+        share=share,
     )
-
-
-def derive_seed(seed: int, purpose: int) -> int:
-    return seed * 4 + purpose

@@ -1,10 +1,25 @@
-"""torch's global random state: one for a run's steps, preserved around everything else."""
+"""Random numbers of training: torch's global state, one for a run's steps, and seeds derived for one purpose."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from enum import IntEnum
 
 import torch
 from torch import Tensor
+
+
+class SeedPurpose(IntEnum):
+    """What a step's seed is used for besides torch's global state; each purpose has its own random stream."""
+
+    HIDDEN = 0
+    GUESSED = 1
+    REPLACED = 2
+    DELAYED = 3
+
+
+def derive_seed(seed: int, purpose: SeedPurpose) -> int:
+    """Return the seed of the stream for `purpose`."""
+    return seed * len(SeedPurpose) + purpose
 
 
 class StepRandomness:

@@ -12,7 +12,7 @@ import torch
 from exphil_core.config.preset import Preset
 from exphil_core.models.policy import build_policy, prediction_mask
 from exphil_core.training.random_state import preserved_rng
-from exphil_core.training.throughput import synthetic_batch
+from exphil_core.training.synthetic_batch import synthetic_batch
 
 WARMUP_PASSES = 1
 FEWEST_PASSES = 2

@@ -17,8 +17,9 @@ from exphil_core.encoding.mirror import apply_mirror
 from exphil_core.encoding.noise import apply_noise
 from exphil_core.errors import DivergedError
 from exphil_core.models.policy import Policy, prediction_mask
+from exphil_core.training.delay import draw_delays
 from exphil_core.training.diagnostics import ButtonTable
-from exphil_core.training.input_corruption import corrupt_inputs, draw_delays
+from exphil_core.training.input_corruption import corrupt_inputs
 from exphil_core.training.loss import Objective
 from exphil_core.training.metrics import TrainingMetrics
 from exphil_core.training.optim import Optimizer

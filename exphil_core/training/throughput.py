@@ -3,9 +3,8 @@
 A step is a complete one: encoder, backbone, head, loss, backward, clipping, AdamW and EMA, on a synthetic batch
 in memory. All models take steps in turn, so that background load slows them alike.
 
-FLOPs are the model's, not the machine's: every weight of a product once per use, scores and values only within
-the attention band, a scan as its recurrence. A kernel that computes more, or recomputes, has a lower
-utilisation and not a higher one.
+FLOPs are the model's (`training/flops.py`), not the machine's: a kernel that computes more, or recomputes, has a
+lower utilisation and not a higher one.
 
 Legend: B batch, T time, L = T + horizon frames, D width, K components.
 """
@@ -15,31 +14,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 
 from exphil_core.config.backbones import (
     AttentionConfig,
-    BackboneConfig,
-    GruConfig,
-    JambaConfig,
-    LstmConfig,
-    LstmHybridConfig,
-    Mamba2Config,
-    MambaConfig,
-    MlpConfig,
-    TxLikeConfig,
 )
 from exphil_core.config.preset import Preset
 from exphil_core.encoding.batch import TensorBatch
 from exphil_core.models.backbone import resolve_kernel
-from exphil_core.models.interleaved import TOKENS, InterleavedBackbone
-from exphil_core.models.policy import Policy, build_policy, scale_window_to_tokens, slice_frames
-from exphil_core.replays.columns import LAYOUT, POSITION, Group
+from exphil_core.models.policy import Policy, build_policy, slice_frames
+from exphil_core.training.flops import backbone_flops, flops_per_frame
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import autocast_dtype, choose_precision
+from exphil_core.training.synthetic_batch import synthetic_batch
 
 PEER_PRESET = "attention_20m"
 """Preset from which the plain transformer takes its width, layers, heads, feed-forward width, encoder and head."""
@@ -49,15 +38,6 @@ SMALLEST_ROUNDS = 5
 
 MATMUL_SIDE = {"cpu": 2048, "cuda": 8192}
 """Side of the square matrices whose product gives the machine's rate."""
-
-SCAN_FLOPS = 7
-"""Forward FLOPs of the selective scan per value of its state: decay (product, exponential), input (product),
-update (product, sum) and readout (product, sum)."""
-SCALAR_SCAN_FLOPS = 5
-"""The same where a head shares one decay, as in Mamba-2: two fewer."""
-
-CHARACTER, STAGE = 2, 31
-"""External ids in the synthetic frames."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +71,7 @@ class Measured:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class _Contestant:
+class _BenchmarkModel:
     name: str
     peer: bool
     model: nn.Module
@@ -174,113 +154,13 @@ def measure_training(
     return Measured(rows=tuple(_row(c, frames, rates) for c in contestants), matmul_flops_per_s=rates)
 
 
-def synthetic_batch(rows: int, frames: int, device: torch.device) -> TensorBatch:
-    """Return a batch of random columns in which every frame is valid."""
-    chance = torch.Generator().manual_seed(0)
-
-    def integers(group: Group, below: int) -> Tensor:
-        return torch.randint(0, below, (rows, frames, len(LAYOUT[group])), generator=chance)
-
-    u8 = integers("u8", 5)
-    u8[:, :, POSITION["p0.stocks"][1]] = 4
-    reset = torch.zeros(rows, frames, dtype=torch.bool)
-    reset[:, 0] = True
-    return TensorBatch(
-        columns={
-            "f32": (torch.rand(rows, frames, len(LAYOUT["f32"]), generator=chance) * 2 - 1).to(device),
-            "u16": integers("u16", 300).to(device, torch.int32),
-            "u8": u8.to(device, torch.uint8),
-        },
-        frame_id=torch.arange(frames, dtype=torch.int32, device=device).repeat(rows, 1),
-        valid=torch.ones(rows, frames, dtype=torch.bool, device=device),
-        reset=reset.to(device),
-        ego_slot=torch.zeros(rows, dtype=torch.uint8, device=device),
-        external_id=torch.full((rows,), CHARACTER, dtype=torch.uint8, device=device),
-        stage=torch.full((rows,), STAGE, dtype=torch.uint8, device=device),
-        mirror=torch.zeros(rows, dtype=torch.bool, device=device),
-    )
-
-
-def flops_per_frame(policy: Policy, config: BackboneConfig, chunk_length: int) -> float:
-    """Return the model FLOPs of a training step per frame: forward, and twice that for backward."""
-    tokens = 1
-    if isinstance(policy.backbone, InterleavedBackbone):
-        tokens, config = TOKENS, scale_window_to_tokens(config)
-    products = _encoder_products(policy) + tokens * _products(policy.backbone) + _products(policy.head)
-    return 3 * (2 * products + tokens * _other_flops(config, tokens * chunk_length))
-
-
-def keys_in_band(window_size: int, chunk_length: int) -> float:
-    """Return how many frames a frame of a chunk attends to on average, itself included."""
-    full = min(window_size, chunk_length)
-    return (full * (full + 1) / 2 + (chunk_length - full) * full) / chunk_length
-
-
-def _other_flops(config: BackboneConfig, chunk_length: int) -> float:
-    """Return the forward FLOPs of one frame outside products with weights: attention and scans."""
-
-    def attention(layers: int) -> float:
-        return layers * 4 * config.width * keys_in_band(config.window_size, chunk_length)
-
-    match config:
-        case AttentionConfig():
-            return attention(config.layers)
-        case LstmHybridConfig():
-            return attention(config.attention_layers)
-        case MambaConfig():
-            return config.layers * SCAN_FLOPS * config.inner * config.d_state
-        case Mamba2Config():
-            return config.layers * SCALAR_SCAN_FLOPS * config.inner * config.d_state
-        case JambaConfig():
-            attending = sum(config.is_attention(layer) for layer in range(config.layers))
-            scanning = config.layers - attending
-            return attention(attending) + scanning * SCAN_FLOPS * config.inner * config.d_state
-        case MlpConfig() | GruConfig() | LstmConfig() | TxLikeConfig():
-            return 0
-        case _:
-            assert_never(config)
-
-
-def _products(part: Any) -> int:
-    """Count the weights that are multiplied with every frame once."""
-    return sum(
-        parameter.numel()
-        for name, parameter in part.named_parameters()
-        if parameter.ndim >= 2 and not name.endswith("A_log") and not _is_table(part, name)
-    )
-
-
-def _is_table(part: nn.Module, name: str) -> bool:
-    return isinstance(part.get_submodule(name.rpartition(".")[0]), nn.Embedding)
-
-
-def _encoder_products(policy: Policy) -> float:
-    """Count the encoder's weight uses per frame; both players and all items share some weights."""
-    found = 0
-
-    def count(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
-        nonlocal found
-        assert isinstance(layer, nn.Linear)
-        found += made.numel() // layer.out_features * layer.weight.numel()
-
-    hooks = [
-        layer.register_forward_hook(count)
-        for layer in policy.encoder.modules()
-        if isinstance(layer, nn.Linear)
-    ]
-    frame = synthetic_batch(1, 1, policy.device)
-    with torch.no_grad():
-        policy.encode(frame)
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def _of_preset(preset: Preset, batch: TensorBatch, chunk_length: int, device: torch.device) -> _Contestant:
+def _of_preset(
+    preset: Preset, batch: TensorBatch, chunk_length: int, device: torch.device
+) -> _BenchmarkModel:
     kernel = resolve_kernel(preset.backbone, device)
     torch.manual_seed(0)
     policy = build_policy(preset).to(device).train()
-    return _Contestant(
+    return _BenchmarkModel(
         name=preset.backbone.kind,
         peer=False,
         model=policy,
@@ -345,7 +225,7 @@ class PlainTransformer(nn.Module):
 
 def _peers(
     preset: Preset, batch: TensorBatch, chunk_length: int, device: torch.device
-) -> Iterator[_Contestant]:
+) -> Iterator[_BenchmarkModel]:
     """Yield the plain transformer between our encoder and head, and by itself on random features."""
     config = preset.backbone
     assert isinstance(config, AttentionConfig), "the plain transformer is as large as an attention backbone"
@@ -355,7 +235,7 @@ def _peers(
     policy = build_policy(preset)
     policy.backbone = PlainTransformer(config, chunk_length)  # type: ignore[assignment]
     policy.to(device).train()
-    yield _Contestant(
+    yield _BenchmarkModel(
         name="plain transformer",
         peer=True,
         model=policy,
@@ -366,11 +246,11 @@ def _peers(
     bare = PlainTransformer(config, chunk_length).to(device).train()
     x_BTD, aim_BTD = torch.randn(2, batch.frame_id.shape[0], chunk_length, config.width, device=device)
     without_average = preset.model_copy(update={"train": preset.train.model_copy(update={"ema_decay": 0.0})})
-    yield _Contestant(
+    yield _BenchmarkModel(
         name="plain transformer, bare",
         peer=True,
         model=bare,
-        flops_per_frame=3 * (2 * _products(bare) + _other_flops(whole, chunk_length)),
+        flops_per_frame=backbone_flops(bare, whole, chunk_length),
         loss=lambda: (bare(x_BTD)[0].float() - aim_BTD).square().mean(),
         update=_update_of(bare, without_average),
     )
@@ -387,7 +267,7 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _row(contestant: _Contestant, frames: int, rates: dict[str, float]) -> Throughput:
+def _row(contestant: _BenchmarkModel, frames: int, rates: dict[str, float]) -> Throughput:
     taken = contestant.seconds[WARMUP_ROUNDS:]
     step = statistics.median(taken)
     return Throughput(

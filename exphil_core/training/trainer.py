@@ -10,14 +10,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from exphil_core.config.loader import preset_from_tables
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.batches import BatchLoader, first_rows, stream_games
 from exphil_core.dataset.plan import BatchPlan, Plan
 from exphil_core.dataset.split import Ego
 from exphil_core.dataset.stateful_batches import StatefulBatchPlan
 from exphil_core.encoding.batch import build_targets, to_tensors
-from exphil_core.errors import CheckpointError
 from exphil_core.models.backbone import resolve_kernel
 from exphil_core.models.policy import Policy, build_policy
 from exphil_core.runs.command_handler import StopTraining
@@ -36,6 +34,7 @@ from exphil_core.training.optim import Optimizer
 from exphil_core.training.precision import MOST_FRAMES, autocast_dtype, choose_precision
 from exphil_core.training.random_state import StepRandomness, preserved_rng
 from exphil_core.training.recurrent_state import RecurrentState
+from exphil_core.training.resume import resume
 from exphil_core.training.shares import balance_notices, shares_drawn, wanted_characters
 from exphil_core.training.step import StepResult, compute_loss
 from exphil_core.training.trainer_state import EvaluationSchedule, TrainerState
@@ -50,12 +49,6 @@ BASELINE_FRAMES = 2_000_000
 """Training frames that the baselines are fitted on at most: their tables have settled long before."""
 
 BASELINE_CHUNK = 1024
-
-_CLEARED = DataWarning(
-    "carried_state_cleared",
-    "the training games are not those of the carried state: every row continues with a game from a "
-    "cleared state",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +94,19 @@ class Trainer:
             policy.head.start_from_tables(self.baselines.tables["markov"])
         self.optimizer = Optimizer(policy.to(device), config)
         self.randomness = StepRandomness(device)
-        self.state = TrainerState()
-        self.recurrent_state = RecurrentState(policy, config)
-        self._warnings = list(data.warnings)
+        self.state, self.recurrent_state = TrainerState(), RecurrentState(policy, config)
+        self._warnings, dataset = list(data.warnings), data.store.index.fingerprint
         if restored is not None:
-            self._restore(restored)
-        self.state.dataset = data.store.index.fingerprint
+            self.state, self.recurrent_state, warnings = resume(
+                restored,
+                preset,
+                policy=policy,
+                optimizer=self.optimizer,
+                randomness=self.randomness,
+                dataset=dataset,
+            )
+            self._warnings += warnings
+        self.state.dataset = dataset
         self.plan = training_plan(preset, data, policy.longest_horizon)
         self.limits: RunLimits = limits_of(
             config, windows_per_epoch=self.plan.pool.ego_frames / preset.chunk_length
@@ -329,18 +329,6 @@ class Trainer:
             "is kept: add more replays of the characters to be imitated"
         )
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
-        _refuse_another_model(checkpoint, self.preset)
-        self.optimizer.load_state_tensors(checkpoint.optimizer, checkpoint.model)
-        self.randomness.state = checkpoint.rng
-        # A field that an earlier version did not write keeps its start value.
-        known = {name: checkpoint.trainer.get(name, value) for name, value in TrainerState().fields().items()}
-        self.state = TrainerState(step=checkpoint.step, **known)  # type: ignore[arg-type]
-        self.recurrent_state.load(checkpoint.carried, where=f"the checkpoint of step {self.state.step:,}")
-        if self.preset.train.carry_state and self.state.dataset != self.data.store.index.fingerprint:
-            self.recurrent_state = RecurrentState(self.policy, self.preset.train)
-            self._warnings.append(_CLEARED)
-
     def _choose_precision(self) -> str:
         """Settle `train.precision` on frames of the first batch; weights and random state stay as they are."""
         loader = BatchLoader(self.data.store, self.plan, first_step=0, workers=0)
@@ -390,21 +378,6 @@ def training_plan(preset: Preset, data: TrainingData, horizon: int) -> Plan:
         wanted=wanted_characters(preset),
         mirror=config.mirror_prob,
     )
-
-
-def _refuse_another_model(checkpoint: Checkpoint, preset: Preset) -> None:
-    """Raise CheckpointError where the weights are of another model than the run's preset describes."""
-    where = f"the checkpoint of step {checkpoint.step:,}"
-    saved = preset_from_tables(checkpoint.config, where=where)
-    for section in ("backbone", "encoder", "policy"):
-        was, now = getattr(saved, section).model_dump(), getattr(preset, section).model_dump()
-        # The kind first: what else differs follows from it. The kernel computes the same on any machine.
-        for key in ["kind", *was]:
-            if key != "kernel" and was.get(key) != now.get(key):
-                raise CheckpointError(
-                    f"{where} was trained with {section}.{key} = {was.get(key)}, but the run's preset says "
-                    f"{now.get(key)}: set {section}.{key} in run.toml back to {was.get(key)}, or start a new run"
-                )
 
 
 def _fit_baselines(data: TrainingData, policy: Policy) -> Baselines:

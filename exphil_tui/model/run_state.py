@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from exphil_core.render.gauge import LatencySample, moments_after
+from exphil_core.render.gauge import LatencySample, samples_after
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.records import (
     TEXT_LIMIT,
@@ -163,7 +163,7 @@ class _Reduction:
                 self._on_evaluation(record)
             case LatencyEvent():
                 self.latency = record
-                self.moments = moments_after(self.moments, record)
+                self.moments = samples_after(self.moments, record)
             case Resources():
                 self.resources = record
             case CheckpointSaved():

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from exphil_core.pilot.directory import PilotDirectory, command
-from exphil_core.render.gauge import LatencySample, moments_after
+from exphil_core.render.gauge import LatencySample, samples_after
 from exphil_core.replays.text import sanitise
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.log_tail import last_lines
@@ -71,7 +71,7 @@ class PilotFollower:
         while records := self._tail.read():
             for record in records:
                 if isinstance(record, LatencyEvent):
-                    latency, moments, warning = record, moments_after(moments, record), ""
+                    latency, moments, warning = record, samples_after(moments, record), ""
                     loading = None
                 elif isinstance(record, LoadingWeights):
                     loading = record.step

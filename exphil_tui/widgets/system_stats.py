@@ -104,7 +104,7 @@ class SystemStatsPanel(_SystemStatsBase):
                 else (),
             ),
         ]
-        return PanelContent(lines=tuple(lines), notes=("as it last was",) if system_stats.over else ())
+        return PanelContent(lines=tuple(lines), notes=("last values",) if system_stats.over else ())
 
 
 class SystemStatsLine(_SystemStatsBase, can_focus=False):

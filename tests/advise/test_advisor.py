@@ -481,10 +481,10 @@ def test_shipped_studies_are_understood_from_their_journals(name: str, tmp_path:
     asked = load_study(name, quick=True)
     storage = StudyStorage(tmp_path / name)
     storage.describe(about="?", decides="!", quick=True, data="made up", fingerprint="f")
-    cells = {cell.run: cell for cell in trial_specs(asked)}
-    storage.extend(cells.values())
-    while (taken := storage.take(cells)) is not None:
-        own = taken.cell.preset.data.characters or ("zelda", "link")
+    specs = {spec.run: spec for spec in trial_specs(asked)}
+    storage.extend(specs.values())
+    while (taken := storage.take(specs)) is not None:
+        own = taken.spec.preset.data.characters or ("zelda", "link")
         made = Measures(
             loss=0.5,
             baseline=0.8,
@@ -498,7 +498,7 @@ def test_shipped_studies_are_understood_from_their_journals(name: str, tmp_path:
             precision="fp32",
             host="here",
         )
-        storage.complete(taken.cell.run, loss=0.5, measures=made.plain())
+        storage.complete(taken.spec.run, loss=0.5, measures=made.plain())
         taken.claim.release()
     evidence, problems = read_evidence(tmp_path)
     assert problems == ()

@@ -48,3 +48,24 @@ def _final_loss(finished: RunDirectory) -> float:
     from exphil_core.runs.events import read_events
 
     return [event["loss"] for event in read_events(finished.events_path) if event["type"] == "evaluated"][-1]
+
+
+def test_a_run_is_judged_on_a_character_as_players_write_it(
+    tiny: Callable[..., Preset],
+    new_run: Callable[..., RunDirectory],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    learned = new_run(tiny(data={"validation_share": 0.4}, train={"max_steps": 2}))
+    assert work(learned) == 0
+    capsys.readouterr()
+    where = ["--runs-dir", str(learned.path.parent), "--json"]
+    assert run(["eval", learned.name, "--character", "gameandwatch", *where]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert expected["per_character"].keys() == {"gameandwatch"}
+    for typed in ("G&W", "Mr GW"):
+        assert run(["eval", learned.name, "--character", typed, *where]) == 0
+        assert json.loads(capsys.readouterr().out) == expected
+    assert run(["eval", learned.name, "--character", "G&M", *where]) == 2
+    said = capsys.readouterr().err
+    assert "did you mean" in said
+    assert "Traceback" not in said

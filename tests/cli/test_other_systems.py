@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import exphil_core
 import exphil_tui
+from exphil_core.cli.main import run
+from exphil_core.studies.data import prepare
+from exphil_core.studies.study import load_study
 
 OF_LINUX = {
     "os": (
@@ -180,3 +184,14 @@ def test_commands_work_without_what_linux_alone_has(
         "bench latency --help",
     )
     assert done.returncode == 0, f"{done.stdout[-500:]}\n{done.stderr[-3000:]}"
+
+
+def test_work_is_shared_among_all_cores_where_the_system_does_not_say_which_are_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, dojo_replays: Path
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setenv("EXPHIL_CACHE", str(tmp_path / "cache"))
+    assert run(["data", "build", str(dojo_replays), "--out", str(tmp_path / "out")]) == 0
+    study = load_study("context_length", quick=True)
+    assert prepare(replace(study, dojo_games=2), say=lambda text: None).games
+    assert prepare(replace(study, replays=(str(dojo_replays),)), say=lambda text: None).games

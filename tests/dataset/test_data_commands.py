@@ -77,7 +77,7 @@ def test_stats_say_what_is_usable(built: tuple[dict[str, Any], Path]) -> None:
     assert sum(found["stages"].values()) == sum(found["versions"].values()) == found["games"]
     assert "link" in found["low_tier_with_little"]
     shown = _run("stats", built[1]).stdout
-    assert "Link: no game" in shown
+    assert "Link: no training data" in shown
     assert "Mewtwo" in shown
 
 

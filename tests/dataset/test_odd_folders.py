@@ -29,6 +29,8 @@ from tests.replays.test_compressed import to_slpz
 
 SEED = 987654321
 
+Good = Callable[[int], bytes]
+
 
 @pytest.fixture(scope="module")
 def good() -> Callable[[int], bytes]:
@@ -167,6 +169,72 @@ def test_good_games_are_taken_and_everything_else_is_named(
 
 def _build(folder: Path, out: Path, progress: Callable[[Outcome], None] | None = None) -> BuildReport:
     return build_dataset([folder], out, workers=1, options=IngestOptions(), progress=progress)
+
+
+def _zip_of_one_name(here: Path, good: Good) -> None:
+    with warnings.catch_warnings(), zipfile.ZipFile(here / "set.zip", "w") as archive:
+        warnings.simplefilter("ignore")
+        for number in (1, 2):
+            archive.writestr("game.slp", good(number))
+
+
+def _links_to_each_other(here: Path, good: Good) -> None:
+    (here / "a.slp").symlink_to("b.slp")
+    (here / "b.slp").symlink_to("a.slp")
+
+
+def _linked_folder(here: Path, good: Good) -> None:
+    (here.parent / "disk").mkdir()
+    (here.parent / "disk" / "game.slp").write_bytes(good(1))
+    (here / "linked").symlink_to(here.parent / "disk")
+
+
+ODD_THINGS: dict[str, tuple[Callable[[Path, Good], object], int, dict[str, str]]] = {
+    "two members of one name": (_zip_of_one_name, 3, {}),
+    "a link to itself": (lambda here, good: (here / "a.slp").symlink_to("a.slp"), 1, {"a.slp": "link_loop"}),
+    "links to each other": (_links_to_each_other, 1, {"a.slp": "link_loop", "b.slp": "link_loop"}),
+    "an archive that links to itself": (
+        lambda here, good: (here / "a.zip").symlink_to("a.zip"),
+        1,
+        {"a.zip": "link_loop"},
+    ),
+    "a link to the folder above": (lambda here, good: (here / "up").symlink_to(".."), 1, {"up": "link_loop"}),
+    "a name that is no text": (
+        lambda here, good: (here / os.fsdecode(b"caf\xe9.slp")).write_bytes(good(1)),
+        2,
+        {},
+    ),
+    "a pipe": (lambda here, good: os.mkfifo(here / "a.slp"), 1, {"a.slp": "not_a_file"}),
+    "a pipe called an archive": (lambda here, good: os.mkfifo(here / "a.zip"), 1, {"a.zip": "not_a_file"}),
+    "a linked folder": (_linked_folder, 2, {}),
+    "gzip": (lambda here, good: (here / "a.slp.gz").write_bytes(gzip.compress(good(1), 1)), 2, {}),
+    "xz": (lambda here, good: (here / "a.slp.xz").write_bytes(lzma.compress(good(1), preset=0)), 2, {}),
+    "slpz": (lambda here, good: (here / "a.slpz").write_bytes(to_slpz(good(1))), 2, {}),
+    "tar.gz": (lambda here, good: _tar(here / "a.tar.gz", [("1.slp", good(1))], "w:gz"), 2, {}),
+    "zlp": (lambda here, good: (here / "a.zlp").write_bytes(b"zlp"), 1, {"a.zlp": "unsupported_format"}),
+    "rar": (lambda here, good: (here / "a.rar").write_bytes(b"Rar!"), 1, {"a.rar": "unsupported_format"}),
+}
+"""What lies beside one good game: how many games there are, and what is not kept for which reason."""
+
+
+@pytest.mark.parametrize(("make", "games", "refused"), ODD_THINGS.values(), ids=ODD_THINGS)
+def test_each_odd_thing_alone_stops_nothing_and_is_accounted_for(
+    make: Callable[[Path, Good], object],
+    games: int,
+    refused: dict[str, str],
+    good: Good,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """In one folder with all others, only the first that goes wrong is seen."""
+    here = tmp_path / "in"
+    here.mkdir()
+    (here / "good.slp").write_bytes(good(0))
+    make(here, good)
+    assert run(["data", "build", str(here), "--out", str(tmp_path / "out"), "--workers", "1", "--json"]) == 0
+    report = json.loads(capfd.readouterr().out)
+    assert (report["games"], report["sources"]) == (games, games + len(refused))
+    assert _named(report, here) == refused
 
 
 @pytest.fixture

@@ -105,8 +105,8 @@ def test_a_safetensors_file_that_is_not_ours_or_not_whole_is_refused(
     save_file(weights, foreign)
     with pytest.raises(CheckpointError, match=r"foreign\.safetensors: not a file that 'exphil export' wrote"):
         read_weights(foreign)
-    save_file(weights, foreign, metadata={**strings, "exphil.format": "2"})
-    with pytest.raises(CheckpointError, match=r"export format 2, written by exphil .*reads format 1"):
+    save_file(weights, foreign, metadata={**strings, "exphil.format": "1"})
+    with pytest.raises(CheckpointError, match=r"export format 1, written by exphil .*reads format 2"):
         read_weights(foreign)
     weights.popitem()
     save_file(weights, foreign, metadata=strings)

@@ -1,5 +1,6 @@
 """Every runtime is the same function: the tokens of eager torch for the same chance, within float32 of `forward`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def _play(runtime: Runtime, game: PackedGame, frames: int, *, shift: float = 0.0
 
 def _same_function(policy: Policy, graph: bytes, game: PackedGame) -> None:
     eager, runtime = EagerRuntime(policy), OnnxRuntime(graph, threads=1)
-    for played in (eager, runtime):
-        assert max_abs_error(played, policy, game, rows=ROWS, frames=FRAMES) < TOLERANCE
+    # That eager torch is the same function, too, is the law of streaming.
+    assert max_abs_error(runtime, policy, game, rows=ROWS, frames=FRAMES) < TOLERANCE
     # A uniform number within the tolerance of the border between two tokens may fall on either side of it.
     below, above = (_play(eager, game, 120, shift=shift) for shift in (-TOLERANCE, TOLERANCE))
     settled_TB = (below == above).all(dim=-1)
@@ -78,11 +79,12 @@ def test_onnx_draws_what_eager_torch_draws_and_is_within_float32_of_forward(
     policy: Policy, graph: bytes, game: PackedGame
 ) -> None:
     _same_function(policy, graph, game)
+    assert max_abs_error(EagerRuntime(policy), policy, game, rows=ROWS, frames=FRAMES) < TOLERANCE
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", [kind for kind in BACKBONE_KINDS if kind != QUICK])
-def test_so_does_every_other_backbone(kind: str, make_policy: MakePolicy, game: PackedGame) -> None:
+@pytest.mark.parametrize("kind", ["mamba2", "tx_like"])
+def test_so_do_backbones_that_are_not_played_below(kind: str, make_policy: MakePolicy, game: PackedGame) -> None:
     policy, preset = make_policy(kind)
     _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
 
@@ -96,10 +98,12 @@ def test_so_does_a_policy_with_its_actions_between_the_states(
     _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
 
 
-def _of_template(make_policy: MakePolicy, kind: str, game: PackedGame) -> None:
+def _of_template(
+    make_policy: MakePolicy, kind: str, game: PackedGame, *, seeds: Sequence[int] = (1,)
+) -> None:
     policy, preset = make_policy(kind)
     template = GraphTemplate(preset, rows=ROWS)
-    for seed in (1, 2):
+    for seed in seeds:
         with torch.no_grad():
             generator = torch.Generator().manual_seed(seed)
             for parameter in policy.parameters():
@@ -109,12 +113,14 @@ def _of_template(make_policy: MakePolicy, kind: str, game: PackedGame) -> None:
 
 @pytest.mark.slow
 def test_a_graph_that_was_traced_without_weights_plays_any(make_policy: MakePolicy, game: PackedGame) -> None:
-    _of_template(make_policy, QUICK, game)
+    _of_template(make_policy, QUICK, game, seeds=(1, 2))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in BACKBONE_KINDS if kind != QUICK])
-def test_so_does_every_other_backbone_s(kind: str, make_policy: MakePolicy, game: PackedGame) -> None:
+def test_so_does_the_graph_of_every_other_backbone(
+    kind: str, make_policy: MakePolicy, game: PackedGame
+) -> None:
     _of_template(make_policy, kind, game)
 
 

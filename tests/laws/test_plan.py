@@ -1,5 +1,5 @@
 """Laws of the batch plans: pure, the same for any number of threads and ranks, honest about their shares; and
-lanes play whole games in order."""
+streams play whole games in order."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -36,8 +36,8 @@ def _many(count: int = 300, seed: int = 5) -> DatasetIndex:
     return faked_index(lengths, [(one, two) for one, two in picks])
 
 
-Kind = Literal["windows", "lanes"]
-both_kinds = pytest.mark.parametrize("kind", ["windows", "lanes"])
+Kind = Literal["windows", "streams"]
+both_kinds = pytest.mark.parametrize("kind", ["windows", "streams"])
 
 
 def _plan(
@@ -213,7 +213,7 @@ def test_games_are_drawn_in_proportion_to_their_frames() -> None:
     np.testing.assert_allclose(counts / (8 * steps), frames / frames.sum(), rtol=0.15, atol=4e-4)
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("windows", 600), ("lanes", 4000)])
+@pytest.mark.parametrize(("kind", "steps"), [("windows", 600), ("streams", 4000)])
 @pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
 def test_characters_come_as_often_as_the_shares_say(temperature: float, kind: Kind, steps: int) -> None:
     index = _many()
@@ -238,7 +238,7 @@ def test_balance_evens_the_shares_out() -> None:
     assert _reachable(_plan(index, balance=True, balance_temperature=0.0)) == pytest.approx(plain)
 
 
-@pytest.mark.parametrize("kind", ["windows", "lanes"])
+@pytest.mark.parametrize("kind", ["windows", "streams"])
 def test_a_character_with_a_twentieth_of_the_frames_gets_its_share(kind: Kind) -> None:
     """Over a thousand batches, within 2 % of it, and every rank has its part of the same batches."""
     index = faked_index([1000] * 2100, [(2, 20)] * 2000 + [(10, 20)] * 100)
@@ -511,10 +511,10 @@ def test_too_few_games_of_a_character_have_its_rows_evenly() -> None:
 
 
 def test_lanes_begin_in_the_shares_that_are_stated() -> None:
-    """Mewtwo's games are a twentieth of Fox's in length, so lanes take twenty of them for one of Fox's."""
+    """Mewtwo's games are a twentieth of Fox's in length, so streams take twenty of them for one of Fox's."""
     index = faked_index([300] * 40 + [6000] * 40, [(10, 10)] * 40 + [(2, 2)] * 40)
     drawn = [
-        drawn_shares(_plan(index, "lanes", seed=seed, balance=True, batch_size=16), index, 60)[10]
+        drawn_shares(_plan(index, "streams", seed=seed, balance=True, batch_size=16), index, 60)[10]
         for seed in range(20)
     ]
     assert np.mean(drawn) == pytest.approx(0.5, abs=0.03)
@@ -551,17 +551,17 @@ def _lane(plan: Plan, row: int, ticks: int, grad_accum_steps: int = 1) -> list[R
     return [{name: getattr(one, name)[row].item() for name in PlannedBatch.__slots__} for one in drawn]
 
 
-def _plays(lane: list[Row]) -> Iterator[list[Row]]:
-    """The rows of a lane, cut where it begins a game."""
-    begins = [tick for tick, row in enumerate(lane) if row["reset"]]
-    for start, end in zip(begins, [*begins[1:], len(lane)], strict=True):
-        yield lane[start:end]
+def _plays(stream: list[Row]) -> Iterator[list[Row]]:
+    """The rows of a stream, cut where it begins a game."""
+    begins = [tick for tick, row in enumerate(stream) if row["reset"]]
+    for start, end in zip(begins, [*begins[1:], len(stream)], strict=True):
+        yield stream[start:end]
 
 
 @pytest.mark.parametrize("grad_accum_steps", [1, 3])
 def test_a_lane_plays_one_game_after_another_chunk_by_chunk(grad_accum_steps: int) -> None:
     index = _many()
-    plan = _plan(index, "lanes", grad_accum_steps=grad_accum_steps)
+    plan = _plan(index, "streams", grad_accum_steps=grad_accum_steps)
     for row in (0, 31):
         first, *later, _ = _plays(_lane(plan, row, 400, grad_accum_steps))
         assert later
@@ -579,7 +579,7 @@ def test_a_lane_plays_one_game_after_another_chunk_by_chunk(grad_accum_steps: in
 
 
 def test_the_passes_of_a_step_have_lanes_of_their_own() -> None:
-    plan = _plan(_many(), "lanes", grad_accum_steps=4)
+    plan = _plan(_many(), "streams", grad_accum_steps=4)
     for step in range(0, 400, 4):
         games = np.concatenate([plan.draw(step + number).game for number in range(4)])
         assert len(np.unique(games)) == 128
@@ -587,46 +587,46 @@ def test_the_passes_of_a_step_have_lanes_of_their_own() -> None:
 
 @pytest.mark.parametrize(("count", "most"), [(1, 32), (5, 7), (16, 2), (31, 2)])
 def test_lanes_share_too_few_games_as_evenly_as_can_be(count: int, most: int) -> None:
-    plan = _plan(_many(count), "lanes")
+    plan = _plan(_many(count), "streams")
     for step in range(300):
         assert max(Counter(plan.draw(step).game.tolist()).values()) <= most
 
 
 def test_without_balance_every_ego_is_played_once_before_any_is_played_again() -> None:
     index = faked_index([300] * 50, [(2, 10)] * 50)
-    plan = _plan(index, "lanes", batch_size=4)
+    plan = _plan(index, "streams", batch_size=4)
     begun: Counter[tuple[int, int]] = Counter()
     for step in range(2000):
         drawn = plan.draw(step)
         for game, slot in zip(drawn.game[drawn.reset], drawn.slot[drawn.reset], strict=True):
             begun[int(game), int(slot)] += 1
-            # The last ones of a pass may wait for a lane that holds their game's other side.
+            # The last ones of a pass may wait for a stream that holds their game's other side.
             assert max(begun.values()) - min(begun.values() if len(begun) == 100 else [0]) <= 2
     assert len(begun) == 100
 
 
 def test_the_last_chunk_of_a_game_comes_as_often_as_it_is_full() -> None:
     frames = 5 * CHUNK + CHUNK // 4 + HORIZON
-    plan = _plan(faked_index([frames] * 40, [(2, 10)] * 40), "lanes")
+    plan = _plan(faked_index([frames] * 40, [(2, 10)] * 40), "streams")
     lengths = [len(play) for row in range(32) for play in list(_plays(_lane(plan, row, 500)))[1:-1]]
     assert set(lengths) == {5, 6}
     assert np.mean(lengths) == pytest.approx(5.25, abs=0.02)
 
 
 def test_a_game_shorter_than_a_chunk_is_played_all_the_same() -> None:
-    plan = _plan(faked_index([20, 20, 300], [(2, 10)] * 3), "lanes", batch_size=2)
+    plan = _plan(faked_index([20, 20, 300], [(2, 10)] * 3), "streams", batch_size=2)
     assert {int(game) for step in range(100) for game in plan.draw(step).game} == {0, 1, 2}
 
 
 def test_lanes_do_not_begin_games_together() -> None:
-    plan = _plan(faked_index([60 * CHUNK] * 100, [(2, 10)] * 100), "lanes")
+    plan = _plan(faked_index([60 * CHUNK] * 100, [(2, 10)] * 100), "streams")
     begun = [int(plan.draw(step).reset.sum()) for step in range(1, 61)]
     assert max(begun) <= 4
     assert sum(begun) == pytest.approx(32, abs=2)
 
 
 def test_half_of_the_games_of_lanes_are_mirrored() -> None:
-    plan = _plan(faked_index([CHUNK + HORIZON] * 100, [(2, 10)] * 100), "lanes")
+    plan = _plan(faked_index([CHUNK + HORIZON] * 100, [(2, 10)] * 100), "streams")
     assert np.mean([plan.draw(step).mirror for step in range(300)]) == pytest.approx(0.5, abs=0.02)
 
 

@@ -14,10 +14,10 @@ from peppi_py import RollbackMode, read_slippi
 
 from exphil_core.melee import characters, stages
 from exphil_core.melee.controller import BUTTON_BITS
-from exphil_core.replays.alignment import jump_onset_leak
 from exphil_core.replays.columns import Version
 from exphil_core.replays.game import Columns, Game
 from exphil_core.replays.ingest import IngestOptions, Outcome, ingest
+from exphil_core.replays.leak_probe import jump_onset_leak
 from exphil_core.replays.parse import FOUNTAIN, parse_replay
 from tests.replays.slp_events import POST, EventStream, finalised_copy
 

@@ -273,11 +273,11 @@ def test_what_listeners_draw_does_not_change_what_is_learned(
     def trained(name: str, draw: Callable[..., None]) -> Path:
         settings = small(preset("gru", False), steps=8, evaluated_every=3)
         run = new_run(settings, name)
-        keeper = CheckpointManager(run, keep=2, emit=draw)
+        manager = CheckpointManager(run, keep=2, emit=draw)
         loop.train(
             settings,
             open_run_data(run, settings),
-            keeper,
+            manager,
             device=torch.device("cpu"),
             run_name=name,
             emit=draw,

@@ -132,9 +132,9 @@ class Stage:
             sleep=self.clock.sleep,
         )
 
-    def undisturbed(self, rehearse: Callable[[], object]) -> AbstractContextManager[None]:
+    def undisturbed(self, trial_frame: Callable[[], object]) -> AbstractContextManager[None]:
         self.clips += 1
-        rehearse()
+        trial_frame()
         return nullcontext()
 
     def warn(self, code: str, message: str) -> None:
@@ -431,7 +431,7 @@ class Desk:
             keep=lambda record: self.records.append(record[0].copy()),
             say=lambda felt, played: self.felt.append(felt),
             loading=lambda step: None,
-            undisturbed=lambda rehearse: nullcontext(self.clock.sleep(self.pauses)),
+            undisturbed=lambda trial_frame: nullcontext(self.clock.sleep(self.pauses)),
             clock=self.clock,
             sleep=self.clock.sleep,
         )

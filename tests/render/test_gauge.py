@@ -14,8 +14,8 @@ from exphil_core.render.gauge import (
     MISSED_SHARE,
     LatencySample,
     gauge_lines,
-    moments_after,
-    moments_of,
+    samples_after,
+    samples_of,
 )
 from exphil_core.runs.records import LatencyEvent
 from tests.latencies import KINDS, missed, moments, record, records, took
@@ -196,7 +196,7 @@ def test_skipped_frames_are_counted_where_there_are_any() -> None:
 
 
 def test_the_strip_shows_the_slowest_and_marks_the_missed() -> None:
-    found = moments_of([3.0] * 40 + [20.0] + [3.0] * 19, [False] * 40 + [True] + [False] * 19)
+    found = samples_of([3.0] * 40 + [20.0] + [3.0] * 19, [False] * 40 + [True] + [False] * 19)
     marks, strip = rows(record("fast"), found)[4:6]
     [place] = [index for index, letter in enumerate(marks) if letter == "▾"]
     assert strip[place] == "▇"
@@ -206,7 +206,7 @@ def test_the_strip_shows_the_slowest_and_marks_the_missed() -> None:
 @pytest.mark.parametrize("height", [7, 20, 40])
 def test_only_what_took_longer_than_the_budget_is_higher_than_it(height: int) -> None:
     under, over = (
-        rows(record("fast"), moments_of([ms] * 600, [False] * 600), width=80, height=height)
+        rows(record("fast"), samples_of([ms] * 600, [False] * 600), width=80, height=height)
         for ms in (BUDGET_MS, BUDGET_MS + 0.01)
     )
     if height < FULL:
@@ -225,7 +225,7 @@ def test_a_column_keeps_what_it_covers_while_the_strip_moves() -> None:
     seen: set[str] = set()
     for number in range(400):
         slowest = 20.0 if number == 150 else 3.0
-        found = moments_after(
+        found = samples_after(
             found, record("fast", total_frames=6 * (number + 1), recent_max_ms=slowest, recent_missed=0)
         )
         if 152 < number < 255:
@@ -240,7 +240,7 @@ def test_the_strip_covers_the_last_ten_seconds_at_least() -> None:
             row for row in rows(record("fast"), moments("fast"), width=width, height=30) if "last" in row
         )
         assert "last 10 s" in words
-    single = moments_of(took("over"), missed("over"))
+    single = samples_of(took("over"), missed("over"))
     assert "last 10 s • each column the slowest of 8 frames" in "\n".join(
         rows(record("over"), single, height=30)
     )
@@ -259,29 +259,29 @@ def test_a_moment_is_what_came_since_the_record_before() -> None:
 
 
 def test_a_record_that_is_passed_on_now_and_then_speaks_for_all_frames_since() -> None:
-    first = moments_after((), record("over", total_frames=600))
-    found = moments_after(first, record("over", total_frames=1200, recent_max_ms=1.0, recent_missed=0))
+    first = samples_after((), record("over", total_frames=600))
+    found = samples_after(first, record("over", total_frames=1200, recent_max_ms=1.0, recent_missed=0))
     assert found[-1].slowest_ms == record("over").max_ms
     assert found[-1].missed
 
 
 def test_the_same_record_twice_is_one_moment() -> None:
     found = moments("fast")
-    assert moments_after(found, records("fast")[-1]) == found
+    assert samples_after(found, records("fast")[-1]) == found
 
 
 def test_without_frames_there_is_no_moment() -> None:
-    assert moments_after((), record("fast", total_frames=0, frames=0, missed=0)) == ()
+    assert samples_after((), record("fast", total_frames=0, frames=0, missed=0)) == ()
 
 
 def test_a_count_that_fell_is_another_pilot_s() -> None:
-    assert [moment.until for moment in moments_after(moments("fast"), record("fast", total_frames=6))] == [6]
+    assert [moment.until for moment in samples_after(moments("fast"), record("fast", total_frames=6))] == [6]
 
 
 def test_only_so_many_moments_are_kept() -> None:
     found: tuple[LatencySample, ...] = ()
     for number in range(KEPT + 50):
-        found = moments_after(found, record("fast", total_frames=6 * (number + 1)))
+        found = samples_after(found, record("fast", total_frames=6 * (number + 1)))
     assert len(found) == KEPT
     assert found[-1].number == KEPT + 49
 
@@ -325,8 +325,9 @@ def test_a_histogram_of_other_bins_is_left_out(counts: list[int]) -> None:
 @pytest.mark.parametrize("height", HEIGHTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_never_takes_more_lines_than_it_is_given(kind: str, height: int) -> None:
+    latency, samples = record(kind), moments(kind)
     for width in WIDTHS:
-        assert len(rows(record(kind), moments(kind), width=width, height=height)) <= height
+        assert len(rows(latency, samples, width=width, height=height)) <= height
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -135,6 +135,8 @@ def test_folders_deeper_than_pythons_stack_are_searched(tmp_path: Path) -> None:
     finally:
         os.fchdir(here)
     found, refused, _ = listed(Path())
+    # pytest's own clean-up cannot: shutil recurses.
+    subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
     assert (found == ["deep.slp"]) != bool(refused), (
         "either found, or named where the path is longer than allowed"
     )

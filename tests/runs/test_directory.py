@@ -50,7 +50,7 @@ def test_a_run_gives_back_what_it_was_created_with(tmp_path: Path) -> None:
     assert run.dataset_path() == Path("/data/replays")
     assert run.dataset_fingerprint() == "abc"
     described = run.described()
-    assert described["v"] == 1
+    assert described["v"] == 2
     assert {"python", "torch", "exphil"} <= described["packages"].keys()
 
 
@@ -193,18 +193,19 @@ def test_a_folder_of_runs_is_listed_with_the_damaged_among_them(tmp_path: Path) 
 def test_a_run_of_another_version_is_refused(tmp_path: Path) -> None:
     run = create(tmp_path)
     path = run.path / "run.toml"
-    path.write_text(path.read_text().replace("v = 1", "v = 2", 1))
-    with pytest.raises(UsageError, match="version 2"):
+    path.write_text(path.read_text().replace("v = 2", "v = 1", 1))
+    words = r"run\.toml is of version 1, written by exphil \d.*reads version 2: start a new run"
+    with pytest.raises(UsageError, match=words):
         run.preset()
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("v = 1", r"table \[preset\]"),
-        ("v = 1\npreset = 3", r"table \[preset\]"),
-        ("v = 1\n[preset]", r"table \[dataset\] with path and fingerprint"),
-        ('v = 1\n[preset]\n[dataset]\npath = 3\nfingerprint = "x"', r"\[dataset\] with path and fingerprint"),
+        ("v = 2", r"table \[preset\]"),
+        ("v = 2\npreset = 3", r"table \[preset\]"),
+        ("v = 2\n[preset]", r"table \[dataset\] with path and fingerprint"),
+        ('v = 2\n[preset]\n[dataset]\npath = 3\nfingerprint = "x"', r"\[dataset\] with path and fingerprint"),
     ],
 )
 def test_a_run_that_lacks_a_table_is_damaged(text: str, words: str, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_deleted_folder_is_noticed_and_not_made_again(run: RunDirectory, tmp_p
 
     gone = threading.Event()
     with Heartbeat(run, emit=lambda *_, **__: None) as beats:
-        beats.gone = gone.set
+        beats.on_run_deleted = gone.set
         shutil.rmtree(run.path)
         assert gone.wait(20)
         time.sleep(0.1)

@@ -13,7 +13,7 @@ from pathlib import Path
 from exphil_core.atomic import atomic_write
 from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import EventLog
-from exphil_core.runs.summary import has_said_done
+from exphil_core.runs.summary import is_finished
 
 STEP_SECONDS = 0.004
 IMPORT_SECONDS = 0.6
@@ -28,7 +28,7 @@ def train(run: RunDirectory) -> int:
     assert steps is not None
     kept = run.path / "kept.json"
     with run.lock(), EventLog(run.events_path) as log:
-        if has_said_done(run):
+        if is_finished(run):
             return 0
         step = json.loads(kept.read_text())["step"] if kept.exists() else 0
         if preset.train.init_from is not None and not kept.exists():
@@ -89,16 +89,16 @@ def work(file: Path, runs_dir: Path) -> None:
             time.sleep(0.01)
 
     study = load_study(str(file))
-    cells = trial_specs(study)
+    specs = trial_specs(study)
     storage = StudyStorage(runs_dir / "studies" / study.name)
-    storage.extend(cells)
+    storage.extend(specs)
     data = StudyData(
         dataset=runs_dir.parent, replays=("games",), fingerprint="f", games=1, frames=1, description="made up"
     )
     told = ProgressCallbacks(
         line=lambda text: print(text, file=sys.stderr, flush=True), state=lambda text: None
     )
-    told.line(f"study {study.name}: {len(cells)} runs")
+    told.line(f"study {study.name}: {len(specs)} runs")
     latency = {
         "p50_ms": 1.0,
         "p99_ms": 2.0,
@@ -112,7 +112,7 @@ def work(file: Path, runs_dir: Path) -> None:
             study=study, data=data, storage=storage, runs_dir=runs_dir, progress=told, stop_flag=stop_flag,
             launch=launch, latency=lambda run, frames: latency,
         )  # fmt: skip
-        left = worker.work(cells)
+        left = worker.work(specs)
     assert not left, left
 
 

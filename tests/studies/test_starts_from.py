@@ -43,8 +43,8 @@ def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
     storage.describe(
         about="?", decides="!", data="the dojo", against=study.against, references=study.references
     )
-    cells = trial_specs(study)
-    storage.extend(cells)
+    specs = trial_specs(study)
+    storage.extend(specs)
     worker = StudyWorker(
         study=study,
         data=StudyData(
@@ -58,7 +58,7 @@ def test_a_run_begins_with_what_the_one_it_starts_from_has_learned(
             "p50_ms": 1.0, "p99_ms": 2.0, "budget_ms": 16.67, "within_budget": True, "threads": 1, "frames": 1
         },
     )  # fmt: skip
-    assert worker.work(cells) == {}
+    assert worker.work(specs) == {}
     narrow, after = (RunDirectory.open(tmp_path / "runs" / f"tiny.{name}.0") for name in ("narrow", "after"))
     # The same seed draws the same first batch.
     assert first_loss(after) < 0.8 * first_loss(narrow)

@@ -44,9 +44,9 @@ def test_variants_are_the_product_of_the_axes(write_study: Write) -> None:
 def test_a_cell_is_a_variant_with_a_seed_and_every_variant_has_a_first_seed_before_any_has_a_second(
     write_study: Write,
 ) -> None:
-    cells = trial_specs(load_study(str(write_study())))
-    assert [cell.run for cell in cells] == ["tiny.narrow.0", "tiny.wide.0", "tiny.narrow.1", "tiny.wide.1"]
-    assert [cell.preset.train.seed for cell in cells] == [0, 0, 1, 1]
+    specs = trial_specs(load_study(str(write_study())))
+    assert [spec.run for spec in specs] == ["tiny.narrow.0", "tiny.wide.0", "tiny.narrow.1", "tiny.wide.1"]
+    assert [spec.preset.train.seed for spec in specs] == [0, 0, 1, 1]
 
 
 def test_the_forms_and_real_replays_do_not_share_a_folder(write_study: Write) -> None:
@@ -78,24 +78,24 @@ def test_the_quick_form_changes_what_it_names_and_nothing_else(write_study: Writ
 @pytest.mark.parametrize("name", study_names())
 def test_shipped_budgets_are_equal_across_variants(name: str, quick: bool) -> None:
     study = load_study(name, quick=quick)
-    cells = trial_specs(study)
-    assert len({cell.seed for cell in cells}) >= 3
-    for budget in {cell.budget for cell in cells}:
+    specs = trial_specs(study)
+    assert len({spec.seed for spec in specs}) >= 3
+    for budget in {spec.budget for spec in specs}:
         taken = []
-        for cell in cells:
-            train = cell.preset.train
-            if cell.budget != budget:
+        for spec in specs:
+            train = spec.preset.train
+            if spec.budget != budget:
                 continue
             assert train.epochs is None
-            assert cell.preset.evaluation.patience == 0
+            assert spec.preset.evaluation.patience == 0
             if budget == "minutes":
                 assert train.max_steps is None
                 assert train.max_minutes is not None
-                taken.append(train.max_minutes / cell.multiple)
+                taken.append(train.max_minutes / spec.multiple)
             else:
                 assert train.max_minutes is None
                 assert train.max_steps is not None
-                taken.append(train.max_steps * frames_per_step(cell.preset) / cell.multiple)
+                taken.append(train.max_steps * frames_per_step(spec.preset) / spec.multiple)
         assert max(taken) / min(taken) - 1 < 0.01
 
 
@@ -147,7 +147,7 @@ def test_a_variant_that_starts_from_another_comes_after_it_with_the_same_seed_va
         "narrow-slow-frames", "narrow-fast-frames", "after-slow-frames", "after-fast-frames",
         "wide-slow-frames", "wide-fast-frames",
     ]  # fmt: skip
-    starts = {cell.run: cell.starts_from for cell in trial_specs(study)}
+    starts = {spec.run: spec.starts_from for spec in trial_specs(study)}
     for budget in ("frames", "minutes"):
         for rate in ("slow", "fast"):
             for seed in (0, 1):
@@ -254,7 +254,7 @@ def test_equal_flops_give_the_cheaper_variant_more_updates(write_study: Write) -
         str(write_study(("frames = 6_400", "flops = 1e11"), ("budget.frames", "budget.flops")))
     )
     narrow, wide = trial_specs(study)[:2]
-    steps = [cell.preset.train.max_steps for cell in (narrow, wide)]
+    steps = [spec.preset.train.max_steps for spec in (narrow, wide)]
     assert None not in steps
     assert steps[0] > steps[1] > 0  # type: ignore[operator]
 

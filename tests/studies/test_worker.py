@@ -51,13 +51,13 @@ def storage(tmp_path: Path) -> StudyStorage:
 
 @pytest.fixture
 def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., Mapping[str, str]]:
-    """One worker with this launcher on the study's first cell, or on all of another study."""
+    """One worker with this launcher on the study's first trial, or on all of another study."""
 
     def work(
         launch: Callable[[RunDirectory], object], *, of: Study | None = None, **children: Any
     ) -> Mapping[str, str]:
-        cells = trial_specs(study)[:1] if of is None else trial_specs(of)
-        storage.extend(cells)
+        specs = trial_specs(study)[:1] if of is None else trial_specs(of)
+        storage.extend(specs)
         data = StudyData(
             dataset=tmp_path, replays=("games",), fingerprint="f", games=1, frames=1, description=""
         )
@@ -72,7 +72,7 @@ def work(tmp_path: Path, study: Study, storage: StudyStorage) -> Callable[..., M
             launch=launch,
             **children,
         )
-        return worker.work(cells)
+        return worker.work(specs)
 
     return work
 
@@ -299,7 +299,7 @@ def test_a_run_with_a_checkpoint_of_its_own_does_not_look_for_its_start_again(
 def test_a_run_that_starts_from_another_one_than_the_study_s_is_not_taken_for_it(
     work: Work, chained: Study, tmp_path: Path
 ) -> None:
-    (after,) = (cell for cell in trial_specs(chained) if cell.variant == "after")
+    (after,) = (spec for spec in trial_specs(chained) if spec.variant == "after")
     for start in (None, "/runs/tiny.wide.0/step-000000050"):
         train = after.preset.train.model_copy(update={"init_from": start})
         preset = after.preset.model_copy(update={"train": train})

@@ -82,11 +82,11 @@ def ended(runs: Path) -> Counter[str]:
     return told
 
 
-def check(runs: Path, cells: set[str]) -> None:
-    """Every cell has ended once, in one run that has ended once."""
-    assert ended(runs) == dict.fromkeys(cells, 1)
-    assert {run.name for run in run_directories(runs)} == cells
-    for name in cells:
+def check(runs: Path, specs: set[str]) -> None:
+    """Every trial has ended once, in one run that has ended once."""
+    assert ended(runs) == dict.fromkeys(specs, 1)
+    assert {run.name for run in run_directories(runs)} == specs
+    for name in specs:
         events = list(read_events(runs / name / "events.jsonl"))
         # Two trainers at once would have written one number twice.
         assert [event["seq"] for event in events] == list(range(len(events)))
@@ -268,11 +268,11 @@ def test_a_journal_that_a_killed_writer_left_torn_is_written_on(
     from exphil_core.studies.plan import trial_specs
     from exphil_core.studies.study import load_study
 
-    cells = trial_specs(load_study(str(write_study())))
+    specs = trial_specs(load_study(str(write_study())))
     folder = runs / "studies" / "tiny"
-    StudyStorage(folder).extend(cells[:2])
+    StudyStorage(folder).extend(specs[:2])
     with (folder / JOURNAL).open("ab") as journal:
         journal.write(b'{"op_code":4,"worker_id":"torn')
     storage = StudyStorage(folder)
-    assert storage.extend(cells) == len(cells) - 2
-    assert [trial.run for trial in storage.trials()] == [cell.run for cell in cells]
+    assert storage.extend(specs) == len(specs) - 2
+    assert [trial.run for trial in storage.trials()] == [spec.run for spec in specs]

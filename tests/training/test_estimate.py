@@ -27,7 +27,7 @@ from exphil_core.training.estimate import (
 )
 from exphil_core.training.optim import Optimizer
 from exphil_core.training.speed import training_speed
-from exphil_core.training.throughput import synthetic_batch
+from exphil_core.training.synthetic_batch import synthetic_batch
 
 CPU = torch.device("cpu")
 

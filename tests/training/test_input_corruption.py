@@ -8,8 +8,9 @@ import torch
 from exphil_core.config.preset import Preset, TrainConfig
 from exphil_core.encoding.batch import TensorBatch, build_targets, controller_at
 from exphil_core.models.policy import Policy, build_policy, slice_frames
-from exphil_core.training.input_corruption import corrupt_inputs, draw_delays
-from exphil_core.training.throughput import synthetic_batch
+from exphil_core.training.delay import draw_delays
+from exphil_core.training.input_corruption import corrupt_inputs
+from exphil_core.training.synthetic_batch import synthetic_batch
 
 CPU = torch.device("cpu")
 

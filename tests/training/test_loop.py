@@ -13,7 +13,7 @@ import torch
 from exphil_core.config.backbones import BACKBONE_KINDS
 from exphil_core.config.preset import Preset
 from exphil_core.dataset.index import DatasetIndex
-from exphil_core.errors import CheckpointError
+from exphil_core.errors import CheckpointError, UsageError
 from exphil_core.models.policy import Policy, Scores
 from exphil_core.replays.columns import SCHEMA_VERSION
 from exphil_core.runs.command_handler import StopTraining
@@ -41,7 +41,8 @@ def test_every_backbone_learns_something_in_a_hundred_steps(
     kind: str, tiny: MakePreset, new_run: NewRun
 ) -> None:
     backbone = {"kind": kind, "layers": 2}
-    run = new_run(tiny(backbone=backbone, train={"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9}))
+    train = {"max_steps": 100, "lr": 3e-3, "ema_decay": 0.9}
+    run = new_run(tiny(backbone=backbone, train=train, evaluation={"every_steps": 100}))
     assert work(run) == 0
     losses = [event["loss"] for event in events_of(run, "step")]
     assert sum(losses[-10:]) < 0.6 * sum(losses[:10])
@@ -116,6 +117,35 @@ def test_a_run_says_which_kernel_runs_its_scan(
     # Whoever plays takes what is there: the name of the kernel is not the policy's.
     _, preset, _ = load_for_play(run.step_directory(2), torch.device("cpu"))
     assert getattr(preset.backbone, "kernel", None) == ("auto" if kernel else None)
+
+
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [("v = 1", ("version 1, written by exphil", "reads version 2")), ("v = = 2", ("run.toml is damaged",))],
+)
+def test_a_run_that_cannot_be_read_is_left_as_it_was(
+    written: str, words: tuple[str, ...], tiny: MakePreset, new_run: NewRun, capsys: Any
+) -> None:
+    run = new_run(tiny(train={"max_steps": 1}))
+    assert work(run) == 0
+    about = run.path / "run.toml"
+    about.write_text(about.read_text().replace("v = 2", written, 1))
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(UsageError) as refused:
+        work(run)
+    assert all(word in str(refused.value) for word in words)
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_a_checkpoint_of_another_format_is_refused_with_the_formats(
+    tiny: MakePreset, new_run: NewRun
+) -> None:
+    run = new_run(tiny(train={"max_steps": 1}))
+    assert work(run) == 0
+    manifest = run.step_directory(1) / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 1'))
+    with pytest.raises(CheckpointError, match=r"checkpoint format 1, .* reads format 2: train a new policy"):
+        load_for_play(run.step_directory(1), torch.device("cpu"))
 
 
 def test_weights_of_another_backbone_are_refused_with_their_kind(tiny: MakePreset, new_run: NewRun) -> None:

@@ -103,12 +103,12 @@ def test_the_largest_batch_that_balance_can_fill(tiny: MakePreset) -> None:
     assert largest_balanced_batch(_balanced(tiny, batch_size=256), _issue()) == 256
 
 
-@pytest.mark.parametrize("lanes", [False, True])
-def test_drawn_shares_are_counted_in_the_windows_of_the_run(tiny: MakePreset, lanes: bool) -> None:
+@pytest.mark.parametrize("streams", [False, True])
+def test_drawn_shares_are_counted_in_the_windows_of_the_run(tiny: MakePreset, streams: bool) -> None:
     data = _issue()
     settings: dict[str, Any] = {"seed": 3, "batch_size": 4, "chunk_length": 60, "balance": True}
-    kind = StatefulBatchPlan if lanes else BatchPlan
-    if lanes:
+    kind = StatefulBatchPlan if streams else BatchPlan
+    if streams:
         settings["grad_accum_steps"] = 1
     plan = kind(data.train, data.store.index, **settings)
     told = shares_drawn(plan, data, 50)

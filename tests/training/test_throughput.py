@@ -15,13 +15,9 @@ from exphil_core.config.preset import Preset
 from exphil_core.errors import UsageError
 from exphil_core.models.policy import build_policy
 from exphil_core.training import throughput
-from exphil_core.training.throughput import (
-    PlainTransformer,
-    flops_per_frame,
-    keys_in_band,
-    measure_training,
-    synthetic_batch,
-)
+from exphil_core.training.flops import flops_per_frame, keys_in_band
+from exphil_core.training.synthetic_batch import synthetic_batch
+from exphil_core.training.throughput import PlainTransformer, measure_training
 
 CPU = torch.device("cpu")
 FRAMES = 32

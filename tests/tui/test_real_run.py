@@ -29,7 +29,8 @@ def training(new_run: MakeRun, tiny: Callable[..., Preset]) -> Iterator[MakeRun]
     runs = []
 
     def begin(name: str = "run", *, steps: int = 1_000_000) -> RunDirectory:
-        run = new_run(tiny(train={"max_steps": steps, "log_every_steps": 1}), name)
+        evaluation = {"every_steps": 100, "max_frames": 500}
+        run = new_run(tiny(train={"max_steps": steps, "log_every_steps": 1}, evaluation=evaluation), name)
         runs.append(run)
         start_run(run)
         return run
@@ -99,28 +100,30 @@ def test_a_killed_worker_is_shown_as_crashed_with_the_end_of_its_log_and_can_be_
     wait_for(lambda: run.process_id() not in (None, pid))
 
 
-@pytest.mark.parametrize("signals", [(signal.SIGKILL,), (signal.SIGSTOP, signal.SIGKILL), (signal.SIGHUP,)])
+@pytest.mark.usefixtures("hangups")
 def test_what_becomes_of_a_workbench_does_not_change_what_a_run_learns(
-    signals: tuple[signal.Signals, ...], start: Start, training: MakeRun
+    start: Start, training: MakeRun
 ) -> None:
     steps = 300
     alone = training("alone", steps=steps)
     wait_for(lambda: not alone.alive())
-    run = training("watched", steps=steps)
-    wait_for(lambda: len(steps_of(run)) > 3)
-    opened = attached(start, run)
-    for number in signals:
-        os.kill(opened.process.pid, number)
-        seen = len(steps_of(run))
-        wait_for(lambda seen=seen: not run.alive() or len(steps_of(run)) > seen + 5)
-    wait_for(lambda: not run.alive())
-    for name in ("model.safetensors", "optimizer.safetensors", "rng-0.safetensors"):
-        one, other = (load_file(found.step_directory(steps) / name) for found in (alone, run))
-        assert one.keys() == other.keys()
-        assert all(tensor.equal(other[key]) for key, tensor in one.items()), name
+    for signals in ((signal.SIGKILL,), (signal.SIGSTOP, signal.SIGKILL), (signal.SIGHUP,)):
+        run = training(f"watched-{'-'.join(number.name for number in signals)}", steps=steps)
+        wait_for(lambda run=run: len(steps_of(run)) > 3)  # type: ignore[misc]
+        opened = attached(start, run)
+        for number in signals:
+            os.kill(opened.process.pid, number)
+            seen = len(steps_of(run))
+            wait_for(lambda run=run, seen=seen: not run.alive() or len(steps_of(run)) > seen + 5)  # type: ignore[misc]
+        assert run.alive(), "it was over before its workbench was"
+        wait_for(lambda run=run: not run.alive())  # type: ignore[misc]
+        for name in ("model.safetensors", "optimizer.safetensors", "rng-0.safetensors"):
+            one, other = (load_file(found.step_directory(steps) / name) for found in (alone, run))
+            assert one.keys() == other.keys()
+            assert all(tensor.equal(other[key]) for key, tensor in one.items()), (signals, name)
 
-    again = attached(start, run)
-    again.until("done")
-    again.until(f"{steps:,}")
-    assert len(steps_of(run)) == steps
-    assert not opened.process.isalive()
+        again = attached(start, run)
+        again.until("done")
+        again.until(f"{steps:,}")
+        assert len(steps_of(run)) == steps
+        wait_for(lambda opened=opened: not opened.process.isalive())  # type: ignore[misc]

@@ -7,7 +7,6 @@ memory or print. It writes a JSON header and raw columns, no pickle: a hostile r
 import json
 import mmap
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from exphil_core.replays.columns import (
 )
 from exphil_core.replays.compressed import plain_replay
 from exphil_core.replays.game import Columns, Floor, Game, Items, Player
+from exphil_core.replays.isolation.memory_limit import limit_memory
 from exphil_core.replays.pack import PackedGame, pack_game
 from exphil_core.replays.refusals import REASONS, Refused
 from exphil_core.replays.text import sanitise
@@ -153,7 +153,7 @@ def main(arguments: list[str], parse: Callable[[str], Game] = _parse) -> int:
     signal.alarm(seconds)
     # Arrow's own allocators reserve gigabytes of address space, which count towards the limit.
     os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-    _limit_memory(memory_mib * 2**20)
+    limit_memory(memory_mib)
     try:
         header, arrays = _read(path, parse)
         partial = out.with_name(f"{out.name}.partial")
@@ -162,13 +162,6 @@ def main(arguments: list[str], parse: Callable[[str], Game] = _parse) -> int:
     except OSError as error:
         return DiskFullError.exit_code if error.errno in DISK_FULL_ERRNOS else 1
     return 0
-
-
-def _limit_memory(limit: int) -> None:
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    except (ValueError, OSError):  # macOS defines RLIMIT_AS but does not support it
-        return
 
 
 def _read(path: str, parse: Callable[[str], Game]) -> tuple[dict[str, Any], list[np.ndarray]]:

@@ -5,7 +5,6 @@ another worker. Parser output goes to the file behind stderr, never to a termina
 """
 
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -19,6 +18,7 @@ from exphil_core.replays import archives, filters
 from exphil_core.replays.compressed import plain_replay
 from exphil_core.replays.game import Game
 from exphil_core.replays.isolation import ipc
+from exphil_core.replays.isolation.memory_limit import limit_memory
 from exphil_core.replays.pack import pack_game
 from exphil_core.replays.parse import parse_replay
 from exphil_core.replays.refusals import REASONS, Refused
@@ -35,7 +35,8 @@ def main(arguments: list[str], parse: Callable[[str], Game] = parse_replay) -> N
     answers = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(2, 1)
-    _limit_memory(memory_mib * 2**20)
+    if (error := limit_memory(memory_mib)) is not None:
+        print(f"no memory limit: {error}", file=sys.stderr)
     inbox = ipc.MessageBuffer()
     try:
         ipc.send(answers, {"ready": True})
@@ -54,13 +55,6 @@ def main(arguments: list[str], parse: Callable[[str], Game] = parse_replay) -> N
         pass
     # Both pipes close when the ingest is done or its process has died; a dead process leaves the spool to us.
     shutil.rmtree(spool, ignore_errors=True)
-
-
-def _limit_memory(limit: int) -> None:
-    try:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))
-    except (ValueError, OSError) as error:  # macOS defines RLIMIT_AS but does not support it
-        print(f"no memory limit: {error}", file=sys.stderr)
 
 
 def _refusal(reason: str, detail: str = "") -> dict[str, Any]:

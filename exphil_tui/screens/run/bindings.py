@@ -12,7 +12,9 @@ RUN_BINDINGS: list[BindingType] = [
     Binding("r", "resume_run", "Resume", tooltip="Resume from the newest checkpoint"),
     Binding("v", "toggle_validation", "Train/validation"),
     Binding("h", "toggle_heads", "Per head", show=False),
-    Binding("l", "toggle_whole('log')", "Log", show=False, tooltip="Show the log full-screen, and back"),
+    Binding(
+        "l", "toggle_full_screen('log')", "Log", show=False, tooltip="Show the log full-screen, and back"
+    ),
     Binding(
         "g",
         "toggle_pilot",
@@ -22,7 +24,7 @@ RUN_BINDINGS: list[BindingType] = [
     ),
     Binding(
         "f",
-        "toggle_whole('gauge')",
+        "toggle_full_screen('gauge')",
         "Gauge full-screen",
         show=False,
         tooltip="Show the gauge full-screen with a histogram, and back",

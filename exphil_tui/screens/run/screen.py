@@ -80,7 +80,7 @@ class RunScreen(WorkbenchScreen[None]):
         with Vertical(id="run-body"):
             yield Chart(id="run-chart")
             yield self._panels
-            yield SystemStatsLine(id="run-vitals")
+            yield SystemStatsLine(id="run-system-stats")
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -239,7 +239,7 @@ class RunScreen(WorkbenchScreen[None]):
         panels = self._panels
         compact = self.size.width < FULL_WIDTH or self.size.height < FULL_HEIGHT
         self.set_class(compact, "-compact")
-        self.set_class(panels.full_screen_panel is not None, "-whole")
+        self.set_class(panels.full_screen_panel is not None, "-full-screen")
         panels.set_compact(compact)
 
     def action_next_panel(self, direction: int) -> None:
@@ -263,7 +263,7 @@ class RunScreen(WorkbenchScreen[None]):
         self._panels.show_heads(self._mode.heads)
         self.repaint_now()
 
-    def action_toggle_whole(self, panel: FullScreenPanel) -> None:
+    def action_toggle_full_screen(self, panel: FullScreenPanel) -> None:
         """Toggle a panel between its place and the whole screen."""
         panels = self._panels
         panels.toggle_full_screen(panel)

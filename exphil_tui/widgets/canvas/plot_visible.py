@@ -101,7 +101,7 @@ def why_empty(plot: Plot, visible: VisibleData | None) -> str | None:
             return f"No {plot.x_title or 'x'} above 0 yet, and a logarithmic axis begins there. x makes it linear."
         return "No data yet."
     if visible.points == 0:
-        return "No points here. 0 shows everything, End the newest."
+        return "No points in view: press 0 to show all, End for the newest."
     if visible.has_finite:
         return None
     if plot.log_y and visible.hidden:

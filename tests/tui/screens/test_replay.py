@@ -13,6 +13,7 @@ from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from exphil_core.dojo.demo import plan_match, write_match
 from exphil_core.pilot.directory import PilotDirectory
 from exphil_core.replays.game import Game
 from exphil_core.replays.isolation import sandbox
@@ -53,12 +54,16 @@ def hand() -> Hand:
     return Hand()
 
 
+@pytest.fixture(scope="module")
+def match(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole match of the dojo."""
+    return write_match(tmp_path_factory.mktemp("match"), plan_match(11, 0))
+
+
 @pytest.fixture
-def dojo(dojo_replays: Path, tmp_path: Path) -> Path:
+def dojo(match: Path, tmp_path: Path) -> Path:
     """One replay of the dojo, by a short name."""
-    found = tmp_path / "dojo.slp"
-    shutil.copy(sorted(dojo_replays.glob("*.slp"))[0], found)
-    return found
+    return shutil.copy(match, tmp_path / "dojo.slp")
 
 
 @pytest.fixture(autouse=True)

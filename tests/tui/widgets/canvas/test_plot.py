@@ -276,7 +276,7 @@ def test_a_view_without_points_says_how_to_get_out_of_it() -> None:
     x = np.concatenate((np.arange(10.0), np.arange(1000.0, 1010.0)))
     text = screen(Plot(lines=[line("Fox", np.ones(20), x=x)], view=ChartView(span=100, high=500)))
 
-    assert "No points here." in text
+    assert "No points in view" in text
 
 
 def test_names_are_shown_without_what_could_steer_a_terminal() -> None:

@@ -3,7 +3,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from exphil_core.replays.alignment import leak_interval, leak_sentence
+from exphil_core.replays.leak_probe import leak_interval, leak_sentence
 
 
 @pytest.mark.parametrize(

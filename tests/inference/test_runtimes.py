@@ -84,7 +84,9 @@ def test_onnx_draws_what_eager_torch_draws_and_is_within_float32_of_forward(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["mamba2", "tx_like"])
-def test_so_do_backbones_that_are_not_played_below(kind: str, make_policy: MakePolicy, game: PackedGame) -> None:
+def test_so_do_backbones_that_are_not_played_below(
+    kind: str, make_policy: MakePolicy, game: PackedGame
+) -> None:
     policy, preset = make_policy(kind)
     _same_function(policy, build_graph(policy, preset, rows=ROWS), game)
 

@@ -86,7 +86,7 @@ def dojo_replays(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("dojo")
     with pytest.MonkeyPatch.context() as patch:
         # Twenty seconds each: most of what a test's run takes is to evaluate whole games.
-        patch.setattr("exphil_core.dojo.demo.LAST_FRAME_ID", 1200)
+        patch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 1200)
         write_demo(folder, games=12, seed=11)
     return folder
 

@@ -46,6 +46,7 @@ COMMANDS = (
     "predict",
     "export",
     "demo",
+    "arena",
     "runs",
     "data",
     "presets",

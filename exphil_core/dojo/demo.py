@@ -9,51 +9,21 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from hashlib import blake2b
 from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
-from random import Random
 from typing import Final
 
 from exphil_core.dojo.bot_observation import BotObservation
 from exphil_core.dojo.bots import Bot
-from exphil_core.dojo.physics import step
-from exphil_core.dojo.slp_writer import SlpWriter, Value
+from exphil_core.dojo.environment import Controllers, DojoMatch
+from exphil_core.dojo.match import Match, plan_match
+from exphil_core.dojo.slp_writer import Value
 from exphil_core.dojo.styles import STYLES
-from exphil_core.dojo.world import DOJO_STAGES, Frame, World
-from exphil_core.melee.characters import LOW_TIER, by_name
-from exphil_core.melee.controller import NEUTRAL, Controller
-from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
-from exphil_core.melee.stages import Stage
+from exphil_core.melee.controller import NEUTRAL
 
 DOJO_VERSION: Final = "1"
 DEFAULT_GAMES: Final = 100
-LAST_FRAME_ID: Final = 4800
-"""A match that is undecided at this frame ends by time."""
-
-_EXTERNAL_IDS: Final = tuple(by_name(name).external_id for name in LOW_TIER)
-_PAIRINGS: Final = tuple((first, second) for first in _EXTERNAL_IDS for second in _EXTERNAL_IDS)
-_PORTS: Final = ((0, 1), (0, 2), (1, 3), (2, 3), (0, 3), (1, 2))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
-    """The settings of one game: players, ports, stage and seed."""
-
-    number: int
-    seed: int
-    stage: Stage
-    external_ids: tuple[int, int]
-    port_indices: tuple[int, int]
-    echo: int = 0
-    """Both bots repeat the step that the opponent took this many frames ago; 0 turns that off."""
-
-    @property
-    def file_name(self) -> str:
-        first, second = (LOW_TIER[_EXTERNAL_IDS.index(external_id)] for external_id in self.external_ids)
-        echo = f"_echo{self.echo}" if self.echo else ""
-        return f"dojo{echo}_{self.seed}_{self.number:05d}_{first}_vs_{second}_{self.stage.name}.slp"
 
 
 @dataclass(slots=True)
@@ -75,43 +45,19 @@ class _Tally:
         }
 
 
-def plan_match(seed: int, number: int, *, echo: int = 0) -> Match:
-    """Plan a match: rounds of all 25 pairings, each round shuffled; random stage and ports."""
-    round_number, place = divmod(number, len(_PAIRINGS))
-    order = list(_PAIRINGS)
-    _random(seed, "round", round_number).shuffle(order)
-    chance = _random(seed, "match", number)
-    return Match(
-        number=number,
-        seed=seed,
-        stage=DOJO_STAGES[chance.randrange(len(DOJO_STAGES))],
-        external_ids=order[place],
-        port_indices=_PORTS[chance.randrange(len(_PORTS))],
-        echo=echo,
-    )
-
-
 def play_match(match: Match) -> bytes:
-    """Simulate a match and return its replay as the bytes of an `.slp` file."""
-    world = World(match.stage, match.external_ids, match.port_indices)
-    bots = tuple(_bot(external_id) for external_id in match.external_ids)
+    """Simulate a match of two bots and return its replay as the bytes of an `.slp` file."""
+    played = DojoMatch(match, record=True)
+    bots = tuple(bot_of(external_id) for external_id in match.external_ids)
     sights = tuple(BotObservation(match.stage, bot.style.delay, echo=match.echo) for bot in bots)
-    dice = tuple(_random(match.seed, "inputs", match.number, player).random for player in (0, 1))
+    dice = tuple(match.inputs(player).random for player in (0, 1))
     tallies = (_Tally(), _Tally())
-    match_id = f"mode.dojo-{match.seed}-{match.number}" + (f"-echo{match.echo}" if match.echo else "")
-    writer = SlpWriter(
-        world, random_seed=_random(match.seed, "game", match.number).getrandbits(32), match_id=match_id
-    )
-    controllers: tuple[Controller, Controller] = (NEUTRAL, NEUTRAL)
-    before: Frame | None = None
-    while not world.over and world.frame_id < LAST_FRAME_ID:
-        if before is not None:
-            drawn = []
-            playable = world.frame_id + 1 >= FIRST_PLAYABLE_FRAME_ID
+    controllers: Controllers = (NEUTRAL, NEUTRAL)
+    while not played.over:
+        if played.frame is not None:
+            drawn, playable, posts = [], played.playable, played.frame.posts
             for player in (0, 1):
-                situation = sights[player].situation(
-                    before.posts[player], controllers[player], before.posts[1 - player]
-                )
+                situation = sights[player].situation(posts[player], controllers[player], posts[1 - player])
                 if not playable:
                     drawn.append(NEUTRAL)
                     continue
@@ -124,14 +70,12 @@ def play_match(match: Match) -> bytes:
                 tally.frames += 1
                 drawn.append(choice.controllers[index])
             controllers = (drawn[0], drawn[1])
-        frame = step(world, controllers)
-        writer.add(controllers, frame, before)
-        before = frame
+        played.step(controllers)
     players: dict[str, Value] = {
         str(port): tally.metadata() for port, tally in zip(match.port_indices, tallies, strict=True)
     }
     known: dict[str, Value] = {"version": DOJO_VERSION, "players": players}
-    return writer.finish(dojo={**known, "echo": match.echo} if match.echo else known)
+    return played.replay({**known, "echo": match.echo} if match.echo else known)
 
 
 def write_match(out: Path, match: Match) -> Path:
@@ -165,14 +109,8 @@ def write_demo(out: Path, *, games: int, seed: int, echo: int = 0, workers: int 
 _BOTS: dict[int, Bot] = {}
 
 
-def _bot(external_id: int) -> Bot:
+def bot_of(external_id: int) -> Bot:
     """Return the process-wide bot of a character; its only state is a cache of distributions."""
     if external_id not in _BOTS:
         _BOTS[external_id] = Bot(STYLES[external_id])
     return _BOTS[external_id]
-
-
-def _random(seed: int, *purpose: str | int) -> Random:
-    """Return an independent generator for each purpose, equal on every machine."""
-    text = "/".join(str(part) for part in (seed, *purpose))
-    return Random(int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big"))

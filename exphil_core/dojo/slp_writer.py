@@ -5,6 +5,7 @@ the controller and the state *before* the frame, a post-frame event the state af
 Source: the Slippi replay file specification (project-slippi/slippi-wiki, SPEC.md).
 """
 
+import copy
 from collections.abc import Mapping
 from struct import Struct, pack
 from typing import Final
@@ -42,6 +43,12 @@ class SlpWriter:
         self._events += _game_start(world, random_seed, match_id)
         self._last: tuple[Post, Post] | None = None
         self._wires: dict[Controller, tuple[tuple[float | int, ...], int]] = {}
+
+    def copied(self, world: World) -> "SlpWriter":
+        """Return a copy that continues with `world`, a copy of this writer's."""
+        found = copy.copy(self)
+        found._world, found._events = world, self._events[:]
+        return found
 
     def add(self, controllers: tuple[Controller, Controller], frame: Frame, before: Frame | None) -> None:
         """Append one frame: its controllers, the resulting frame, and the frame before (None for the first)."""

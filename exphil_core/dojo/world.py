@@ -3,6 +3,7 @@
 `Post` is one player's part of a frame, in the field order of Slippi's post-frame event.
 """
 
+import copy
 from typing import Final, NamedTuple
 
 from exphil_core.dojo.fighters import FIGHTERS, Attack
@@ -158,6 +159,12 @@ class World:
             Body(external_ids[0], port_indices[0], -SPAWN_X),
             Body(external_ids[1], port_indices[1], SPAWN_X),
         )
+
+    def copied(self) -> "World":
+        """Return a copy with bodies of its own."""
+        found = copy.copy(self)
+        found.bodies = copy.copy(self.bodies[0]), copy.copy(self.bodies[1])
+        return found
 
     @property
     def over(self) -> bool:

@@ -73,13 +73,17 @@ class Agent:
         )
 
     @torch.inference_mode()
-    def act(self, frame: TensorBatch) -> ControllerTensors:
+    def act(self, frame: TensorBatch, *, uniform_BK: Tensor | None = None) -> ControllerTensors:
         """Observe one frame of every row (L = 1) and return each row's controller for its next frame, [B].
 
         Rows with `frame.reset` restart with this frame.
+
+        Args:
+            uniform_BK: Uniform random numbers in [0, 1) to sample with; None draws them from the agent's generator.
         """
         reset_B = frame.reset[:, 0]
-        uniform_BK = torch.rand(self.rows, len(self._neutral_K), generator=self.generator)
+        if uniform_BK is None:
+            uniform_BK = torch.rand(self.rows, len(self._neutral_K), generator=self.generator)
         tokens_BK, backbone = self.runtime.step(
             frame, reset_B, self.state.backbone, uniform_BK, self.temperature
         )

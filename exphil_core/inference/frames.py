@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from exphil_core.dataset.batches import Batch
-from exphil_core.dojo.demo import plan_match, play_match
+from exphil_core.dojo.demo import play_match
+from exphil_core.dojo.match import plan_match
 from exphil_core.replays.columns import GROUPS
 from exphil_core.replays.pack import PackedGame, pack_game
 from exphil_core.replays.parse import parse_replay

@@ -11,7 +11,7 @@ import pytest
 from exphil_core.dojo import states as s
 from exphil_core.dojo.bot_observation import BotObservation, Situation
 from exphil_core.dojo.bots import Bot
-from exphil_core.dojo.demo import plan_match
+from exphil_core.dojo.match import plan_match
 from exphil_core.dojo.states import KIND, Kind
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.action_states import COUNT

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from exphil_core.dojo import demo
-from exphil_core.dojo.demo import plan_match, write_demo
+from exphil_core.dojo.demo import write_demo
+from exphil_core.dojo.match import plan_match
 from exphil_core.melee.characters import LOW_TIER, by_name
 
 

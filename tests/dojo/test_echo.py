@@ -9,7 +9,8 @@ import pytest
 
 from exphil_core.dojo.bot_observation import NO_STEP, BotObservation
 from exphil_core.dojo.bots import Bot
-from exphil_core.dojo.demo import plan_match, write_demo
+from exphil_core.dojo.demo import write_demo
+from exphil_core.dojo.match import plan_match
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import Controller
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID

@@ -8,7 +8,7 @@ import melee
 import numpy as np
 import pytest
 
-from exphil_core.dojo.demo import plan_match
+from exphil_core.dojo.match import plan_match
 from exphil_core.dojo.physics import step
 from exphil_core.dojo.world import Frame, World
 from exphil_core.melee.characters import by_external_id

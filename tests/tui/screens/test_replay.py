@@ -13,7 +13,8 @@ from textual.geometry import Size
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
-from exphil_core.dojo.demo import plan_match, write_match
+from exphil_core.dojo.demo import write_match
+from exphil_core.dojo.match import plan_match
 from exphil_core.pilot.directory import PilotDirectory
 from exphil_core.replays.game import Game
 from exphil_core.replays.isolation import sandbox

@@ -1,0 +1,192 @@
+"""Scores of matches: net stocks per active minute, win rate and what else happened, with intervals.
+
+A perfect imitator of its opponent scores 0 stocks a minute and wins half of its matches.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from exphil_core.arena.plan import ArenaMatch
+from exphil_core.dojo.world import Frame, Post
+from exphil_core.melee import characters
+from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
+
+FRAMES_A_MINUTE = 3600
+
+ALONE_FRAMES = 180
+"""A stock is a self-destruct if its player was not hit in so many frames before."""
+
+RESAMPLES = 2000
+"""Bootstrap samples of an interval."""
+
+_CONFIDENCE = 95.0
+_Z = 1.959964
+"""Normal quantile of a 95 % interval."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GameScore:
+    """One match from the first player's view."""
+
+    number: int
+    pair: int
+    character: str
+    opponent: str
+    stage: str
+    seat: int
+    frames: int
+    """Frames in which inputs count."""
+    taken: int
+    """Stocks that the opponent lost."""
+    lost: int
+    damage: float
+    """Percent dealt."""
+    received: float
+    self_destructs: int
+    won: float
+    """1 for a win, 0 for a loss, 0.5 for equal stocks and percent when the time is up."""
+
+    @property
+    def net(self) -> int:
+        return self.taken - self.lost
+
+
+class ScoreKeeper:
+    """Counts one match frame by frame."""
+
+    def __init__(self, planned: ArenaMatch) -> None:
+        self._planned = planned
+        self._before: tuple[Post, Post] | None = None
+        self._frames = 0
+        self._lost = [0, 0]
+        self._received = [0.0, 0.0]
+        self._alone = [0, 0]
+        """Stocks lost without a hit in the last `ALONE_FRAMES`."""
+        self._since_hit = [ALONE_FRAMES, ALONE_FRAMES]
+        self._posts: tuple[Post, Post] | None = None
+
+    def add(self, frame: Frame) -> None:
+        """Count the next frame."""
+        if frame.frame_id >= FIRST_PLAYABLE_FRAME_ID:
+            self._frames += 1
+        self._posts = frame.posts
+        if self._before is not None:
+            for side, (before, now) in enumerate(zip(self._before, frame.posts, strict=True)):
+                self._since_hit[side] += 1
+                if now.percent > before.percent:
+                    self._received[side] += now.percent - before.percent
+                    self._since_hit[side] = 0
+                if now.stocks < before.stocks:
+                    self._lost[side] += 1
+                    self._alone[side] += self._since_hit[side] >= ALONE_FRAMES
+        self._before = frame.posts
+
+    def score(self) -> GameScore:
+        """Return the score of the match so far."""
+        assert self._posts is not None
+        own, other = self._planned.seat, 1 - self._planned.seat
+        first, second = self._posts[own], self._posts[other]
+        standing, against = (first.stocks, -first.percent), (second.stocks, -second.percent)
+        return GameScore(
+            number=self._planned.number,
+            pair=self._planned.pair,
+            character=characters.by_external_id(self._planned.character(0)).name,
+            opponent=characters.by_external_id(self._planned.character(1)).name,
+            stage=self._planned.match.stage.name,
+            seat=own,
+            frames=self._frames,
+            taken=self._lost[other],
+            lost=self._lost[own],
+            damage=self._received[other],
+            received=self._received[own],
+            self_destructs=self._alone[own],
+            won=0.5 if standing == against else float(standing > against),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArenaScore:
+    """The scores of several matches together."""
+
+    games: int
+    minutes: float
+    """Active minutes."""
+    net_stocks: Interval
+    """Stocks taken less stocks lost, per active minute."""
+    win_rate: Interval
+    taken: float
+    """Stocks per active minute, as all that follows."""
+    lost: float
+    damage: float
+    received: float
+    self_destructs: float
+    minutes_a_game: float
+
+    def fields(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return asdict(self)
+
+
+def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
+    """Score at least one match. Intervals resample whole pairs: the two matches of a pair have the same luck."""
+    assert scores, "no match was played"
+    minutes = sum(score.frames for score in scores) / FRAMES_A_MINUTE
+    won = sum(score.won for score in scores)
+    return ArenaScore(
+        games=len(scores),
+        minutes=minutes,
+        net_stocks=_net_stocks(scores, seed=seed),
+        win_rate=wilson(won, len(scores)),
+        taken=sum(score.taken for score in scores) / minutes,
+        lost=sum(score.lost for score in scores) / minutes,
+        damage=sum(score.damage for score in scores) / minutes,
+        received=sum(score.received for score in scores) / minutes,
+        self_destructs=sum(score.self_destructs for score in scores) / minutes,
+        minutes_a_game=minutes / len(scores),
+    )
+
+
+def by(scores: Iterable[GameScore], *keys: str) -> dict[tuple[str, ...], ArenaScore]:
+    """Score groups of matches, such as `by(scores, "character", "opponent")`."""
+    groups: dict[tuple[str, ...], list[GameScore]] = {}
+    for score in scores:
+        groups.setdefault(tuple(str(getattr(score, key)) for key in keys), []).append(score)
+    return {key: combined(group) for key, group in sorted(groups.items())}
+
+
+def wilson(successes: float, trials: int) -> Interval:
+    """Return a share with its Wilson interval (Wilson, 1927)."""
+    share, spread = successes / trials, _Z * _Z / trials
+    half = _Z * np.sqrt((share * (1 - share) + spread / 4) / trials)
+    low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
+    return Interval(value=share, low=max(0.0, float(low)), high=min(1.0, float(high)))
+
+
+def _net_stocks(scores: Sequence[GameScore], *, seed: int) -> Interval:
+    pairs: dict[int, list[float]] = {}
+    for score in scores:
+        sums = pairs.setdefault(score.pair, [0.0, 0.0])
+        sums[0] += score.net
+        sums[1] += score.frames / FRAMES_A_MINUTE
+    net, minutes = np.array(list(pairs.values())).T
+    drawn = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
+    found = net[drawn].sum(1) / minutes[drawn].sum(1)
+    margin = (100 - _CONFIDENCE) / 2
+    low, high = np.percentile(found, (margin, 100 - margin))
+    return Interval(value=float(net.sum() / minutes.sum()), low=float(low), high=float(high))

@@ -1,0 +1,164 @@
+"""Matches and scores: the same seed gives the same matches, and the controls come out as they must."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from exphil_core.arena.plan import plan_matches
+from exphil_core.arena.play import play_matches
+from exphil_core.arena.players import BotPlayer, NeutralPlayer, Player
+from exphil_core.arena.policy_player import PolicyPlayer
+from exphil_core.arena.score import FRAMES_A_MINUTE, GameScore, combined, wilson
+from exphil_core.cli.main import run
+from exphil_core.config.preset import Preset
+from exphil_core.melee.characters import LOW_TIER, by_name
+from exphil_core.models.policy import build_policy
+from exphil_core.replays.parse import parse_replay
+from exphil_core.runs.directory import RunDirectory
+from exphil_core.worker import work
+
+LOW_TIERS = tuple(by_name(name).external_id for name in LOW_TIER)
+MakePreset = Callable[..., Preset]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Matches of ten seconds of play."""
+    monkeypatch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 600)
+
+
+def _policy(tiny: MakePreset, **policy: object) -> PolicyPlayer:
+    torch.manual_seed(0)
+    built = build_policy(tiny(backbone={"kind": "gru"}, policy={"head_width": 32, **policy})).eval()
+    return PolicyPlayer(built, name="policy")
+
+
+def _replays(players: tuple[Player, Player], games: int, **how: int) -> dict[int, bytes]:
+    planned = plan_matches(games, seed=3, first=LOW_TIERS, second=LOW_TIERS)
+    found: dict[int, bytes] = {}
+    scores = list(
+        play_matches(
+            planned, players, record=lambda match, replay: found.update({match.number: replay}), **how
+        )
+    )
+    assert sorted(score.number for score in scores) == sorted(found) == list(range(games))
+    return found
+
+
+@pytest.mark.usefixtures("short")
+def test_matches_are_the_same_to_the_byte_however_many_are_played_at_once(tiny: MakePreset) -> None:
+    expected = _replays((_policy(tiny), BotPlayer()), 20, at_once=1)
+    for at_once in (7, 20, 96):
+        found = _replays((_policy(tiny), BotPlayer()), 20, at_once=at_once)
+        assert [number for number in expected if found[number] != expected[number]] == [], at_once
+
+
+@pytest.mark.usefixtures("short")
+def test_more_games_extend_fewer() -> None:
+    few, many = (_replays((BotPlayer(), BotPlayer()), games) for games in (4, 10))
+    assert {number: many[number] for number in few} == few
+
+
+def test_a_match_that_is_recorded_can_be_read_with_its_players(tmp_path: Path) -> None:
+    replay = _replays((BotPlayer(), NeutralPlayer()), 2)[1]
+    (tmp_path / "a.slp").write_bytes(replay)
+    game = parse_replay(tmp_path / "a.slp")
+    assert game.frames > 600
+    assert b"neutral" in replay
+
+
+def test_neutral_loses_and_never_takes_a_stock() -> None:
+    planned = plan_matches(12, seed=1, first=LOW_TIERS, second=LOW_TIERS)
+    score = combined(list(play_matches(planned, (NeutralPlayer(), BotPlayer()))))
+    assert score.net_stocks.high < -3
+    assert (score.win_rate.value, score.damage) == (0.0, 0.0)
+    mirrored = combined(list(play_matches(planned, (BotPlayer(), NeutralPlayer()))))
+    assert mirrored.net_stocks.low > 3
+
+
+def test_the_bot_against_itself_is_even_within_its_interval() -> None:
+    planned = plan_matches(60, seed=2, first=LOW_TIERS, second=LOW_TIERS)
+    score = combined(list(play_matches(planned, (BotPlayer(), BotPlayer()))))
+    assert score.net_stocks.low < 0 < score.net_stocks.high
+    assert score.win_rate.low < 0.5 < score.win_rate.high
+
+
+def test_pairs_are_mirrored_and_stages_and_pairings_come_equally() -> None:
+    planned = plan_matches(150, seed=0, first=LOW_TIERS, second=LOW_TIERS)
+    for one, other in zip(planned[::2], planned[1::2], strict=True):
+        assert one.pair == other.pair
+        assert one.match.external_ids == other.match.external_ids[::-1]
+        assert (one.seat, other.seat) == (0, 1)
+        assert [one.character(player) for player in (0, 1)] == [other.character(player) for player in (0, 1)]
+    settings = [(each.character(0), each.character(1), each.match.stage.name) for each in planned[::2]]
+    assert len(set(settings)) == 75
+
+
+def test_scores_are_counted_per_active_minute() -> None:
+    common = {
+        "character": "mewtwo",
+        "opponent": "link",
+        "stage": "battlefield",
+        "seat": 0,
+        "frames": FRAMES_A_MINUTE,
+    }
+    rest = {"damage": 50.0, "received": 100.0, "self_destructs": 1}
+    games = [
+        GameScore(number=0, pair=0, taken=1, lost=4, won=0.0, **common, **rest),
+        GameScore(number=1, pair=0, taken=4, lost=3, won=1.0, **common, **rest),
+    ]
+    score = combined(games)
+    assert score.net_stocks.value == -1.0
+    assert (score.taken, score.lost, score.damage, score.self_destructs) == (2.5, 3.5, 50.0, 1.0)
+    assert score.win_rate.value == 0.5
+
+
+def test_wilsons_interval_is_that_of_scipy() -> None:
+    from scipy.stats import binomtest
+
+    for won, trials in ((0, 10), (7, 10), (31, 96)):
+        expected = binomtest(won, trials).proportion_ci(method="wilson")
+        found = wilson(won, trials)
+        np.testing.assert_allclose((found.low, found.high), (expected.low, expected.high), atol=1e-6)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_run_is_scored_from_the_command_line(
+    tiny: MakePreset, new_run: Callable[..., RunDirectory], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = new_run(tiny(train={"max_steps": 2}))
+    assert work(trained) == 0
+    capsys.readouterr()
+    runs = ["--runs-dir", str(trained.path.parent)]
+    assert (
+        run(["arena", trained.name, "--games", "4", "--record", str(tmp_path / "out"), "--json", *runs]) == 0
+    )
+    found = json.loads(capsys.readouterr().out)
+    assert (found["games"], found["against"]) == (4, "bot")
+    assert found["net_stocks"]["low"] <= found["net_stocks"]["value"] <= found["net_stocks"]["high"]
+    assert sum(part["games"] for part in found["per_character"].values()) == 4
+    assert len(list((tmp_path / "out").glob("*.slp"))) == 4
+    assert run(["arena", trained.name, "--games", "4", *runs]) == 0
+    said = capsys.readouterr()
+    assert "net stocks per active minute" in said.out
+    assert "note" not in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nobody"], "no run 'nobody'"),
+        (["bot", "--character", "fox"], "the dojo does not have Fox"),
+        (["bot", "--stage", "pokemon"], "the dojo has no stage 'pokemon'"),
+        (["bot", "--against", "nobody"], "a player is a run, a checkpoint, bot or neutral"),
+    ],
+)
+def test_what_cannot_be_played_is_a_sentence(
+    words: list[str], expected: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["arena", *words, "--runs-dir", str(tmp_path)]) == 2
+    assert expected in capsys.readouterr().err

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from exphil_core.config.preset import TrainConfig
 
 _SLOTS = ("exp_avg", "exp_avg_sq")
+_BETAS = (0.9, 0.98)
 
 
 def learning_rate(config: TrainConfig, *, step: int, progress: float) -> float:
@@ -45,25 +47,27 @@ def _decaying(model: nn.Module) -> set[str]:
 
 @dataclass(slots=True)
 class Optimizer:
-    """AdamW and an exponential moving average (EMA) of the weights."""
+    """AdamW and an exponential moving average (EMA) of the weights.
+
+    AdamW is torch's function. Building its class imports the compiler, which takes each process more than a second.
+    """
 
     model: nn.Module
     config: TrainConfig
-    adam: torch.optim.AdamW = field(init=False)
+    groups: list[tuple[float, list[Tensor]]] = field(init=False)
+    """Weight decay and the parameters that have it."""
+    state: dict[Tensor, dict[str, Tensor]] = field(init=False, default_factory=dict)
+    """By parameter, from its first update on: `step`, `exp_avg` and `exp_avg_sq`."""
     average: dict[str, Tensor] = field(init=False)
     """EMA weights by parameter name; empty when `ema_decay` is 0."""
 
     def __post_init__(self) -> None:
         named = [(name, p) for name, p in self.model.named_parameters() if p.requires_grad]
         decaying = _decaying(self.model)
-        decayed = [p for name, p in named if name in decaying]
-        plain = [p for name, p in named if name not in decaying]
-        groups = [
-            {"params": decayed, "weight_decay": self.config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+        self.groups = [
+            (self.config.weight_decay, [p for name, p in named if name in decaying]),
+            (0.0, [p for name, p in named if name not in decaying]),
         ]
-        # Fused: one pass over the weights, which on a CPU takes a quarter of the time of separate passes.
-        self.adam = torch.optim.AdamW(groups, lr=self.config.lr, betas=(0.9, 0.98), eps=1e-8, fused=True)
         self.average = {name: p.detach().clone() for name, p in named} if self.config.ema_decay else {}
 
     def clip(self) -> Tensor:
@@ -73,12 +77,38 @@ class Optimizer:
     def step(self, *, step: int, progress: float) -> float:
         """Take one update and clear the gradients; return the learning rate that was used."""
         rate = learning_rate(self.config, step=step, progress=progress)
-        for group in self.adam.param_groups:
-            group["lr"] = rate
-        self.adam.step()
-        self.adam.zero_grad(set_to_none=True)
+        for weight_decay, parameters in self.groups:
+            self._update(parameters, rate, weight_decay)
+        self.model.zero_grad(set_to_none=True)
         self._average(step)
         return rate
+
+    @torch.no_grad()
+    def _update(self, parameters: list[Tensor], rate: float, weight_decay: float) -> None:
+        updated = [parameter for parameter in parameters if parameter.grad is not None]
+        for parameter in updated:
+            if parameter not in self.state:
+                slots = {slot: torch.zeros_like(parameter) for slot in _SLOTS}
+                # On the parameter's device, as the fused update wants it.
+                self.state[parameter] = {"step": torch.zeros((), device=parameter.device), **slots}
+        states = [self.state[parameter] for parameter in updated]
+        adamw(
+            updated,
+            [parameter.grad for parameter in updated if parameter.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            # Fused: one pass over the weights, which on a CPU takes a quarter of the time of separate passes.
+            fused=True,
+            amsgrad=False,
+            beta1=_BETAS[0],
+            beta2=_BETAS[1],
+            lr=rate,
+            weight_decay=weight_decay,
+            eps=1e-8,
+            maximize=False,
+        )
 
     def _average(self, step: int) -> None:
         if not self.average:
@@ -108,7 +138,7 @@ class Optimizer:
         for name, parameter in self.model.named_parameters():
             if self.average:
                 tensors[f"parameter/{name}"] = parameter.detach()
-            state = self.adam.state.get(parameter, {})
+            state = self.state.get(parameter, {})
             for slot in _SLOTS:
                 if slot in state:
                     tensors[f"{slot}/{name}"] = state[slot]
@@ -131,7 +161,7 @@ class Optimizer:
         for name, parameter in parameters.items():
             if f"step/{name}" not in tensors:
                 continue
-            self.adam.state[parameter] = {
+            self.state[parameter] = {
                 "step": tensors[f"step/{name}"].reshape(()).to(parameter.device).clone(),
                 **{slot: tensors[f"{slot}/{name}"].to(parameter.device).clone() for slot in _SLOTS},
             }

@@ -45,7 +45,7 @@ def test_weights_gradients_moments_and_averages_are_counted_to_the_byte(tiny: Ti
     assert found.parameters == sum(p.numel() for p in policy.parameters())
     assert found.memory["weights"] == sum(p.nbytes for p in policy.parameters())
     assert found.memory["gradients"] == gradients
-    moments = [state[slot] for state in optimizer.adam.state.values() for slot in ("exp_avg", "exp_avg_sq")]
+    moments = [state[slot] for state in optimizer.state.values() for slot in ("exp_avg", "exp_avg_sq")]
     assert found.memory["optimizer"] == sum(tensor.nbytes for tensor in moments)
     assert found.memory["averages"] == sum(tensor.nbytes for tensor in optimizer.average.values())
     assert estimate_run(tiny(train={"ema_decay": 0.0}), None).memory["averages"] == 0

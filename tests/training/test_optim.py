@@ -1,5 +1,7 @@
 """The learning rate's course and the optimiser's state."""
 
+import subprocess
+import sys
 from itertools import pairwise
 from typing import Any
 
@@ -71,20 +73,55 @@ def test_a_restored_optimizer_takes_the_same_next_steps_bit_for_bit(ema: float) 
 
 def test_biases_do_not_decay() -> None:
     net = model()
-    groups = Optimizer(net, config(weight_decay=0.1)).adam.param_groups
-    assert {p.ndim for p in groups[0]["params"]} == {2}
-    assert {p.ndim for p in groups[1]["params"]} == {1}
-    assert groups[1]["weight_decay"] == 0.0
+    groups = Optimizer(net, config(weight_decay=0.1)).groups
+    assert [(decay, {p.ndim for p in parameters}) for decay, parameters in groups] == [(0.1, {2}), (0.0, {1})]
 
 
 @pytest.mark.parametrize("backbone", [MambaConfig(width=8), Mamba2Config(width=8, head_width=4)])
 def test_how_fast_a_state_space_forgets_does_not_decay(backbone: BackboneConfig) -> None:
     net: Any = build_backbone(backbone)
-    groups = Optimizer(net, config(weight_decay=0.1)).adam.param_groups
-    decayed = {id(parameter) for parameter in groups[0]["params"]}
+    groups = Optimizer(net, config(weight_decay=0.1)).groups
+    decayed = {id(parameter) for parameter in groups[0][1]}
     kept = {name.split(".")[-1] for name, p in net.named_parameters() if id(p) not in decayed}
     assert {"A_log", "D", "bias"} <= kept
     assert {name.split(".")[-1] for name, p in net.named_parameters() if id(p) in decayed} == {"weight"}
+
+
+def test_updates_equal_those_of_torchs_class() -> None:
+    net, other = model(), model()
+    optimizer = Optimizer(net, config(weight_decay=0.1))
+    groups = [
+        {"params": [p for p in other.parameters() if (p.ndim == 2) == decays], "weight_decay": 0.1 * decays}
+        for decays in (True, False)
+    ]
+    theirs = torch.optim.AdamW(groups, lr=1.0, betas=(0.9, 0.98), eps=1e-8, fused=True)
+    for step in range(6):
+        for each in (net, other):
+            torch.manual_seed(step)
+            for parameter in each.parameters():
+                parameter.grad = torch.randn_like(parameter)
+        rate = optimizer.step(step=step, progress=0.0)
+        for group in theirs.param_groups:
+            group["lr"] = rate
+        theirs.step()
+        for one, two in zip(net.parameters(), other.parameters(), strict=True):
+            assert torch.equal(one, two)
+            assert one.grad is None
+
+
+def test_a_step_does_not_import_the_compiler() -> None:
+    program = """
+import sys, torch
+from exphil_core.config.preset import TrainConfig
+from exphil_core.training.optim import Optimizer
+net = torch.nn.Linear(2, 2)
+optimizer = Optimizer(net, TrainConfig(max_steps=1))
+net(torch.ones(1, 2)).sum().backward()
+optimizer.clip()
+optimizer.step(step=0, progress=0.0)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_what_is_played_is_the_running_average_of_the_weights() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from exphil_core.arena.plan import ArenaMatch
-from exphil_core.arena.players import Player, Seat
-from exphil_core.arena.score import GameScore, ScoreKeeper
+from exphil_core.arena.players import ArenaPlayer, Seat
+from exphil_core.arena.score import GameScore, ScoreCounter
 from exphil_core.dojo.demo import DOJO_VERSION
 from exphil_core.dojo.environment import DojoMatch
 from exphil_core.dojo.slp_writer import Value
@@ -19,20 +19,20 @@ Recording = Callable[[ArenaMatch, bytes], None]
 class _Table:
     """One match in play, with the seats of both players."""
 
-    def __init__(self, planned: ArenaMatch, players: Sequence[Player], *, row: int, record: bool) -> None:
+    def __init__(self, planned: ArenaMatch, players: Sequence[ArenaPlayer], *, row: int, record: bool) -> None:
         self.planned = planned
         self.played = DojoMatch(planned.match, record=record)
-        self.keeper = ScoreKeeper(planned)
+        self.counter = ScoreCounter(planned)
         self.seats = tuple(Seat(planned, self.played, player=player, row=row) for player in (0, 1))
         for player, seat in zip(players, self.seats, strict=True):
             player.begin(seat)
         # Nobody can act on a match without a frame.
-        self.keeper.add(self.played.step((NEUTRAL, NEUTRAL)))
+        self.counter.add(self.played.step((NEUTRAL, NEUTRAL)))
 
 
 def play_matches(
     planned: Sequence[ArenaMatch],
-    players: tuple[Player, Player],
+    players: tuple[ArenaPlayer, ArenaPlayer],
     *,
     at_once: int = AT_ONCE,
     record: Recording | None = None,
@@ -61,7 +61,7 @@ def play_matches(
         for row, first, second in zip(rows, *chosen, strict=True):
             table = tables[row]
             controllers = (first, second) if table.planned.seat == 0 else (second, first)
-            table.keeper.add(table.played.step(controllers))
+            table.counter.add(table.played.step(controllers))
             if not table.played.over:
                 continue
             del tables[row]
@@ -70,10 +70,10 @@ def play_matches(
                 player.end(seat)
             if record is not None:
                 record(table.planned, table.played.replay(_described(table.planned, players)))
-            yield table.keeper.score()
+            yield table.counter.score()
 
 
-def _described(planned: ArenaMatch, players: tuple[Player, Player]) -> dict[str, Value]:
+def _described(planned: ArenaMatch, players: tuple[ArenaPlayer, ArenaPlayer]) -> dict[str, Value]:
     ports = planned.match.port_indices
     seats = (planned.seat, 1 - planned.seat)
     names = {str(ports[seat]): player.name for seat, player in zip(seats, players, strict=True)}

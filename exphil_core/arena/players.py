@@ -38,7 +38,7 @@ class Seat:
         return seeded(match.seed, "arena inputs", self.planned.pair, player)
 
 
-class Player(Protocol):
+class ArenaPlayer(Protocol):
     """Chooses controllers. `act` is called once a frame with all seats in play."""
 
     @property

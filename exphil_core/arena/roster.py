@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from exphil_core.arena.players import BotPlayer, NeutralPlayer, Player
+from exphil_core.arena.players import BotPlayer, NeutralPlayer, ArenaPlayer
 from exphil_core.arena.policy_player import PolicyPlayer
 from exphil_core.config.preset import Preset
 from exphil_core.dojo.styles import STYLES
@@ -22,7 +22,7 @@ DOJO_CHARACTERS = tuple(STYLES)
 
 def load_player(
     name: str, *, runs_dir: Path, device: torch.device, temperature: float = 1.0
-) -> tuple[Player, Preset | None]:
+) -> tuple[ArenaPlayer, Preset | None]:
     """Build a player by its name, and return a policy's preset with it.
 
     Raises:

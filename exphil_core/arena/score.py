@@ -54,7 +54,7 @@ class GameScore:
         return self.taken - self.lost
 
 
-class ScoreKeeper:
+class ScoreCounter:
     """Counts one match frame by frame."""
 
     def __init__(self, planned: ArenaMatch) -> None:

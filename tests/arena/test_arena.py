@@ -10,7 +10,7 @@ import torch
 
 from exphil_core.arena.plan import plan_matches
 from exphil_core.arena.play import play_matches
-from exphil_core.arena.players import BotPlayer, NeutralPlayer, Player
+from exphil_core.arena.players import BotPlayer, NeutralPlayer, ArenaPlayer
 from exphil_core.arena.policy_player import PolicyPlayer
 from exphil_core.arena.score import FRAMES_A_MINUTE, GameScore, combined, wilson
 from exphil_core.cli.main import run
@@ -37,7 +37,7 @@ def _policy(tiny: MakePreset, **policy: object) -> PolicyPlayer:
     return PolicyPlayer(built, name="policy")
 
 
-def _replays(players: tuple[Player, Player], games: int, **how: int) -> dict[int, bytes]:
+def _replays(players: tuple[ArenaPlayer, ArenaPlayer], games: int, **how: int) -> dict[int, bytes]:
     planned = plan_matches(games, seed=3, first=LOW_TIERS, second=LOW_TIERS)
     found: dict[int, bytes] = {}
     scores = list(

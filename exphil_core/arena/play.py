@@ -19,7 +19,9 @@ Recording = Callable[[ArenaMatch, bytes], None]
 class _Table:
     """One match in play, with the seats of both players."""
 
-    def __init__(self, planned: ArenaMatch, players: Sequence[ArenaPlayer], *, row: int, record: bool) -> None:
+    def __init__(
+        self, planned: ArenaMatch, players: Sequence[ArenaPlayer], *, row: int, record: bool
+    ) -> None:
         self.planned = planned
         self.played = DojoMatch(planned.match, record=record)
         self.counter = ScoreCounter(planned)
@@ -66,11 +68,10 @@ def play_matches(
                 continue
             del tables[row]
             free.append(row)
-            for player, seat in zip(players, table.seats, strict=True):
-                player.end(seat)
+            excess, _ = [player.end(seat) for player, seat in zip(players, table.seats, strict=True)]
             if record is not None:
                 record(table.planned, table.played.replay(_described(table.planned, players)))
-            yield table.counter.score()
+            yield table.counter.score(excess)
 
 
 def _described(planned: ArenaMatch, players: tuple[ArenaPlayer, ArenaPlayer]) -> dict[str, Value]:

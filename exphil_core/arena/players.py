@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from random import Random
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exphil_core.arena.plan import ArenaMatch
 from exphil_core.dojo.bot_observation import BotObservation
@@ -11,6 +11,16 @@ from exphil_core.dojo.environment import DojoMatch
 from exphil_core.dojo.match import seeded
 from exphil_core.dojo.styles import STYLES
 from exphil_core.melee.controller import NEUTRAL, Controller
+
+
+class Excess(NamedTuple):
+    """How far a policy's distribution is from its character's bot: sums over frames of one match."""
+
+    nats: float
+    """Cross-entropy of the policy with the bot, less the bot's entropy."""
+    entropy: float
+    """The bot's entropy, in nats."""
+    frames: int
 
 
 class Seat:
@@ -52,8 +62,8 @@ class ArenaPlayer(Protocol):
         """Return each seat's controller for the next frame of its match."""
         ...
 
-    def end(self, seat: Seat) -> None:
-        """Leave a match that is over."""
+    def end(self, seat: Seat) -> Excess | None:
+        """Leave a match that is over; return the excess in it, where the player has one."""
         ...
 
 
@@ -69,7 +79,7 @@ class NeutralPlayer:
         return [NEUTRAL] * len(seats)
 
     def end(self, seat: Seat) -> None:
-        pass
+        return None
 
 
 class BotPlayer:

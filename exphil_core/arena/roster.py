@@ -1,10 +1,11 @@
-"""Players by name: a run or checkpoint, `bot` or `neutral`."""
+"""Players by name: a run or checkpoint, `bot`, `oracle` or `neutral`."""
 
 from pathlib import Path
 
 import torch
 
-from exphil_core.arena.players import BotPlayer, NeutralPlayer, ArenaPlayer
+from exphil_core.arena.oracle import OraclePlayer
+from exphil_core.arena.players import ArenaPlayer, BotPlayer, NeutralPlayer
 from exphil_core.arena.policy_player import PolicyPlayer
 from exphil_core.config.preset import Preset
 from exphil_core.dojo.styles import STYLES
@@ -13,7 +14,7 @@ from exphil_core.melee import characters
 from exphil_core.runs.events import read_events
 from exphil_core.training.checkpoint_manager import find_checkpoint, load_for_play
 
-SCRIPTED = ("bot", "neutral")
+SCRIPTED = ("bot", "oracle", "neutral")
 """Names of players that are no policies."""
 
 DOJO_CHARACTERS = tuple(STYLES)
@@ -21,9 +22,17 @@ DOJO_CHARACTERS = tuple(STYLES)
 
 
 def load_player(
-    name: str, *, runs_dir: Path, device: torch.device, temperature: float = 1.0
+    name: str,
+    *,
+    runs_dir: Path,
+    device: torch.device,
+    temperature: float = 1.0,
+    teacher: BotPlayer | None = None,
 ) -> tuple[ArenaPlayer, Preset | None]:
     """Build a player by its name, and return a policy's preset with it.
+
+    Args:
+        teacher: Plays instead of a policy, which only watches.
 
     Raises:
         UsageError: There is no such run, checkpoint or player, or the temperature is out of range.
@@ -31,15 +40,18 @@ def load_player(
     """
     if name == "bot":
         return BotPlayer(), None
+    if name == "oracle":
+        return OraclePlayer(), None
     if name == "neutral":
         return NeutralPlayer(), None
     try:
         run, directory = find_checkpoint(runs_dir, name)
     except UsageError as error:
-        raise UsageError(f"{error} (a player is a run, a checkpoint, {' or '.join(SCRIPTED)})") from error
+        scripted = f"{', '.join(SCRIPTED[:-1])} or {SCRIPTED[-1]}"
+        raise UsageError(f"{error} (a player is a run, a checkpoint, {scripted})") from error
     checkpoint, preset, policy = load_for_play(directory, device)
     title = f"{run.name}, step {checkpoint.step:,}"
-    return PolicyPlayer(policy, name=title, temperature=temperature), preset
+    return PolicyPlayer(policy, name=title, temperature=temperature, teacher=teacher), preset
 
 
 def learned_in_dojo(name: str, *, runs_dir: Path) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from exphil_core.arena.plan import ArenaMatch
+from exphil_core.arena.players import Excess
 from exphil_core.dojo.world import Frame, Post
 from exphil_core.melee import characters
 from exphil_core.melee.frames import FIRST_PLAYABLE_FRAME_ID
@@ -49,6 +50,9 @@ class GameScore:
     won: float
     """1 for a win, 0 for a loss, 0.5 for equal stocks and percent when the time is up."""
 
+    excess: Excess | None = None
+    """Of a policy: sums over frames."""
+
     @property
     def net(self) -> int:
         return self.taken - self.lost
@@ -84,7 +88,7 @@ class ScoreCounter:
                     self._alone[side] += self._since_hit[side] >= ALONE_FRAMES
         self._before = frame.posts
 
-    def score(self) -> GameScore:
+    def score(self, excess: Excess | None = None) -> GameScore:
         """Return the score of the match so far."""
         assert self._posts is not None
         own, other = self._planned.seat, 1 - self._planned.seat
@@ -104,6 +108,7 @@ class ScoreCounter:
             received=self._received[own],
             self_destructs=self._alone[own],
             won=0.5 if standing == against else float(standing > against),
+            excess=excess,
         )
 
 
@@ -137,6 +142,10 @@ class ArenaScore:
     received: float
     self_destructs: float
     minutes_a_game: float
+    excess: Interval | None
+    """On-policy excess: nats per frame above the bot's entropy, on the states of these matches; None for a bot."""
+    bot_entropy: float | None
+    """Nats per frame."""
 
     def fields(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -147,11 +156,16 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
     """Score at least one match. Intervals resample whole pairs: the two matches of a pair have the same luck."""
     assert scores, "no match was played"
     minutes = sum(score.frames for score in scores) / FRAMES_A_MINUTE
+    judged = [
+        (score.pair, score.excess) for score in scores if score.excess is not None and score.excess.frames
+    ]
     won = sum(score.won for score in scores)
     return ArenaScore(
         games=len(scores),
         minutes=minutes,
-        net_stocks=_net_stocks(scores, seed=seed),
+        net_stocks=_ratio(
+            [(score.pair, score.net, score.frames / FRAMES_A_MINUTE) for score in scores], seed=seed
+        ),
         win_rate=wilson(won, len(scores)),
         taken=sum(score.taken for score in scores) / minutes,
         lost=sum(score.lost for score in scores) / minutes,
@@ -159,6 +173,10 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
         received=sum(score.received for score in scores) / minutes,
         self_destructs=sum(score.self_destructs for score in scores) / minutes,
         minutes_a_game=minutes / len(scores),
+        excess=_ratio([(pair, one.nats, one.frames) for pair, one in judged], seed=seed) if judged else None,
+        bot_entropy=sum(one.entropy for _, one in judged) / sum(one.frames for _, one in judged)
+        if judged
+        else None,
     )
 
 
@@ -178,15 +196,16 @@ def wilson(successes: float, trials: int) -> Interval:
     return Interval(value=share, low=max(0.0, float(low)), high=min(1.0, float(high)))
 
 
-def _net_stocks(scores: Sequence[GameScore], *, seed: int) -> Interval:
+def _ratio(parts: Sequence[tuple[int, float, float]], *, seed: int) -> Interval:
+    """Return the sum of numerators over the sum of denominators; parts are (pair, numerator, denominator)."""
     pairs: dict[int, list[float]] = {}
-    for score in scores:
-        sums = pairs.setdefault(score.pair, [0.0, 0.0])
-        sums[0] += score.net
-        sums[1] += score.frames / FRAMES_A_MINUTE
-    net, minutes = np.array(list(pairs.values())).T
+    for pair, above, below in parts:
+        sums = pairs.setdefault(pair, [0.0, 0.0])
+        sums[0] += above
+        sums[1] += below
+    above_P, below_P = np.array(list(pairs.values())).T
     drawn = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    found = net[drawn].sum(1) / minutes[drawn].sum(1)
+    found = above_P[drawn].sum(1) / below_P[drawn].sum(1)
     margin = (100 - _CONFIDENCE) / 2
     low, high = np.percentile(found, (margin, 100 - margin))
-    return Interval(value=float(net.sum() / minutes.sum()), low=float(low), high=float(high))
+    return Interval(value=float(above_P.sum() / below_P.sum()), low=float(low), high=float(high))

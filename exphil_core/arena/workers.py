@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exphil_core.arena.plan import ArenaMatch
 from exphil_core.arena.play import AT_ONCE, play_matches
+from exphil_core.arena.players import BotPlayer
 from exphil_core.arena.score import GameScore
 from exphil_core.atomic import atomic_write
 
@@ -25,6 +26,8 @@ class Pairing:
     device: str = "cpu"
     temperature: float = 1.0
     at_once: int = AT_ONCE
+    watched: bool = False
+    """The first player, a policy, only watches while its character's bot plays: the excess is on the bot's states."""
     record: Path | None = None
     """Folder for replays; it exists."""
 
@@ -55,8 +58,14 @@ def _play(pairing: Pairing, planned: Sequence[ArenaMatch]) -> Iterator[GameScore
 
     device = choose_device(pairing.device)
     first, second = (
-        load_player(name, runs_dir=pairing.runs_dir, device=device, temperature=pairing.temperature)[0]
-        for name in pairing.players
+        load_player(
+            name,
+            runs_dir=pairing.runs_dir,
+            device=device,
+            temperature=pairing.temperature,
+            teacher=BotPlayer() if pairing.watched and number == 0 else None,
+        )[0]
+        for number, name in enumerate(pairing.players)
     )
     record = None if pairing.record is None else partial(_write, pairing.record)
     yield from play_matches(planned, (first, second), at_once=pairing.at_once, record=record)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,13 +15,23 @@ from exphil_core.errors import UsageError
 from exphil_core.runs.commands import DEFAULT_RUNS_DIR
 
 if TYPE_CHECKING:
-    from exphil_core.arena.score import ArenaScore, GameScore
+    from collections.abc import Sequence
+
+    from exphil_core.arena.plan import ArenaMatch
+    from exphil_core.arena.score import ArenaScore, GameScore, Interval
+    from exphil_core.arena.workers import Pairing
     from exphil_core.melee.stages import Stage
 
 
+WATCHED_SHARE = 4
+"""One of so many matches is played a second time by the bot, for the excess on the bot's states."""
+
+
 def arena_command(
-    player: Annotated[str, typer.Argument(help="A run, a checkpoint directory, bot or neutral.")],
-    against: Annotated[str, typer.Option(help="The opponent: a run, a checkpoint, bot or neutral.")] = "bot",
+    player: Annotated[str, typer.Argument(help="A run, a checkpoint directory, bot, oracle or neutral.")],
+    against: Annotated[
+        str, typer.Option(help="The opponent: a run, a checkpoint, bot, oracle or neutral.")
+    ] = "bot",
     games: Annotated[int, typer.Option(min=1, help="Matches, rounded up to whole mirrored pairs.")] = 96,
     character: Annotated[
         str | None, typer.Option(help="Characters of the player: mewtwo,link,… (default: the policy's).")
@@ -44,7 +55,7 @@ def arena_command(
     from exphil_core.arena.plan import plan_matches
     from exphil_core.arena.roster import DOJO_CHARACTERS, characters_of, learned_in_dojo, load_player
     from exphil_core.arena.score import combined
-    from exphil_core.arena.workers import Pairing, play_pairing
+    from exphil_core.arena.workers import Pairing
     from exphil_core.training.device import choose_device
 
     stages = _stages(stage)
@@ -71,22 +82,39 @@ def arena_command(
         at_once=at_once,
         record=record,
     )
+    processes = workers or core_count()
+    scores = _played(pairing, planned, processes, shown=not as_json and sys.stderr.isatty())
+    whole = combined(scores)
+    watched: list[GameScore] = []
+    if preset is not None:
+        # The first of the same matches, played by the bot while the policy watches.
+        part = planned[: max(2, len(planned) // WATCHED_SHARE)]
+        watched = _played(replace(pairing, watched=True, record=None), part, processes, shown=False)
+    on_bots_states = combined(watched).excess if watched else None
+    if as_json:
+        fields = _fields(scores, whole, first.name, second.name)
+        fields["excess_on_bots_states"] = None if on_bots_states is None else asdict(on_bots_states)
+        print(json.dumps(fields, allow_nan=False))
+        return
+    _print(scores, whole, first.name, second.name, on_bots_states=on_bots_states, watched=len(watched))
+
+
+def _played(
+    pairing: "Pairing", planned: "Sequence[ArenaMatch]", processes: int, *, shown: bool
+) -> "list[GameScore]":
+    from exphil_core.arena.workers import play_pairing
+
     scores: list[GameScore] = []
-    for score in play_pairing(pairing, planned, workers=workers or core_count()):
+    for score in play_pairing(pairing, planned, workers=processes):
         scores.append(score)
-        if not as_json and sys.stderr.isatty():
+        if shown:
             print(
                 f"\r{len(scores)} of {counted(len(planned), 'match')} ", end="", file=sys.stderr, flush=True
             )
-    if not as_json and sys.stderr.isatty():
+    if shown:
         print(file=sys.stderr)
     # In the order of the plan, not of their ends: sums do not depend on how many were in play together.
-    scores.sort(key=lambda each: each.number)
-    whole = combined(scores)
-    if as_json:
-        print(json.dumps(_fields(scores, whole, first.name, second.name), allow_nan=False))
-        return
-    _print(scores, whole, first.name, second.name)
+    return sorted(scores, key=lambda each: each.number)
 
 
 def _characters(option: str, text: str | None) -> tuple[int, ...]:
@@ -139,7 +167,15 @@ def _fields(scores: "list[GameScore]", whole: "ArenaScore", first: str, second: 
 _NUMBERS = ("matches", "net stocks/min", "95% interval", "won", "taken", "lost", "damage", "SDs", "min")
 
 
-def _print(scores: "list[GameScore]", whole: "ArenaScore", first: str, second: str) -> None:
+def _print(
+    scores: "list[GameScore]",
+    whole: "ArenaScore",
+    first: str,
+    second: str,
+    *,
+    on_bots_states: "Interval | None",
+    watched: int,
+) -> None:
     from exphil_core.arena.score import by
     from exphil_core.melee import characters
 
@@ -155,6 +191,18 @@ def _print(scores: "list[GameScore]", whole: "ArenaScore", first: str, second: s
         f"{won.value:.0%} won ({won.low:.0%} to {won.high:.0%}). taken, lost, damage and SDs (self-destructs) are "
         "per active minute, min is the mean length of a match."
     )
+    if whole.excess is not None:
+        on_policy = whole.excess
+        print(
+            f"On-policy excess: {on_policy.value:.4f} nats per frame above the bots' {whole.bot_entropy:.4f}, on the "
+            f"states that {first} reached (95% interval {on_policy.low:.4f} to {on_policy.high:.4f})"
+            + (
+                "."
+                if on_bots_states is None
+                else f"; {on_bots_states.value:.4f} on the bot's states ({on_bots_states.low:.4f} to "
+                f"{on_bots_states.high:.4f}, {counted(watched, 'match')})."
+            )
+        )
 
 
 def _cells(found: "ArenaScore") -> tuple[str, ...]:

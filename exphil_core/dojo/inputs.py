@@ -5,6 +5,8 @@ and shoulders clicked or not at all.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
+from math import hypot
 from typing import Final
 
 from exphil_core.dojo.bot_observation import Situation
@@ -87,3 +89,27 @@ def press(main_x: float, main_y: float, button: str) -> Controller:
 
 def cstick(c_x: float, c_y: float, main_x: float = 0.0) -> Controller:
     return _controller(main_x + 0.0, 0.0, c_x + 0.0, c_y + 0.0)
+
+
+_LEVELS: Final = tuple(sign * level for level in (TILT, 1.0) for sign in (-1.0, 1.0))
+_MAIN: Final = (
+    (0.0, 0.0),
+    *((level, 0.0) for level in _LEVELS),
+    *((0.0, level) for level in _LEVELS),
+    *((x * DIAGONAL, y * DIAGONAL) for x in (-1, 1) for y in (-1, 1)),
+)
+_C: Final = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
+_BITS: Final = sum(BUTTON_BITS.values())
+
+
+@lru_cache(maxsize=4096)
+def nearest_input(held: Controller) -> Controller:
+    """Return the controller of a bot that is nearest to any controller, stick by stick.
+
+    A bot's situation holds its own last input. Codecs decode to slightly other values, which no bot ever holds.
+    """
+    main_x, main_y = min(_MAIN, key=lambda point: hypot(point[0] - held.main_x, point[1] - held.main_y))
+    c_x, c_y = min(_C, key=lambda point: hypot(point[0] - held.c_x, point[1] - held.c_y))
+    left = BUTTON_BITS["L"] if held.trigger_l >= 0.5 else 0
+    right = BUTTON_BITS["R"] if held.trigger_r >= 0.5 else 0
+    return _controller(main_x + 0.0, main_y + 0.0, c_x + 0.0, c_y + 0.0, held.buttons & _BITS, left | right)

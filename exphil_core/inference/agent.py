@@ -81,13 +81,28 @@ class Agent:
         Args:
             uniform_BK: Uniform random numbers in [0, 1) to sample with; None draws them from the agent's generator.
         """
-        reset_B = frame.reset[:, 0]
-        if uniform_BK is None:
-            uniform_BK = torch.rand(self.rows, len(self._neutral_K), generator=self.generator)
         tokens_BK, backbone = self.runtime.step(
-            frame, reset_B, self.state.backbone, uniform_BK, self.temperature
+            frame, frame.reset[:, 0], self.state.backbone, self._uniform(uniform_BK), self.temperature
         )
-        waiting_BQK = torch.where(reset_B[:, None, None], self._neutral_K, self.state.queue_BQK)
+        return self._queued(frame, tokens_BK, backbone)
+
+    @torch.inference_mode()
+    def act_and_features(
+        self, frame: TensorBatch, *, uniform_BK: Tensor | None = None
+    ) -> tuple[ControllerTensors, Tensor]:
+        """Do the same as `act`, and also return the head's input [B, D], on the policy's device."""
+        tokens_BK, y_BD, backbone = self.runtime.step_and_features(
+            frame, frame.reset[:, 0], self.state.backbone, self._uniform(uniform_BK), self.temperature
+        )
+        return self._queued(frame, tokens_BK, backbone), y_BD
+
+    def _uniform(self, given_BK: Tensor | None) -> Tensor:
+        if given_BK is not None:
+            return given_BK
+        return torch.rand(self.rows, len(self._neutral_K), generator=self.generator)
+
+    def _queued(self, frame: TensorBatch, tokens_BK: Tensor, backbone: Any) -> ControllerTensors:
+        waiting_BQK = torch.where(frame.reset[:, :1, None], self._neutral_K, self.state.queue_BQK)
         queue_BQK = torch.cat([waiting_BQK, tokens_BK[:, None]], dim=1)
         self.state = AgentState(backbone=backbone, queue_BQK=queue_BQK[:, 1:])
         return self.runtime.codec.decode(queue_BQK[:, 0])

@@ -3,18 +3,24 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from exphil_core.arena.excess import tokens_of
+from exphil_core.arena.oracle import OraclePlayer
 from exphil_core.arena.plan import plan_matches
 from exphil_core.arena.play import play_matches
-from exphil_core.arena.players import BotPlayer, NeutralPlayer, ArenaPlayer
+from exphil_core.arena.players import ArenaPlayer, BotPlayer, NeutralPlayer, Seat
 from exphil_core.arena.policy_player import PolicyPlayer
 from exphil_core.arena.score import FRAMES_A_MINUTE, GameScore, combined, wilson
 from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
+from exphil_core.dojo.inputs import nearest_input
+from exphil_core.encoding.codecs import CodecName, build_codec
+from exphil_core.inference.agent import to_controllers
 from exphil_core.melee.characters import LOW_TIER, by_name
 from exphil_core.models.policy import build_policy
 from exphil_core.replays.parse import parse_replay
@@ -27,8 +33,8 @@ MakePreset = Callable[..., Preset]
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matches of ten seconds of play."""
-    monkeypatch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 600)
+    """Matches of six seconds of play."""
+    monkeypatch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 360)
 
 
 def _policy(tiny: MakePreset, **policy: object) -> PolicyPlayer:
@@ -51,10 +57,11 @@ def _replays(players: tuple[ArenaPlayer, ArenaPlayer], games: int, **how: int) -
 
 @pytest.mark.usefixtures("short")
 def test_matches_are_the_same_to_the_byte_however_many_are_played_at_once(tiny: MakePreset) -> None:
-    expected = _replays((_policy(tiny), BotPlayer()), 20, at_once=1)
-    for at_once in (7, 20, 96):
-        found = _replays((_policy(tiny), BotPlayer()), 20, at_once=at_once)
-        assert [number for number in expected if found[number] != expected[number]] == [], at_once
+    # More matches than a block has rows; one by one they take longest, and more games extend fewer.
+    expected = _replays((_policy(tiny), BotPlayer()), 20, at_once=96)
+    for games, at_once in ((4, 1), (20, 7)):
+        found = _replays((_policy(tiny), BotPlayer()), games, at_once=at_once)
+        assert [number for number in found if found[number] != expected[number]] == [], at_once
 
 
 @pytest.mark.usefixtures("short")
@@ -81,10 +88,88 @@ def test_neutral_loses_and_never_takes_a_stock() -> None:
 
 
 def test_the_bot_against_itself_is_even_within_its_interval() -> None:
-    planned = plan_matches(60, seed=2, first=LOW_TIERS, second=LOW_TIERS)
+    planned = plan_matches(30, seed=2, first=LOW_TIERS, second=LOW_TIERS)
     score = combined(list(play_matches(planned, (BotPlayer(), BotPlayer()))))
     assert score.net_stocks.low < 0 < score.net_stocks.high
     assert score.win_rate.low < 0.5 < score.win_rate.high
+
+
+@pytest.mark.parametrize("codec", ["clusters", "axes"])
+def test_a_perfect_imitator_has_no_excess(codec: CodecName) -> None:
+    planned = plan_matches(4, seed=2, first=LOW_TIERS, second=LOW_TIERS)
+    score = combined(list(play_matches(planned, (OraclePlayer(codec), BotPlayer()))))
+    assert score.excess is not None
+    assert score.excess.value == pytest.approx(0.0, abs=1e-6)
+    assert score.bot_entropy is not None
+    # Those of the bots' games are .36 to .38 (docs/dojo.md).
+    assert 0.3 < score.bot_entropy < 0.45
+
+
+def test_excess_is_the_divergence_from_the_bots_distribution(tiny: MakePreset) -> None:
+    """Summed over what each seat's policy says of every input that its bot can choose."""
+    player = _policy(tiny, delay=2)
+    planned = plan_matches(2, seed=4, first=LOW_TIERS, second=LOW_TIERS)
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    found: list[tuple[int, float]] = []
+    observe, judge = player.policy.step_and_features, player._judge.judge
+
+    def watched(frame: Any, *rest: Any, **settings: Any) -> Any:
+        tokens_BK, y_BD, state = observe(frame, *rest, **settings)
+        seen.append((y_BD[:1].clone(), player.policy.previous(frame)[:1, 0]))
+        return tokens_BK, y_BD, state
+
+    def judged(seat: Seat) -> Any:
+        expected = judge(seat)
+        if expected is not None and seat.row == 0 and len(seen) > 2:
+            # What was said two frames ago is about the next frame.
+            y_1D, previous_1K = seen[-3]
+            many = len(expected.tokens_NK)
+            log_probs = player.policy.head.log_probs(
+                y_1D.expand(many, -1), previous_1K.expand(many, -1), expected.tokens_NK
+            )
+            said = sum(part.gather(1, expected.tokens_NK[:, k : k + 1]) for k, part in enumerate(log_probs))
+            p = expected.probabilities_N
+            found.append((seat.played.match.number, float((p * (p.log() - said[:, 0])).sum())))
+        return expected
+
+    player.policy.step_and_features = watched  # type: ignore[method-assign]
+    player._judge.judge = judged  # type: ignore[method-assign]
+    with torch.no_grad():
+        (score,) = [
+            each for each in play_matches(planned, (player, BotPlayer()), at_once=2) if each.number == 0
+        ]
+    assert score.excess is not None
+    expected = [nats for number, nats in found if number == 0]
+    assert score.excess.frames == len(expected) > 100
+    assert score.excess.nats == pytest.approx(sum(expected), rel=1e-4)
+    assert min(expected) > 0
+
+
+def test_a_policy_that_watches_leaves_the_match_as_its_teacher_plays_it(tiny: MakePreset) -> None:
+    built = _policy(tiny).policy
+    watching = PolicyPlayer(built, name="policy", teacher=BotPlayer())
+    assert [b"".join(_replays(players, 2).values())[2000:4000] for players in ((watching, BotPlayer()),)] == [
+        b"".join(_replays((BotPlayer(), BotPlayer()), 2).values())[2000:4000]
+    ]
+
+
+def test_inputs_of_bots_survive_every_codec() -> None:
+    planned = plan_matches(10, seed=6, first=LOW_TIERS, second=LOW_TIERS)
+    bots, held = (BotPlayer(), BotPlayer()), set()
+    act = bots[0].act
+
+    def watched(seats: Any) -> Any:
+        chosen = act(seats)
+        held.update(chosen)
+        return chosen
+
+    bots[0].act = watched  # type: ignore[method-assign]
+    list(play_matches(planned, bots))
+    assert len(held) > 40
+    inputs = sorted(held, key=repr)
+    for codec in (build_codec("clusters"), build_codec("axes")):
+        decoded = to_controllers(codec.decode(tokens_of(inputs, codec)))
+        assert [nearest_input(each) for each in decoded] == inputs
 
 
 def test_pairs_are_mirrored_and_stages_and_pairings_come_equally() -> None:
@@ -142,9 +227,13 @@ def test_a_run_is_scored_from_the_command_line(
     assert found["net_stocks"]["low"] <= found["net_stocks"]["value"] <= found["net_stocks"]["high"]
     assert sum(part["games"] for part in found["per_character"].values()) == 4
     assert len(list((tmp_path / "out").glob("*.slp"))) == 4
+    assert found["excess"]["low"] <= found["excess"]["value"] <= found["excess"]["high"]
+    assert found["excess_on_bots_states"]["value"] > 0
     assert run(["arena", trained.name, "--games", "4", *runs]) == 0
     said = capsys.readouterr()
     assert "net stocks per active minute" in said.out
+    assert "On-policy excess" in said.out
+    assert "on the bot's states" in said.out
     assert "note" not in said.err
 
 
@@ -154,7 +243,7 @@ def test_a_run_is_scored_from_the_command_line(
         (["nobody"], "no run 'nobody'"),
         (["bot", "--character", "fox"], "the dojo does not have Fox"),
         (["bot", "--stage", "pokemon"], "the dojo has no stage 'pokemon'"),
-        (["bot", "--against", "nobody"], "a player is a run, a checkpoint, bot or neutral"),
+        (["bot", "--against", "nobody"], "a player is a run, a checkpoint, bot, oracle or neutral"),
     ],
 )
 def test_what_cannot_be_played_is_a_sentence(

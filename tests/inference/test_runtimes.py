@@ -92,7 +92,7 @@ def test_so_do_backbones_that_are_not_played_below(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["attention", "mamba", "lstm"])
+@pytest.mark.parametrize("kind", ["attention", "lstm"])
 def test_so_does_a_policy_with_its_actions_between_the_states(
     kind: str, make_policy: MakePolicy, game: PackedGame
 ) -> None:

@@ -32,8 +32,9 @@ def nats(value: float | None) -> str:
 
 
 def counted(count: int, noun: str) -> str:
-    """Format a count with its noun: `1 file`, `1,200 files`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    """Format a count with its noun: `1 file`, `1,200 files`, `2 matches`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"
 
 
 def age(seconds: float) -> str:

@@ -23,6 +23,9 @@ ALONE_FRAMES = 180
 RESAMPLES = 2000
 """Bootstrap samples of an interval."""
 
+LEAST_PAIRS = 8
+"""Pairs of matches of every pairing of characters from which an interval draws within pairings."""
+
 _CONFIDENCE = 95.0
 _Z = 1.959964
 """Normal quantile of a 95 % interval."""
@@ -156,15 +159,13 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
     """Score at least one match. Intervals resample whole pairs: the two matches of a pair have the same luck."""
     assert scores, "no match was played"
     minutes = sum(score.frames for score in scores) / FRAMES_A_MINUTE
-    judged = [
-        (score.pair, score.excess) for score in scores if score.excess is not None and score.excess.frames
-    ]
+    judged = [(score, score.excess) for score in scores if score.excess is not None and score.excess.frames]
     won = sum(score.won for score in scores)
     return ArenaScore(
         games=len(scores),
         minutes=minutes,
         net_stocks=_ratio(
-            [(score.pair, score.net, score.frames / FRAMES_A_MINUTE) for score in scores], seed=seed
+            scores, [(score.net, score.frames / FRAMES_A_MINUTE) for score in scores], seed=seed
         ),
         win_rate=wilson(won, len(scores)),
         taken=sum(score.taken for score in scores) / minutes,
@@ -173,7 +174,11 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
         received=sum(score.received for score in scores) / minutes,
         self_destructs=sum(score.self_destructs for score in scores) / minutes,
         minutes_a_game=minutes / len(scores),
-        excess=_ratio([(pair, one.nats, one.frames) for pair, one in judged], seed=seed) if judged else None,
+        excess=_ratio(
+            [score for score, _ in judged], [(one.nats, one.frames) for _, one in judged], seed=seed
+        )
+        if judged
+        else None,
         bot_entropy=sum(one.entropy for _, one in judged) / sum(one.frames for _, one in judged)
         if judged
         else None,
@@ -196,16 +201,25 @@ def wilson(successes: float, trials: int) -> Interval:
     return Interval(value=share, low=max(0.0, float(low)), high=min(1.0, float(high)))
 
 
-def _ratio(parts: Sequence[tuple[int, float, float]], *, seed: int) -> Interval:
-    """Return the sum of numerators over the sum of denominators; parts are (pair, numerator, denominator)."""
-    pairs: dict[int, list[float]] = {}
-    for pair, above, below in parts:
-        sums = pairs.setdefault(pair, [0.0, 0.0])
+def _ratio(scores: Sequence[GameScore], parts: Sequence[tuple[float, float]], *, seed: int) -> Interval:
+    """Return the sum of numerators over the sum of denominators; parts are (numerator, denominator) of each match.
+
+    Pairs are drawn within their pairing of characters, as they are planned: how pairings differ is no error. With too
+    few pairs of a pairing, all are drawn together.
+    """
+    pairs: dict[tuple[str, str], dict[int, list[float]]] = {}
+    for score, (above, below) in zip(scores, parts, strict=True):
+        sums = pairs.setdefault((score.character, score.opponent), {}).setdefault(score.pair, [0.0, 0.0])
         sums[0] += above
         sums[1] += below
-    above_P, below_P = np.array(list(pairs.values())).T
-    drawn = np.random.default_rng(seed).integers(len(pairs), size=(RESAMPLES, len(pairs)))
-    found = above_P[drawn].sum(1) / below_P[drawn].sum(1)
+    strata = [list(group.values()) for _, group in sorted(pairs.items())]
+    if min(len(group) for group in strata) < LEAST_PAIRS:
+        strata = [[sums for group in strata for sums in group]]
+    chance = np.random.default_rng(seed)
+    drawn = sum(
+        np.array(group)[chance.integers(len(group), size=(RESAMPLES, len(group)))].sum(1) for group in strata
+    )
     margin = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(found, (margin, 100 - margin))
-    return Interval(value=float(above_P.sum() / below_P.sum()), low=float(low), high=float(high))
+    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], (margin, 100 - margin))
+    above, below = np.sum(parts, axis=0)
+    return Interval(value=float(above / below), low=float(low), high=float(high))

@@ -15,7 +15,7 @@ from exphil_core.arena.plan import plan_matches
 from exphil_core.arena.play import play_matches
 from exphil_core.arena.players import ArenaPlayer, BotPlayer, NeutralPlayer, Seat
 from exphil_core.arena.policy_player import PolicyPlayer
-from exphil_core.arena.score import FRAMES_A_MINUTE, GameScore, combined, wilson
+from exphil_core.arena.score import FRAMES_A_MINUTE, LEAST_PAIRS, GameScore, combined, wilson
 from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
 from exphil_core.dojo.inputs import nearest_input
@@ -200,6 +200,29 @@ def test_scores_are_counted_per_active_minute() -> None:
     assert score.net_stocks.value == -1.0
     assert (score.taken, score.lost, score.damage, score.self_destructs) == (2.5, 3.5, 50.0, 1.0)
     assert score.win_rate.value == 0.5
+
+
+@pytest.mark.parametrize(("pairs", "exact"), [(LEAST_PAIRS, True), (LEAST_PAIRS - 1, False)])
+def test_how_pairings_differ_is_no_error_of_a_score(pairs: int, exact: bool) -> None:
+    common = {"stage": "battlefield", "frames": FRAMES_A_MINUTE, "damage": 0.0, "received": 0.0}
+    games = [
+        GameScore(
+            number=number,
+            pair=number // 2,
+            seat=number % 2,
+            character="mewtwo",
+            opponent=opponent,
+            taken=taken,
+            lost=1,
+            won=0.5,
+            self_destructs=0,
+            **common,
+        )
+        for number, (opponent, taken) in enumerate([("link", 0)] * 2 * pairs + [("zelda", 3)] * 2 * pairs)
+    ]
+    found = combined(games).net_stocks
+    assert found.value == 0.5
+    assert (found.width < 1e-9) == exact
 
 
 def test_wilsons_interval_is_that_of_scipy() -> None:

@@ -41,8 +41,8 @@ class TokenDistribution(NamedTuple):
     """In nats."""
 
 
-class BotJudge:
-    """Knows the bot's distribution for every seat of a player, whoever plays there."""
+class ReferenceBots:
+    """Computes the distribution of each seat's bot over the seat's next input, whoever plays the seat."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -58,14 +58,14 @@ class BotJudge:
     def end(self, seat: Seat) -> None:
         del self._seated[seat.row]
 
-    def judge(self, seat: Seat) -> TokenDistribution | None:
+    def distribution(self, seat: Seat) -> TokenDistribution | None:
         """Observe the newest frame; return the distribution on the frames on which excess is computed.
 
         It must be called once a frame: a bot remembers earlier frames.
         """
         bot, observation = self._seated[seat.row]
         played, side = seat.played, seat.side
-        assert played.frame is not None, "a match is judged after its first frame"
+        assert played.frame is not None, "a match has a distribution after its first frame"
         posts = played.frame.posts
         held = nearest_input(played.controllers[side])
         situation = observation.situation(posts[side], held, posts[1 - side])

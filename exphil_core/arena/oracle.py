@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from math import log
 from random import Random
 
-from exphil_core.arena.excess import BotJudge, token_distribution, tokens_of
+from exphil_core.arena.excess import ReferenceBots, token_distribution, tokens_of
 from exphil_core.arena.players import Excess, Seat
 from exphil_core.dojo.bot_observation import BotObservation
 from exphil_core.dojo.bots import Bot
@@ -26,7 +26,7 @@ class OraclePlayer:
 
     def __init__(self, codec: CodecName = "clusters") -> None:
         self._codec: Codec = build_codec(codec)
-        self._judge = BotJudge(self._codec)
+        self._reference = ReferenceBots(self._codec)
         self._bots: dict[int, Bot] = {}
         self._seated: dict[int, _OracleSeat] = {}
         # As bots return one object for one situation and keep it.
@@ -38,22 +38,22 @@ class OraclePlayer:
         self._seated[seat.row] = _OracleSeat(
             bot, BotObservation(seat.played.match.stage, bot.style.delay), seat.dice()
         )
-        self._judge.begin(seat)
+        self._reference.begin(seat)
 
     def act(self, seats: Sequence[Seat]) -> list[Controller]:
         return [self._act(self._seated[seat.row], seat) for seat in seats]
 
     def end(self, seat: Seat) -> Excess:
-        self._judge.end(seat)
+        self._reference.end(seat)
         return self._seated.pop(seat.row).excess
 
     def _act(self, seated: "_OracleSeat", seat: Seat) -> Controller:
         played, side = seat.played, seat.side
         assert played.frame is not None, "a bot acts on what it sees"
         posts = played.frame.posts
-        # Its own input as it drew it; the judge sees the one that was played.
+        # Its own input as it drew it; the reference observes the one that was played.
         situation = seated.observation.situation(posts[side], seated.held, posts[1 - side])
-        expected = self._judge.judge(seat)
+        expected = self._reference.distribution(seat)
         if not played.playable:
             return NEUTRAL
         choice = seated.bot.choice(situation)
@@ -65,8 +65,7 @@ class OraclePlayer:
                     expected.tokens_NK.tolist(), expected.probabilities_N.tolist(), strict=True
                 )
             )
-            nats, entropy, frames = seated.excess
-            seated.excess = Excess(nats + cross - expected.entropy, entropy + expected.entropy, frames + 1)
+            seated.excess = seated.excess.plus(cross, expected.entropy)
         seated.held = choice.controllers[choice.index(seated.dice.random())]
         if seated.held not in self._decoded:
             tokens_1K = tokens_of([seated.held], self._codec)
@@ -92,4 +91,4 @@ class _OracleSeat:
         self.observation = observation
         self.dice = dice
         self.held: Controller = NEUTRAL
-        self.excess = Excess(0.0, 0.0, 0)
+        self.excess = Excess()

@@ -16,11 +16,15 @@ from exphil_core.melee.controller import NEUTRAL, Controller
 class Excess(NamedTuple):
     """How far a policy's distribution is from its character's bot: sums over frames of one match."""
 
-    nats: float
+    nats: float = 0.0
     """Cross-entropy of the policy with the bot, less the bot's entropy."""
-    entropy: float
+    entropy: float = 0.0
     """The bot's entropy, in nats."""
-    frames: int
+    frames: int = 0
+
+    def plus(self, cross_entropy: float, entropy: float) -> "Excess":
+        """Return the sums with one more frame."""
+        return Excess(self.nats + cross_entropy - entropy, self.entropy + entropy, self.frames + 1)
 
 
 class Seat:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exphil_core.arena.excess import BotJudge, TokenDistribution
+from exphil_core.arena.excess import ReferenceBots, TokenDistribution
 from exphil_core.arena.players import BotPlayer, Excess, Seat
 from exphil_core.dataset.batches import Batch
 from exphil_core.dojo.environment import observe
@@ -49,7 +49,7 @@ class PolicyPlayer:
         self.policy = policy
         self._temperature = temperature
         self._teacher = teacher
-        self._judge = BotJudge(policy.codec)
+        self._reference = ReferenceBots(policy.codec)
         self._components = len(policy.codec.components)
         self._blocks: dict[int, Agent] = {}
         self._seated: dict[int, _PolicySeat] = {}
@@ -61,7 +61,7 @@ class PolicyPlayer:
     def begin(self, seat: Seat) -> None:
         dice = np.random.default_rng(seat.dice().getrandbits(128))
         self._seated[seat.row] = _PolicySeat(dice, horizon=self.policy.horizon)
-        self._judge.begin(seat)
+        self._reference.begin(seat)
         if self._teacher is not None:
             self._teacher.begin(seat)
 
@@ -81,7 +81,7 @@ class PolicyPlayer:
     def end(self, seat: Seat) -> Excess:
         if self._teacher is not None:
             self._teacher.end(seat)
-        self._judge.end(seat)
+        self._reference.end(seat)
         return self._seated.pop(seat.row).excess
 
     def _act(self, agent: Agent, seats: Sequence[Seat]) -> dict[int, Controller]:
@@ -105,30 +105,29 @@ class PolicyPlayer:
     @torch.inference_mode()
     def _add_excess(self, seats: Sequence[Seat]) -> None:
         """Add the excess of what was predicted for the next frame, `horizon` - 1 frames before the newest one."""
-        judged: list[tuple[_PolicySeat, TokenDistribution]] = []
+        compared: list[tuple[_PolicySeat, TokenDistribution]] = []
         for seat in seats:
-            expected, seated = self._judge.judge(seat), self._seated[seat.row]
+            expected, seated = self._reference.distribution(seat), self._seated[seat.row]
             if expected is not None and len(seated.seen) == self.policy.horizon:
-                judged.append((seated, expected))
-        if not judged:
+                compared.append((seated, expected))
+        if not compared:
             return
-        counts = torch.tensor([len(expected.probabilities_N) for _, expected in judged])
+        counts = torch.tensor([len(expected.probabilities_N) for _, expected in compared])
         device = self.policy.device
-        y_ND = torch.stack([seated.seen[0][0] for seated, _ in judged]).repeat_interleave(
+        y_ND = torch.stack([seated.seen[0][0] for seated, _ in compared]).repeat_interleave(
             counts.to(device), dim=0
         )
-        previous_NK = torch.stack([seated.seen[0][1] for seated, _ in judged]).repeat_interleave(
+        previous_NK = torch.stack([seated.seen[0][1] for seated, _ in compared]).repeat_interleave(
             counts, dim=0
         )
-        tokens_NK = torch.cat([expected.tokens_NK for _, expected in judged])
+        tokens_NK = torch.cat([expected.tokens_NK for _, expected in compared])
         nats_N1K = self.policy.head.nll(
             y_ND[:, None], previous_NK[:, None].to(device), tokens_NK[:, None].to(device)
         )
         nats_N = nats_N1K.sum(dim=(1, 2)).double().cpu()
-        for (seated, expected), part_N in zip(judged, nats_N.split(counts.tolist()), strict=True):
+        for (seated, expected), part_N in zip(compared, nats_N.split(counts.tolist()), strict=True):
             cross = float((expected.probabilities_N * part_N).sum())
-            nats, entropy, frames = seated.excess
-            seated.excess = Excess(nats + cross - expected.entropy, entropy + expected.entropy, frames + 1)
+            seated.excess = seated.excess.plus(cross, expected.entropy)
 
 
 class _PolicySeat:
@@ -138,7 +137,7 @@ class _PolicySeat:
         self.dice = dice
         self.seen: deque[tuple[Tensor, Tensor]] = deque(maxlen=horizon)
         """The head's inputs [D] and [K] of the newest frames, oldest first."""
-        self.excess = Excess(0.0, 0.0, 0)
+        self.excess = Excess()
 
 
 def _batch(seats: Sequence[Seat], rows: Sequence[int]) -> Batch:

@@ -159,7 +159,7 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
     """Score at least one match. Intervals resample whole pairs: the two matches of a pair have the same luck."""
     assert scores, "no match was played"
     minutes = sum(score.frames for score in scores) / FRAMES_A_MINUTE
-    judged = [(score, score.excess) for score in scores if score.excess is not None and score.excess.frames]
+    compared = [(score, score.excess) for score in scores if score.excess is not None and score.excess.frames]
     won = sum(score.won for score in scores)
     return ArenaScore(
         games=len(scores),
@@ -175,12 +175,12 @@ def combined(scores: Sequence[GameScore], *, seed: int = 0) -> ArenaScore:
         self_destructs=sum(score.self_destructs for score in scores) / minutes,
         minutes_a_game=minutes / len(scores),
         excess=_ratio(
-            [score for score, _ in judged], [(one.nats, one.frames) for _, one in judged], seed=seed
+            [score for score, _ in compared], [(one.nats, one.frames) for _, one in compared], seed=seed
         )
-        if judged
+        if compared
         else None,
-        bot_entropy=sum(one.entropy for _, one in judged) / sum(one.frames for _, one in judged)
-        if judged
+        bot_entropy=sum(one.entropy for _, one in compared) / sum(one.frames for _, one in compared)
+        if compared
         else None,
     )
 

@@ -10,7 +10,7 @@ from math import hypot
 from typing import Final
 
 from exphil_core.dojo.bot_observation import Situation
-from exphil_core.melee.controller import BUTTON_BITS, NEUTRAL, Controller
+from exphil_core.melee.controller import BUTTON_BITS, BUTTON_MASK, NEUTRAL, Controller
 
 DIAGONAL: Final = 0.7
 TILT: Final = 0.5
@@ -99,7 +99,6 @@ _MAIN: Final = (
     *((x * DIAGONAL, y * DIAGONAL) for x in (-1, 1) for y in (-1, 1)),
 )
 _C: Final = ((0.0, 0.0), (-1.0, 0.0), (1.0, 0.0), (0.0, -1.0), (0.0, 1.0))
-_BITS: Final = sum(BUTTON_BITS.values())
 
 
 @lru_cache(maxsize=4096)
@@ -112,4 +111,6 @@ def nearest_input(held: Controller) -> Controller:
     c_x, c_y = min(_C, key=lambda point: hypot(point[0] - held.c_x, point[1] - held.c_y))
     left = BUTTON_BITS["L"] if held.trigger_l >= 0.5 else 0
     right = BUTTON_BITS["R"] if held.trigger_r >= 0.5 else 0
-    return _controller(main_x + 0.0, main_y + 0.0, c_x + 0.0, c_y + 0.0, held.buttons & _BITS, left | right)
+    return _controller(
+        main_x + 0.0, main_y + 0.0, c_x + 0.0, c_y + 0.0, held.buttons & BUTTON_MASK, left | right
+    )

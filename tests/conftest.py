@@ -149,11 +149,13 @@ def new_run(tmp_path: Path, dojo_dataset: Path) -> Callable[..., RunDirectory]:
 
 
 @pytest.fixture
-def hangups() -> Iterator[None]:
-    """Processes that a test starts hear of a closed terminal, also where the tests themselves run under nohup."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def terminal_signals() -> Iterator[None]:
+    """Processes that a test starts get SIGHUP and SIGINT, also if the tests run under nohup or in the background."""
+    defaults = {signal.SIGHUP: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in defaults.items()}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

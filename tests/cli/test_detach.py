@@ -188,7 +188,7 @@ def test_a_run_whose_reader_goes_away_goes_on(
     assert steps(mine) == 200
 
 
-@pytest.mark.usefixtures("hangups")
+@pytest.mark.usefixtures("terminal_signals")
 def test_a_run_whose_terminal_is_closed_saves_and_ends(runs_dir: Path, dojo_dataset: Path) -> None:
     leader, follower = pty.openpty()
     process = subprocess.Popen(

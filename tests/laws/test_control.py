@@ -169,7 +169,7 @@ def test_a_steered_run_ends_with_bitwise_the_state_of_one_left_alone(
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("hangups")
+@pytest.mark.usefixtures("terminal_signals")
 def test_what_becomes_of_its_starter_does_not_touch_a_run(
     preset: Callable[[bool], Preset], started: NewRun
 ) -> None:

@@ -73,7 +73,7 @@ def test_attach_opens_the_run(start: Start, make_run: MakeRun) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_ends_it_and_leaves_the_terminal_as_it_was(
-    number: signal.Signals, start: Start, make_run: MakeRun, hangups: None
+    number: signal.Signals, start: Start, make_run: MakeRun, terminal_signals: None
 ) -> None:
     """Of keyboard, mouse, screen and cursor; and it names the runs still running, as always."""
     make_run("running")

@@ -100,7 +100,7 @@ def test_a_killed_worker_is_shown_as_crashed_with_the_end_of_its_log_and_can_be_
     wait_for(lambda: run.process_id() not in (None, pid))
 
 
-@pytest.mark.usefixtures("hangups")
+@pytest.mark.usefixtures("terminal_signals")
 def test_what_becomes_of_a_workbench_does_not_change_what_a_run_learns(
     start: Start, training: MakeRun
 ) -> None:

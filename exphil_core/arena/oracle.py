@@ -1,7 +1,7 @@
 """A perfect imitator, as a control: it draws from the bots' distributions and plays through a codec.
 
-Its score against the bots is 0 net stocks a minute and its excess is 0, unless the arena, the codec or the measuring
-of excess changes what is played.
+Its score against the bots is 0 net stocks a minute, and its excess is 0, unless the arena, the codec or the reference
+changes what is played. How a policy's own predictions are lined up with the frames, it does not check.
 """
 
 from collections.abc import Sequence

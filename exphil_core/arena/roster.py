@@ -11,6 +11,7 @@ from exphil_core.config.preset import Preset
 from exphil_core.dojo.styles import STYLES
 from exphil_core.errors import UsageError
 from exphil_core.melee import characters
+from exphil_core.runs.directory import RunDirectory
 from exphil_core.runs.events import read_events
 from exphil_core.training.checkpoint_manager import find_checkpoint, load_for_play
 
@@ -44,14 +45,27 @@ def load_player(
         return OraclePlayer(), None
     if name == "neutral":
         return NeutralPlayer(), None
-    try:
-        run, directory = find_checkpoint(runs_dir, name)
-    except UsageError as error:
-        scripted = f"{', '.join(SCRIPTED[:-1])} or {SCRIPTED[-1]}"
-        raise UsageError(f"{error} (a player is a run, a checkpoint, {scripted})") from error
+    run, directory = _checkpoint(name, runs_dir)
     checkpoint, preset, policy = load_for_play(directory, device)
     title = f"{run.name}, step {checkpoint.step:,}"
     return PolicyPlayer(policy, name=title, temperature=temperature, teacher=teacher), preset
+
+
+def located(name: str, *, runs_dir: Path) -> str:
+    """Return the checkpoint directory that a policy's name means now; scripted players keep their names.
+
+    Raises:
+        UsageError: There is no such run, checkpoint or player.
+    """
+    return name if name in SCRIPTED else str(_checkpoint(name, runs_dir)[1])
+
+
+def _checkpoint(name: str, runs_dir: Path) -> tuple[RunDirectory, Path]:
+    try:
+        return find_checkpoint(runs_dir, name)
+    except UsageError as error:
+        scripted = f"{', '.join(SCRIPTED[:-1])} or {SCRIPTED[-1]}"
+        raise UsageError(f"{error} (a player is a run, a checkpoint, {scripted})") from error
 
 
 def learned_in_dojo(name: str, *, runs_dir: Path) -> bool:

@@ -23,6 +23,9 @@ ALONE_FRAMES = 180
 RESAMPLES = 2000
 """Bootstrap samples of an interval."""
 
+FEWEST_PAIRS = 4
+"""Pairs of matches from which there is an interval."""
+
 LEAST_PAIRS = 8
 """Pairs of matches of every pairing of characters from which an interval draws within pairings."""
 
@@ -120,12 +123,13 @@ class Interval:
     """A value with its 95 % interval."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    """None, as `high`, for fewer than `FEWEST_PAIRS` pairs of matches."""
+    high: float | None
 
-    @property
-    def width(self) -> float:
-        return self.high - self.low
+    def range(self, form: str) -> str:
+        """Format the interval's ends, such as `range("+.2f")`."""
+        return "–" if self.low is None or self.high is None else f"{self.low:{form}} to {self.high:{form}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,29 +201,34 @@ def wilson(successes: float, trials: int) -> Interval:
     """Return a share with its Wilson interval (Wilson, 1927)."""
     share, spread = successes / trials, _Z * _Z / trials
     half = _Z * np.sqrt((share * (1 - share) + spread / 4) / trials)
-    low, high = ((share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
-    return Interval(value=share, low=max(0.0, float(low)), high=min(1.0, float(high)))
+    low, high = (float(share + spread / 2 + sign * half) / (1 + spread) for sign in (-1, 1))
+    return Interval(value=share, low=max(0.0, low), high=min(1.0, high))
 
 
 def _ratio(scores: Sequence[GameScore], parts: Sequence[tuple[float, float]], *, seed: int) -> Interval:
     """Return the sum of numerators over the sum of denominators; parts are (numerator, denominator) of each match.
 
-    Pairs are drawn within their pairing of characters, as they are planned: how pairings differ is no error. With too
-    few pairs of a pairing, all are drawn together.
+    Pairs are drawn within their pairing of characters, as they are planned: how pairings differ is no error. If any
+    pairing has fewer than `LEAST_PAIRS`, all are drawn together.
     """
     pairs: dict[tuple[str, str], dict[int, list[float]]] = {}
     for score, (above, below) in zip(scores, parts, strict=True):
         sums = pairs.setdefault((score.character, score.opponent), {}).setdefault(score.pair, [0.0, 0.0])
         sums[0] += above
         sums[1] += below
-    strata = [list(group.values()) for _, group in sorted(pairs.items())]
+    value = float(np.sum([above for above, _ in parts]) / np.sum([below for _, below in parts]))
+    if sum(len(group) for group in pairs.values()) < FEWEST_PAIRS:
+        return Interval(value=value, low=None, high=None)
+    strata = [np.array(list(group.values())) for _, group in sorted(pairs.items())]
     if min(len(group) for group in strata) < LEAST_PAIRS:
-        strata = [[sums for group in strata for sums in group]]
+        strata = [np.concatenate(strata)]
     chance = np.random.default_rng(seed)
-    drawn = sum(
-        np.array(group)[chance.integers(len(group), size=(RESAMPLES, len(group)))].sum(1) for group in strata
-    )
+    found = np.sum([group.sum(0) for group in strata], axis=0)[None].repeat(RESAMPLES, axis=0)
+    for group in strata:
+        count = len(group)
+        drawn = group[chance.integers(count, size=(RESAMPLES, count))].sum(1)
+        # Resampling n pairs alone has (n - 1) / n of the variance.
+        found += np.sqrt(count / (count - 1)) * (drawn - group.sum(0))
     margin = (100 - _CONFIDENCE) / 2
-    low, high = np.percentile(drawn[:, 0] / drawn[:, 1], (margin, 100 - margin))
-    above, below = np.sum(parts, axis=0)
-    return Interval(value=float(above / below), low=float(low), high=float(high))
+    low, high = np.percentile(found[:, 0] / found[:, 1], (margin, 100 - margin))
+    return Interval(value=value, low=float(low), high=float(high))

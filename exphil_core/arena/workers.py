@@ -33,7 +33,7 @@ class Pairing:
 
 
 def play_pairing(pairing: Pairing, planned: Sequence[ArenaMatch], *, workers: int = 1) -> Iterator[GameScore]:
-    """Play the matches and yield their scores as they end."""
+    """Play the matches and yield their scores: as they end from one process, a process's together from several."""
     workers = max(1, min(workers, len(planned) // LEAST_MATCHES))
     if workers == 1:
         yield from _play(pairing, planned)
@@ -45,14 +45,12 @@ def play_pairing(pairing: Pairing, planned: Sequence[ArenaMatch], *, workers: in
 
 
 def _played(pairing: Pairing, planned: Sequence[ArenaMatch]) -> list[GameScore]:
-    import torch
-
-    # One process a core: more threads only wait for one another.
-    torch.set_num_threads(1)
     return list(_play(pairing, planned))
 
 
 def _play(pairing: Pairing, planned: Sequence[ArenaMatch]) -> Iterator[GameScore]:
+    import torch
+
     from exphil_core.arena.roster import load_player
     from exphil_core.training.device import choose_device
 
@@ -68,8 +66,19 @@ def _play(pairing: Pairing, planned: Sequence[ArenaMatch]) -> Iterator[GameScore
         for number, name in enumerate(pairing.players)
     )
     record = None if pairing.record is None else partial(_write, pairing.record)
-    yield from play_matches(planned, (first, second), at_once=pairing.at_once, record=record)
+    threads = torch.get_num_threads()
+    # One however many processes there are: another number may round differently, and the matches would differ.
+    torch.set_num_threads(1)
+    try:
+        yield from play_matches(planned, (first, second), at_once=pairing.at_once, record=record)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def recording_name(match: ArenaMatch) -> str:
+    """Return the file name of a match's replay."""
+    return f"arena_{match.match.seed}_{match.number:05d}.slp"
 
 
 def _write(folder: Path, match: ArenaMatch, replay: bytes) -> None:
-    atomic_write(folder / f"arena_{match.match.seed}_{match.number:05d}.slp", replay)
+    atomic_write(folder / recording_name(match), replay)

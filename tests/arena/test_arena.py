@@ -17,6 +17,7 @@ from exphil_core.arena.play import play_matches
 from exphil_core.arena.players import ArenaPlayer, BotPlayer, NeutralPlayer, Seat
 from exphil_core.arena.policy_player import PolicyPlayer
 from exphil_core.arena.score import FRAMES_A_MINUTE, LEAST_PAIRS, GameScore, combined, wilson
+from exphil_core.arena.workers import LEAST_MATCHES, Pairing, play_pairing, recording_name
 from exphil_core.cli.main import run
 from exphil_core.config.preset import Preset
 from exphil_core.dojo.inputs import nearest_input
@@ -34,8 +35,8 @@ MakePreset = Callable[..., Preset]
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Matches of six seconds of play."""
-    monkeypatch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 360)
+    """Matches of eight seconds of play."""
+    monkeypatch.setattr("exphil_core.dojo.environment.LAST_FRAME_ID", 480)
 
 
 def _policy(tiny: MakePreset, **policy: object) -> PolicyPlayer:
@@ -63,6 +64,56 @@ def test_matches_are_the_same_to_the_byte_however_many_are_played_at_once(tiny: 
     for games, at_once in ((4, 1), (20, 7)):
         found = _replays((_policy(tiny), BotPlayer()), games, at_once=at_once)
         assert [number for number in found if found[number] != expected[number]] == [], at_once
+
+
+def test_matches_are_the_same_to_the_byte_in_one_process_and_in_two(
+    tiny: MakePreset, new_run: Callable[..., RunDirectory], tmp_path: Path
+) -> None:
+    trained = new_run(tiny(train={"max_steps": 2}))
+    assert work(trained) == 0
+    planned = plan_matches(2 * LEAST_MATCHES, seed=7, first=LOW_TIERS[:1], second=LOW_TIERS[1:])
+    found = []
+    for workers in (1, 2):
+        record = tmp_path / f"{workers}"
+        record.mkdir()
+        pairing = Pairing(players=(trained.name, "bot"), runs_dir=trained.path.parent, record=record)
+        scores = sorted(play_pairing(pairing, planned, workers=workers), key=lambda score: score.number)
+        replays = {path.name: path.read_bytes() for path in sorted(record.glob("*.slp"))}
+        assert sorted(replays) == sorted(map(recording_name, planned))
+        found.append(([replace(score, excess=None) for score in scores], replays))
+    assert found[0] == found[1]
+
+
+def test_an_interval_is_as_wide_as_the_standard_error_of_planned_pairings() -> None:
+    chance = np.random.default_rng(0)
+    ratios = []
+    for _ in range(40):
+        taken = chance.integers(0, 5, size=(2, LEAST_PAIRS, 2))
+        games = [
+            GameScore(
+                number=number,
+                pair=number // 2,
+                seat=number % 2,
+                character="mewtwo",
+                opponent="link" if number < 2 * LEAST_PAIRS else "zelda",
+                stage="battlefield",
+                frames=FRAMES_A_MINUTE,
+                taken=int(stocks),
+                lost=2,
+                won=0.5,
+                damage=0.0,
+                received=0.0,
+                self_destructs=0,
+            )
+            for number, stocks in enumerate(taken.ravel())
+        ]
+        found = combined(games).net_stocks
+        assert found.low is not None
+        assert found.high is not None
+        variance = LEAST_PAIRS * taken.sum(-1).var(axis=1, ddof=1).sum()
+        ratios.append((found.high - found.low) / (2 * 1.96 * np.sqrt(variance) / len(games)))
+    # Resampling alone would give 0.935.
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.usefixtures("short")
@@ -106,6 +157,7 @@ def test_a_perfect_imitator_has_no_excess(codec: CodecName) -> None:
     assert 0.3 < score.bot_entropy < 0.45
 
 
+@pytest.mark.usefixtures("short")
 def test_excess_is_the_divergence_from_the_bots_distribution(tiny: MakePreset) -> None:
     """Summed over what each seat's policy says of every input that its bot can choose."""
     player = _policy(tiny, delay=2)
@@ -146,6 +198,7 @@ def test_excess_is_the_divergence_from_the_bots_distribution(tiny: MakePreset) -
     assert min(expected) > 0
 
 
+@pytest.mark.usefixtures("short")
 def test_a_policy_that_watches_leaves_the_match_as_its_teacher_plays_it(tiny: MakePreset) -> None:
     built = _policy(tiny).policy
     planned = plan_matches(4, seed=3, first=LOW_TIERS, second=LOW_TIERS)
@@ -228,7 +281,9 @@ def test_how_pairings_differ_is_no_error_of_a_score(pairs: int, exact: bool) -> 
     ]
     found = combined(games).net_stocks
     assert found.value == 0.5
-    assert (found.width < 1e-9) == exact
+    assert found.low is not None
+    assert found.high is not None
+    assert (found.high - found.low < 1e-9) == exact
 
 
 def test_wilsons_interval_is_that_of_scipy() -> None:
@@ -249,20 +304,28 @@ def test_a_run_is_scored_from_the_command_line(
     capsys.readouterr()
     runs = ["--runs-dir", str(trained.path.parent)]
     assert (
-        run(["arena", trained.name, "--games", "4", "--record", str(tmp_path / "out"), "--json", *runs]) == 0
+        run(["arena", trained.name, "--games", "8", "--record", str(tmp_path / "out"), "--json", *runs]) == 0
     )
     found = json.loads(capsys.readouterr().out)
-    assert (found["games"], found["against"]) == (4, "bot")
+    assert (found["games"], found["against"]) == (8, "bot")
     assert found["net_stocks"]["low"] <= found["net_stocks"]["value"] <= found["net_stocks"]["high"]
-    assert sum(part["games"] for part in found["per_character"].values()) == 4
-    assert len(list((tmp_path / "out").glob("*.slp"))) == 4
+    assert sum(part["games"] for part in found["per_character"].values()) == 8
+    assert len(list((tmp_path / "out").glob("*.slp"))) == 8
     assert found["excess"]["low"] <= found["excess"]["value"] <= found["excess"]["high"]
-    assert found["excess_on_bots_states"]["value"] > 0
+    assert found["excess_on_bots_states"]["watched"]["value"] > 0
+    # Two matches are one pair, which has no interval.
+    assert (found["excess_on_bots_states"]["games"], found["excess_on_bots_states"]["played"]["low"]) == (
+        2,
+        None,
+    )
+    assert run(["arena", trained.name, "--games", "8", "--record", str(tmp_path / "out"), *runs]) == 2
+    assert "already holds arena_0_00000.slp and 7 other matches" in capsys.readouterr().err
     assert run(["arena", trained.name, "--games", "4", *runs]) == 0
     said = capsys.readouterr()
     assert "net stocks per active minute" in said.out
     assert "On-policy excess" in said.out
     assert "on the bot's states" in said.out
+    assert "nan" not in said.out
     assert "note" not in said.err
 
 
@@ -271,6 +334,8 @@ def test_a_run_is_scored_from_the_command_line(
     [
         (["nobody"], "no run 'nobody'"),
         (["bot", "--character", "fox"], "the dojo does not have Fox"),
+        (["bot", "--temperature", "0.5"], "--temperature is for policies"),
+        (["bot", "--device", "cpu"], "--device is for policies"),
         (["bot", "--stage", "pokemon"], "the dojo has no stage 'pokemon'"),
         (["bot", "--against", "nobody"], "a player is a run, a checkpoint, bot, oracle or neutral"),
     ],
